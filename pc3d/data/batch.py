@@ -1,0 +1,150 @@
+"""What the loader gives to the pretrainer and the fine-tuner: packed point clouds and images.
+
+Clouds of a batch are packed: the points of all samples stand one after the other, and `batch`
+says which sample each belongs to. Everything that is known about a point (regions, labels,
+pixels) is kept once, in the numbering of the sweep as loaded; a view points back to it by `row`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def _to(value: Any, device: torch.device | str) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, dict):
+        return {key: _to(item, device) for key, item in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return type(value)(**{f.name: _to(getattr(value, f.name), device) for f in fields(value)})
+    return value
+
+
+@dataclass
+class PointView:
+    """One augmented view of the packed clouds.
+
+    Attributes:
+        points: (P, C) float32, x y z (m, LiDAR frame after augmentation) then features
+            (intensity in 0..1 first).
+        batch: (P,) int64 sample of each point, ascending.
+        row: (P,) int64 row of each point in the frame's packed numbering (0..num_points-1);
+            each row at most once, ascending.
+        lidar_SE3: (B, 4, 4) float32 the affine map (rotation, scale, flip) from the loaded sweep to this view.
+        size: number of samples B.
+    """
+
+    points: Tensor
+    batch: Tensor
+    row: Tensor
+    lidar_SE3: Tensor
+    size: int
+
+    def index_of_row(self, num_rows: int) -> Tensor:
+        """(num_rows,) int64: position in this view of each row of the frame, -1 where dropped."""
+        index = torch.full((num_rows,), -1, dtype=torch.long, device=self.row.device)
+        index[self.row] = torch.arange(len(self.row), device=self.row.device)
+        return index
+
+
+@dataclass
+class Pairs:
+    """Point-pixel pairs of one frame: point `row[m]` is seen in image `camera[m]` at `uv[m]`.
+
+    Attributes:
+        row: (M,) int64 in the frame's packed point numbering; a point seen by two cameras
+            occurs twice.
+        camera: (M,) int64 flat image index b * V + v.
+        uv: (M, 2) float32 pixel coordinates in the resized image, centres at integer + 0.5.
+    """
+
+    row: Tensor
+    camera: Tensor
+    uv: Tensor
+
+
+@dataclass
+class FrameBatch:
+    """B samples at one time (the key frame itself, a neighbour in time, or the dense sweep).
+
+    Attributes:
+        views: augmented views by name; "a" always exists, "b" where an objective asks for it.
+        num_points: rows of the packed numbering.
+        row_batch: (num_points,) int64 sample of each row.
+        images: (B, V, 3, H, W) float32 RGB in 0..1, or None. A camera that is missing is black.
+        camera_mask: (B, V) bool, False where the camera is missing, or None.
+        pairs: point-pixel pairs, or None.
+        superpixels: (B, V, H, W) int64 segment id within its image, -1 outside, or None.
+        regions: (num_points,) int64 region id within its sweep, -1 semantic-less, or None.
+        labels: (num_points,) int64 class of each row, -1 ignored, or None.
+        world_SE3_lidar: (B, 4, 4) float64.
+    """
+
+    views: dict[str, PointView]
+    num_points: int
+    row_batch: Tensor
+    world_SE3_lidar: Tensor
+    images: Tensor | None = None
+    camera_mask: Tensor | None = None
+    pairs: Pairs | None = None
+    superpixels: Tensor | None = None
+    regions: Tensor | None = None
+    labels: Tensor | None = None
+
+
+@dataclass
+class Batch:
+    """A training batch. `frames["t"]` is the key frame; neighbours are "t-1", "t+1", "dense".
+
+    Attributes:
+        tokens: sweep token of each sample.
+        frames: frames by name.
+        meta: plain facts of each sample (scene, sample_token, paths).
+    """
+
+    tokens: list[str]
+    frames: dict[str, FrameBatch]
+    meta: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def now(self) -> FrameBatch:
+        return self.frames["t"]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with every tensor on `device`."""
+        return _to(self, device)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an objective asks of the loader; the loader makes only that. `a | b` joins two.
+
+    Attributes:
+        views: number of augmented views of each frame (1 or 2).
+        images, superpixels, regions, labels: whether each is read.
+        frames: names of the frames beside "t".
+    """
+
+    views: int = 1
+    images: bool = False
+    superpixels: bool = False
+    regions: bool = False
+    labels: bool = False
+    frames: tuple[str, ...] = ("t",)
+
+    def __or__(self, other: Needs) -> Needs:
+        return Needs(
+            views=max(self.views, other.views),
+            images=self.images or other.images,
+            superpixels=self.superpixels or other.superpixels,
+            regions=self.regions or other.regions,
+            labels=self.labels or other.labels,
+            frames=tuple(dict.fromkeys(self.frames + other.frames)),
+        )
