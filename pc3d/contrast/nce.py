@@ -1,0 +1,50 @@
+"""InfoNCE over matched rows, the loss of PPKT, SLidR and SuperFlow."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def check_pair(anchors: Tensor, others: Tensor, temperature: float) -> None:
+    """Raise ValueError unless both are (N, D) of one shape and the temperature is positive."""
+    if anchors.ndim != 2 or anchors.shape != others.shape:
+        raise ValueError(
+            f"features must be two (N, D) tensors of one shape, got {tuple(anchors.shape)} and "
+            f"{tuple(others.shape)}"
+        )
+    if temperature <= 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+
+
+def zero_with_graph(*features: Tensor) -> Tensor:
+    """A float32 scalar 0 that backpropagates zeros into `features`: the loss of an empty set."""
+    return torch.stack([f.float().sum() * 0.0 for f in features]).sum()
+
+
+def info_nce(anchors: Tensor, others: Tensor, temperature: float = 0.07) -> Tensor:
+    """Rows of `anchors` against all rows of `others`; row i of one belongs to row i of the other.
+
+    mean_i -log( exp(a_i.b_i / tau) / sum_j exp(a_i.b_j / tau) ), one direction, the positive in
+    the denominator (Sautier et al., SLidR, CVPR 2022, eq. 1). The features are taken as they are:
+    normalise them before, where the method does.
+
+    Args:
+        anchors, others: (N, D). Computed in float32 whatever their type.
+        temperature: tau.
+
+    Returns:
+        float32 scalar, 0 with a graph where N is 0.
+    """
+    check_pair(anchors, others, temperature)
+    if len(anchors) == 0:
+        return zero_with_graph(anchors, others)
+    with torch.autocast(anchors.device.type, enabled=False):
+        logits = _float(anchors) @ _float(others).T / temperature
+        return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+
+
+def _float(features: Tensor) -> Tensor:
+    """float32, or float64 where the caller computes in it."""
+    return features if features.dtype == torch.float64 else features.float()

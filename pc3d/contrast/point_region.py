@@ -1,0 +1,60 @@
+"""The two losses of CALICO's point-region contrast (arXiv 2306.00349): PLRC and RAPC."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pc3d.contrast.nce import _float, check_pair, zero_with_graph
+
+SEMANTIC_LESS = -1
+
+
+def _logits(features: Tensor, others: Tensor, regions: Tensor, temperature: float) -> Tensor:
+    check_pair(features, others, temperature)
+    if regions.shape != features.shape[:1]:
+        raise ValueError(f"regions must have shape ({len(features)},), got {tuple(regions.shape)}")
+    with torch.autocast(features.device.type, enabled=False):
+        return _float(features) @ _float(others).T / temperature
+
+
+def plrc(features: Tensor, others: Tensor, regions: Tensor, temperature: float = 0.07) -> Tensor:
+    """Point-level region contrast: a region point is drawn to all points of its region.
+
+    -1/N sum_{i<=N} 1/|P(i)| sum_{j in P(i)} log( exp(f_i.f'_j/tau) / sum_k exp(f_i.f'_k/tau) )
+    with P(i) the points of i's region; k runs over all points, region points and semantic-less
+    ones. With several positives in one denominator the minimum is about log(region size), not 0.
+
+    Args:
+        features, others: (K, D) L2-normalised features of the same K points in the two views.
+        regions: (K,) int64 region id, -1 for semantic-less points, which are only negatives.
+        temperature: tau; 0.07 is this project's choice, CALICO's prototype used 0.1.
+
+    Returns:
+        float32 scalar, 0 with a graph where no point has a region.
+    """
+    anchors = regions != SEMANTIC_LESS
+    logits = _logits(features, others, regions, temperature)
+    if not bool(anchors.any()):
+        return zero_with_graph(features, others)
+    log_probability = logits[anchors].log_softmax(dim=1)
+    positive = regions[anchors, None] == regions[None, :]
+    return -(log_probability * positive).sum(1).div(positive.sum(1)).mean()
+
+
+def rapc(features: Tensor, others: Tensor, regions: Tensor, temperature: float = 0.07) -> Tensor:
+    """Region-aware point contrast: a point is drawn to itself and away from other regions only.
+
+    -1/(N+M) sum_i log( exp(f_i.f'_i/tau) / ( exp(f_i.f'_i/tau) + sum_{k in A(i)} exp(f_i.f'_k/tau) ) )
+    with A(i) = { k != i : region(k) != region(i), or k semantic-less }: the points of i's own
+    region are neither positives nor negatives.
+
+    Args and returns: as `plrc`; 0 with a graph where there is no point.
+    """
+    logits = _logits(features, others, regions, temperature)
+    if len(logits) == 0:
+        return zero_with_graph(features, others)
+    same_region = (regions[:, None] == regions[None, :]) & (regions[None, :] != SEMANTIC_LESS)
+    same_region.fill_diagonal_(False)
+    denominator = logits.masked_fill(same_region, -torch.inf).logsumexp(dim=1)
+    return (denominator - logits.diagonal()).mean()
