@@ -1,0 +1,14 @@
+"""The one exception of bad input."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+
+class DataError(ValueError):
+    """A file or a data set is not what it should be: the message says what, where and the remedy."""
+
+
+def fail(what: str, where: object, remedy: str) -> NoReturn:
+    """Raise a `DataError` that says what is wrong, where, and what to do."""
+    raise DataError(f"{what}\n  where: {where}\n  remedy: {remedy}")

@@ -1,0 +1,106 @@
+"""Images: loading, and the resize, crop and flip that pixels, intrinsics and id maps follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from pc3d.data.errors import DataError
+from pc3d.data.records import Float64
+
+
+def load_image(
+    path: str | Path, token: str = "", at_least: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
+    """Load an image.
+
+    Args:
+        path: JPEG or PNG.
+        token: of its sweep, for the error message.
+        at_least: (width, height) that are enough; a JPEG may then be decoded at 1/2, 1/4 or 1/8 of
+            its size (faster), never below this.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        DataError: the file is missing, truncated or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            if at_least is not None:
+                image.draft("RGB", at_least)
+            return np.asarray(image.convert("RGB"))
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        where = f"{path} (sweep {token})" if token else str(path)
+        raise DataError(
+            f"image cannot be read: {error}\n  where: {where}\n  remedy: copy the file again from the data "
+            "set; a data set that moved is opened with `root=`"
+        ) from error
+
+
+@dataclass(frozen=True)
+class ImageMap:
+    """Resize to `resized`, cut `size` out at `offset`, then mirror if `flip`; all (width, height).
+
+    It maps continuous pixel coordinates (centres at integer + 0.5) of an image of `source` pixels.
+    """
+
+    source: tuple[int, int]
+    resized: tuple[int, int]
+    offset: tuple[int, int]
+    size: tuple[int, int]
+    flip: bool = False
+
+    @property
+    def scale(self) -> Float64:
+        """(2,) resized pixels per source pixel, in x and y."""
+        return np.divide(self.resized, self.source)
+
+    def image(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(height, width, 3) uint8 of the source image, given at its own or a reduced size."""
+        x, y = self.offset
+        cut = Image.fromarray(rgb).resize(self.resized, Image.Resampling.BILINEAR)
+        result = np.asarray(cut.crop((x, y, x + self.size[0], y + self.size[1])))
+        return result[:, ::-1] if self.flip else result
+
+    def uv(self, uv: Float64) -> Float64:
+        """(M, 2) pixel coordinates in the result of (M, 2) in the source."""
+        mapped = uv * self.scale - self.offset
+        if self.flip:
+            mapped[:, 0] = self.size[0] - mapped[:, 0]
+        return mapped
+
+    def intrinsics(self, K: Float64) -> Float64:
+        """(3, 3) intrinsics of the result; a mirrored image has a negative focal length in x."""
+        affine = np.diag([*self.scale, 1.0])
+        affine[:2, 2] = np.negative(self.offset)
+        if self.flip:
+            affine = np.array([[-1.0, 0, self.size[0]], [0, 1, 0], [0, 0, 1]]) @ affine
+        return affine @ K
+
+    def ids(self, ids: NDArray) -> NDArray:
+        """(height, width) nearest samples of an id map that covers the source at any resolution."""
+        x = (np.arange(self.size[0]) + 0.5 + self.offset[0]) / self.resized[0] * ids.shape[1]
+        y = (np.arange(self.size[1]) + 0.5 + self.offset[1]) / self.resized[1] * ids.shape[0]
+        result = ids[y.astype(np.int64)[:, None], x.astype(np.int64)[None, :]]
+        return result[:, ::-1] if self.flip else result
+
+
+def resize_and_crop(source: tuple[int, int], height: int, width: int, flip: bool = False) -> ImageMap:
+    """The map of SLidR and SuperFlow to (height, width): keep the aspect, fill the width, cut the top.
+
+    A 1600 x 900 image becomes 416 x 234, of which the lower 224 rows stay. An image that is too wide
+    for that is resized to the height instead and cut left and right alike.
+
+    Args:
+        source: (width, height) of the image.
+    """
+    scale = max(width / source[0], height / source[1])
+    resized = (max(width, round(source[0] * scale)), max(height, round(source[1] * scale)))
+    offset = ((resized[0] - width) // 2, resized[1] - height)
+    return ImageMap(tuple(source), resized, offset, (width, height), flip)
