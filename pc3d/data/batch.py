@@ -13,13 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pc3d.data.records import Boxes
+
 
 def _to(value: Any, device: torch.device | str) -> Any:
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
     if isinstance(value, dict):
         return {key: _to(item, device) for key, item in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
+    if is_dataclass(value) and not isinstance(value, (type, Boxes)):
         return type(value)(**{f.name: _to(getattr(value, f.name), device) for f in fields(value)})
     return value
 
@@ -34,7 +36,8 @@ class PointView:
         batch: (P,) int64 sample of each point, ascending.
         row: (P,) int64 row of each point in the frame's packed numbering (0..num_points-1);
             each row at most once, ascending.
-        lidar_SE3: (B, 4, 4) float32 the affine map (rotation, scale, flip) from the loaded sweep to this view.
+        lidar_SE3: (B, 4, 4) float32 the affine map (rotation, scale, flip) from the loaded sweep
+            to this view.
         size: number of samples B.
     """
 
@@ -82,6 +85,11 @@ class FrameBatch:
         regions: (num_points,) int64 region id within its sweep, -1 semantic-less, or None.
         labels: (num_points,) int64 class of each row, -1 ignored, or None.
         world_SE3_lidar: (B, 4, 4) float64.
+        intrinsics: (B, V, 3, 3) float32 of the resized image (a mirrored one has fx < 0), or None.
+        cam_SE3_lidar: (B, V, 4, 4) float32 from the loaded sweep to the camera, the motion between
+            the two exposures included, or None.
+        boxes: `Boxes` of each sample in the LiDAR frame of the loaded sweep (None: not annotated),
+            or None where not asked for.
     """
 
     views: dict[str, PointView]
@@ -94,6 +102,9 @@ class FrameBatch:
     superpixels: Tensor | None = None
     regions: Tensor | None = None
     labels: Tensor | None = None
+    intrinsics: Tensor | None = None
+    cam_SE3_lidar: Tensor | None = None
+    boxes: list[Boxes | None] | None = None
 
 
 @dataclass
@@ -128,7 +139,7 @@ class Needs:
 
     Attributes:
         views: number of augmented views of each frame (1 or 2).
-        images, superpixels, regions, labels: whether each is read.
+        images, superpixels, regions, labels, boxes: whether each is read.
         frames: names of the frames beside "t".
     """
 
@@ -137,6 +148,7 @@ class Needs:
     superpixels: bool = False
     regions: bool = False
     labels: bool = False
+    boxes: bool = False
     frames: tuple[str, ...] = ("t",)
 
     def __or__(self, other: Needs) -> Needs:
@@ -146,5 +158,6 @@ class Needs:
             superpixels=self.superpixels or other.superpixels,
             regions=self.regions or other.regions,
             labels=self.labels or other.labels,
+            boxes=self.boxes or other.boxes,
             frames=tuple(dict.fromkeys(self.frames + other.frames)),
         )

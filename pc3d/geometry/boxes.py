@@ -16,7 +16,7 @@ _UNIT = 0.5 * np.array(
 
 
 def corners(centers: ArrayLike, sizes: ArrayLike, yaws: ArrayLike) -> Float64:
-    """(N, 8, 3) corners in metres: the four of the bottom counter-clockwise from front right, then the top."""
+    """(N, 8, 3) corners in metres: the bottom counter-clockwise from front right, then the top."""
     centers, sizes, yaws = (np.asarray(value, dtype=np.float64) for value in (centers, sizes, yaws))
     local = _UNIT * sizes[:, None, :]
     c, s = np.cos(yaws)[:, None], np.sin(yaws)[:, None]
