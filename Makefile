@@ -1,0 +1,66 @@
+# make demo   runs the whole way on a simulated drive and writes a report
+# make test   runs the tests
+# Both set up .venv first, from pinned versions, if it is not there yet.
+
+PYTHON ?= $(firstword $(shell command -v python3.11 python3.10 python3))
+BIN := .venv/bin
+export OMP_NUM_THREADS ?= 1
+export EGL_PLATFORM ?= surfaceless
+
+# Open3D's shared libraries, and the Debian packages that bring them.
+SYSTEM_LIBRARIES := libGL.so.1 libEGL.so.1 libX11.so.6 libgomp.so.1
+SYSTEM_PACKAGES := libgl1 libegl1 libx11-6 libgomp1
+
+.PHONY: help demo demo-real test test-real check table benchmark install system clean
+
+help:
+	@sed -n '1,3s/^# //p' Makefile
+	@echo "make demo-real DATA=FOLDER   the same on real samples (KITTI drive, nuScenes key frame)"
+	@echo "make check                   ruff, mypy and the layering of imports"
+	@echo "make table                   the label-efficiency table of the README (hours)"
+
+demo: install
+	$(BIN)/python tools/demo.py --work-dir work_dirs/demo
+
+DATA ?= ../shared/data
+demo-real: install
+	$(BIN)/python tools/demo.py --real $(DATA) --work-dir work_dirs/demo-real
+
+test: install
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+# The tests with the real samples at DATA; without the folder they are skipped with a reason.
+test-real: install
+	PC3D_REAL_DATA=$(DATA) $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+table: install
+	$(BIN)/python tools/benchmark.py label-efficiency
+
+install: system .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,teacher]'
+	touch $@
+
+system:
+	@missing=""; for library in $(SYSTEM_LIBRARIES); do \
+	  ldconfig -p | grep -q "$$library" || missing="$$missing $$library"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing$$missing ($(SYSTEM_PACKAGES))"; \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES) >/dev/null; \
+	  else \
+	    echo "Open3D needs$$missing. Install them, then run make again:"; \
+	    echo "  sudo apt-get install -y $(SYSTEM_PACKAGES)"; exit 1; \
+	  fi; fi
+
+clean:
+	rm -rf .venv work_dirs build *.egg-info

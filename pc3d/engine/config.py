@@ -1,0 +1,50 @@
+"""Config files: Python in mmengine's form, read from the user's own tree only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+SECTIONS: dict[str, set[str]] = {
+    "pretrain": {"data", "lidar", "image", "objectives"},
+    "finetune": {"data", "lidar", "init", "head"},
+}
+SHARED = {"optimizer", "schedule", "runtime", "seed", "work_dir", "launcher"}
+
+
+def load_config(path: str | Path, kind: str, overrides: dict[str, Any] | None = None) -> Config:
+    """Read a config file and check its top level.
+
+    Args:
+        path: config file. kind: `pretrain` or `finetune`.
+        overrides: dotted keys to values (`--cfg-options data.batch_size=2`).
+
+    Raises:
+        FileNotFoundError, ValueError: a missing file, an unknown or a missing section.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no config at {path}; the ones that ship with pc3d are in configs/")
+    config = Config.fromfile(str(path), import_custom_modules=False)
+    if overrides:
+        config.merge_from_dict(overrides)
+    known = SECTIONS[kind] | SHARED
+    unknown = sorted(set(config) - known)
+    if unknown:
+        raise ValueError(f"{path}: unknown section {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    required = (SECTIONS[kind] - {"image", "init", "head"}) | {"optimizer", "schedule"}
+    missing = sorted(required - set(config))
+    if missing:
+        raise ValueError(f"{path}: section {', '.join(missing)} is missing")
+    return config
+
+
+def plain(section: Any) -> Any:
+    """A config section as plain dicts and lists."""
+    if isinstance(section, ConfigDict | dict):
+        return {key: plain(value) for key, value in section.items()}
+    if isinstance(section, list | tuple):
+        return type(section)(plain(value) for value in section)
+    return section

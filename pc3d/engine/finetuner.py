@@ -1,0 +1,93 @@
+"""Fine-tuning for LiDAR semantic segmentation, from a pretrained or a random start."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from pc3d.data.batch import Batch, Needs
+from pc3d.data.dataset import FrameDataset
+from pc3d.data.errors import DataError
+from pc3d.engine.config import plain
+from pc3d.engine.hooks import BackboneHook
+from pc3d.engine.training import (
+    TrainableModel,
+    build_loader,
+    build_runner,
+    resolve_iterations,
+    seeded,
+    write_run_folder,
+)
+from pc3d.models.heads.segmentation import PointSegmenter
+from pc3d.models.lidar import build_lidar_encoder
+from pc3d.models.weights import load_backbone
+
+
+class Finetuner(TrainableModel):
+    """A `PointSegmenter` as a trainable model."""
+
+    def __init__(self, segmenter: PointSegmenter) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+
+    def forward(self, batch: Batch, mode: str = "loss") -> dict[str, Tensor]:
+        return self.segmenter.loss(batch)
+
+
+def build_segmenter(
+    lidar: dict[str, Any], head: dict[str, Any], init: dict[str, Any] | None = None, seed: int = 0
+) -> PointSegmenter:
+    """A segmenter with random weights of `seed`, its encoder loaded where `init.checkpoint` is set.
+
+    Raises:
+        ValueError: if the checkpoint does not fit the encoder (unless `init.partial`).
+    """
+    with seeded(seed):
+        segmenter = PointSegmenter(build_lidar_encoder(lidar), **head)
+    if init and init.get("checkpoint"):
+        load_backbone(segmenter.encoder, Path(init["checkpoint"]), partial=init.get("partial", False))
+    return segmenter
+
+
+def load_segmenter(checkpoint: Path) -> PointSegmenter:
+    """The fine-tuned model of a run folder's `segmenter.safetensors`, in evaluation mode.
+
+    Raises:
+        DataError: if the file is missing or was not written by fine-tuning.
+    """
+    checkpoint = Path(checkpoint)
+    if not checkpoint.is_file():
+        raise DataError(f"no checkpoint at {checkpoint}; tools/finetune.py writes segmenter.safetensors")
+    with safe_open(str(checkpoint), framework="pt") as file:
+        metadata = file.metadata() or {}
+    if "head" not in metadata or "lidar" not in metadata:
+        raise DataError(
+            f"{checkpoint} is not a fine-tuned segmenter (a pretrained backbone?); "
+            "fine-tune it with tools/finetune.py first"
+        )
+    segmenter = build_segmenter(json.loads(metadata["lidar"]), json.loads(metadata["head"]))
+    load_backbone(segmenter, checkpoint)
+    return segmenter.eval()
+
+
+def finetune(config: Config, work_dir: Path, resume: bool = False) -> Path:
+    """Run fine-tuning; returns the segmenter file in the run folder."""
+    work_dir = Path(work_dir)
+    data, seed = plain(config.data), config.get("seed", 0)
+    batch_size, workers = data.pop("batch_size"), data.pop("workers", 0)
+    dataset = FrameDataset(needs=Needs(labels=True), seed=seed, **data)
+    lidar, head = plain(config.lidar), plain(config.get("head") or {})
+    model = Finetuner(build_segmenter(lidar, head, plain(config.get("init")), seed))
+    loader = build_loader(dataset, batch_size, workers, seed)
+    iterations = resolve_iterations(config.schedule, len(dataset), batch_size)
+    write_run_folder(work_dir, config)
+    metadata = {"lidar": json.dumps(lidar), "head": json.dumps(head), "seed": str(seed)}
+    models: dict[str, nn.Module] = {"segmenter": model.segmenter}
+    hooks = [BackboneHook(work_dir, models, metadata)]
+    build_runner(model, loader, config, work_dir, iterations, hooks, resume).train()  # type: ignore[arg-type]
+    return work_dir / "segmenter.safetensors"

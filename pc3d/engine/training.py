@@ -1,0 +1,209 @@
+"""mmengine Runner set-up that pretraining and fine-tuning share."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import get_rank, get_world_size, init_dist
+from mmengine.hooks import Hook
+from mmengine.model import BaseDataPreprocessor, BaseModel
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader, Dataset
+
+from pc3d.data.batch import Batch
+from pc3d.data.collate import collate
+from pc3d.data.samplers import StreamSampler
+from pc3d.engine.hooks import MetricsHook, NonFiniteHook, PlainCheckpointHook
+from pc3d.engine.loop import StreamTrainLoop
+
+OPTIMIZERS = {"AdamW": torch.optim.AdamW, "SGD": torch.optim.SGD}
+
+
+class BatchPreprocessor(BaseDataPreprocessor):
+    """Move a `Batch` to the model's device; the tuple is how mmengine passes one argument."""
+
+    def forward(self, data: Batch, training: bool = False) -> tuple[Batch]:
+        return (data.to(self.device),)
+
+
+class TrainableModel(BaseModel):
+    """Base of the models that a Runner trains: `forward(batch, mode="loss")` gives the losses.
+
+    Keys with "loss" in them are summed, the others are logged.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(data_preprocessor=BatchPreprocessor())
+
+    def init_weights(self) -> None:
+        """Weights are ready when the model is built; mmengine must not draw them again."""
+
+
+def seeded(seed: int):  # noqa: ANN201
+    """Context in which the global torch generator is seeded, for the initial weights."""
+    context = torch.random.fork_rng()
+
+    class Seeded:
+        def __enter__(self) -> None:
+            context.__enter__()
+            torch.manual_seed(seed)
+
+        def __exit__(self, *error: Any) -> None:
+            context.__exit__(*error)
+
+    return Seeded()
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+def build_loader(dataset: Dataset, batch_size: int, workers: int, seed: int) -> DataLoader:
+    """Endless loader over `dataset`, the same batches whatever the number of workers."""
+    sampler = StreamSampler(len(dataset), seed, get_rank(), get_world_size())  # type: ignore[arg-type]
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        collate_fn=collate,
+        persistent_workers=workers > 0,
+        worker_init_fn=_one_thread,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def build_optimizer(model: torch.nn.Module, config: dict[str, Any]) -> OptimWrapper:
+    """OptimWrapper of `optimizer` settings: `type`, its arguments, `clip_norm`, `head_lr_scale`.
+
+    `head_lr_scale` multiplies the learning rate of parameters under a module named `head`.
+    """
+    settings = dict(config)
+    name = settings.pop("type", "AdamW")
+    if name not in OPTIMIZERS:
+        raise ValueError(f"unknown optimizer {name!r}; known: {', '.join(OPTIMIZERS)}")
+    clip, scale = settings.pop("clip_norm", None), settings.pop("head_lr_scale", 1.0)
+    named = [(key, p) for key, p in model.named_parameters() if p.requires_grad]
+    head = [p for key, p in named if "head" in key.split(".")]
+    body = [p for key, p in named if "head" not in key.split(".")]
+    groups = [{"params": body}] if body else []
+    if head:
+        groups.append({"params": head, "lr": settings["lr"] * scale})  # type: ignore[dict-item]
+    optimizer = OPTIMIZERS[name](groups, **settings)  # type: ignore[operator]
+    return OptimWrapper(optimizer, clip_grad={"max_norm": clip} if clip else None)
+
+
+def build_schedule(kind: str, iterations: int, warmup: float) -> list[dict[str, Any]]:
+    """Learning-rate schedule: `constant`, `cosine`, or `one_cycle` (linear warm-up over the share
+    `warmup` from 1/25 of the rate, then cosine to 1e-4 of it). Rates of groups keep their ratio."""
+    if kind == "constant":
+        return []
+    if kind not in ("cosine", "one_cycle"):
+        raise ValueError(f"unknown schedule {kind!r}; known: constant, cosine, one_cycle")
+    begin = round(iterations * warmup) if kind == "one_cycle" else 0
+    cosine = {
+        "type": "CosineAnnealingLR",
+        "eta_min_ratio": 1e-4,
+        "begin": begin,
+        "end": iterations,
+        "T_max": max(iterations - begin, 1),
+        "by_epoch": False,
+    }
+    if begin == 0:
+        return [cosine]
+    warm = {"type": "LinearLR", "start_factor": 1 / 25, "begin": 0, "end": begin, "by_epoch": False}
+    return [warm, cosine]
+
+
+def resolve_iterations(schedule: dict[str, Any], frames: int, batch_size: int) -> int:
+    """`schedule.iterations`, or `schedule.epochs` passes over the frames."""
+    if ("iterations" in schedule) == ("epochs" in schedule):
+        raise ValueError("set exactly one of `schedule.iterations` and `schedule.epochs`")
+    if "iterations" in schedule:
+        return int(schedule["iterations"])
+    per_epoch = max(frames // (batch_size * get_world_size()), 1)
+    return int(schedule["epochs"]) * per_epoch
+
+
+def environment() -> dict[str, Any]:
+    """What a run was made with: versions and machine, as plain data."""
+    names = ("pc3d", "torch", "spconv-cu120", "spconv-cu126", "mmengine", "numpy", "transformers")
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S"),
+    }
+
+
+def write_run_folder(work_dir: Path, config: Config) -> None:
+    """Write the effective config and the environment beside the results."""
+    work_dir.mkdir(parents=True, exist_ok=True)
+    config.dump(str(work_dir / "config.py"))
+    (work_dir / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
+
+
+def build_runner(
+    model: TrainableModel,
+    loader: DataLoader,
+    config: Config,
+    work_dir: Path,
+    iterations: int,
+    hooks: list[Hook],
+    resume: bool,
+) -> Runner:
+    """A Runner over `iterations` steps that logs, checkpoints and resumes in `work_dir`."""
+    launcher = config.get("launcher", "none")
+    if launcher != "none" and not torch.distributed.is_initialized():
+        init_dist(launcher, backend="nccl" if torch.cuda.is_available() else "gloo")
+    schedule, runtime = config.schedule, config.get("runtime", {})
+    every = runtime.get("log_every", 10)
+    checkpoint = {
+        "type": "CheckpointHook",
+        "by_epoch": False,
+        "interval": runtime.get("save_every", max(iterations // 5, 1)),
+        "max_keep_ckpts": 1,
+        "save_last": True,
+    }
+    return Runner(
+        model=model,
+        work_dir=str(work_dir),
+        train_dataloader=loader,
+        train_cfg={"type": StreamTrainLoop, "max_iters": iterations},
+        optim_wrapper=build_optimizer(model, config.optimizer),
+        param_scheduler=build_schedule(
+            schedule.get("kind", "one_cycle"), iterations, schedule.get("warmup", 0.2)
+        )
+        or None,
+        default_hooks={"logger": {"type": "LoggerHook", "interval": every}, "checkpoint": checkpoint},
+        custom_hooks=[MetricsHook(work_dir / "metrics.jsonl", every), NonFiniteHook(), PlainCheckpointHook()]
+        + hooks,
+        log_processor={"by_epoch": False, "window_size": every},
+        visualizer={
+            "type": "Visualizer",
+            "vis_backends": [{"type": "TensorboardVisBackend", "save_dir": str(work_dir / "tensorboard")}],
+        },
+        resume=resume,
+        launcher=launcher,
+        randomness={"seed": config.get("seed", 0)},
+        experiment_name=f"{work_dir.name}-{time.time_ns()}",
+        log_level=runtime.get("log_level", "INFO"),
+        default_scope="mmengine",
+    )

@@ -1,0 +1,114 @@
+"""Point-region contrast, stage 1 of CALICO (arXiv 2306.00349)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pc3d.contrast.monitors import collapse_metrics
+from pc3d.contrast.nce import zero_with_graph
+from pc3d.contrast.point_region import plrc, rapc
+from pc3d.data.batch import FrameBatch, Needs
+from pc3d.models.lidar.base import LidarEncoder
+from pc3d.objectives.base import Objective, projector
+from pc3d.objectives.encodings import Encodings
+from pc3d.ops.interpolate import sample_bev
+
+
+class PRC(Objective):
+    """L_PRC = alpha PLRC + (1 - alpha) RAPC between two augmented views of a sweep.
+
+    N region points and M semantic-less points of each sweep, the same physical points in both
+    views, are read from the two BEV maps by bilinear interpolation and projected. A sweep with
+    fewer points of a kind gives what it has, without repeats; points that leave the BEV range in
+    either view do not take part.
+
+    Args:
+        lidar: the encoder that is trained.
+        num_region_points, num_background_points: N and M, 1024 each (reviews of CALICO).
+        dim: width of the projection, 128 (our choice).
+        temperature: 0.07 (our choice; CALICO's prototype used 0.1).
+        alpha: weight of PLRC, 0.5.
+        across_batch: contrast over all sweeps of the batch at once, region ids offset by sweep
+            (our option); by default the loss is computed per sweep and averaged.
+    """
+
+    needs = Needs(views=2, regions=True)
+    reads_bev = True
+
+    def __init__(
+        self,
+        lidar: LidarEncoder,
+        num_region_points: int = 1024,
+        num_background_points: int = 1024,
+        dim: int = 128,
+        temperature: float = 0.07,
+        alpha: float = 0.5,
+        across_batch: bool = False,
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= alpha <= 1.0:
+            raise ValueError(f"alpha must lie in 0..1, got {alpha}")
+        self.projector = projector(lidar.bev_channels, dim)
+        self.num_points = (num_region_points, num_background_points)
+        self.temperature = temperature
+        self.alpha = alpha
+        self.across_batch = across_batch
+
+    def forward(self, encodings: Encodings) -> dict[str, Tensor]:
+        frame = encodings.batch.now
+        rows = self._sample_rows(frame, encodings)
+        f, in_a = self._features(encodings, "a", rows)
+        g, in_b = self._features(encodings, "b", rows)
+        kept = in_a & in_b
+        f, g, rows = f[kept], g[kept], rows[kept]
+        assert frame.regions is not None
+        regions, sample = frame.regions[rows], frame.row_batch[rows]
+
+        terms = [
+            (plrc(f[of], g[of], ids, self.temperature), rapc(f[of], g[of], ids, self.temperature))
+            for of, ids in self._groups(regions, sample, len(encodings.batch))
+        ]
+        plrc_mean, rapc_mean = (torch.stack(t).mean() for t in zip(*terms, strict=True))
+        loss = self.alpha * plrc_mean + (1 - self.alpha) * rapc_mean + zero_with_graph(f, g)
+        logged = {
+            "plrc": plrc_mean.detach(),
+            "rapc": rapc_mean.detach(),
+            "point_share": torch.tensor(len(rows) / max(frame.num_points, 1)),
+        }
+        return {"loss": loss, **logged, **collapse_metrics(f, g)}
+
+    def _groups(self, regions: Tensor, sample: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
+        """(selection, region ids) of each set of points that is contrasted together."""
+        if self.across_batch:
+            width = int(regions.max()) + 1 if len(regions) else 1
+            offset = torch.where(regions >= 0, regions + sample * width, regions)
+            return [(torch.ones_like(sample, dtype=torch.bool), offset)]
+        return [(sample == b, regions[sample == b]) for b in range(size)]
+
+    def _features(self, encodings: Encodings, view: str, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised projections of `rows` in `view`, and which of them lie on its BEV map."""
+        cloud = encodings.batch.now.views[view]
+        index = cloud.index_of_row(encodings.batch.now.num_points)[rows]
+        bev = encodings.lidar(view).bev
+        assert bev is not None
+        sampled, valid = sample_bev(bev, encodings.grid, cloud.points[index, :2], cloud.batch[index])
+        return F.normalize(self.projector(sampled).float(), dim=1), valid
+
+    def _sample_rows(self, frame: FrameBatch, encodings: Encodings) -> Tensor:
+        """Rows that are compared: at most N region points and M others of each sweep."""
+        if frame.regions is None:
+            raise ValueError("PRC needs region ids; run data_prep/regions.py and set `data.regions`")
+        present = torch.zeros(frame.num_points, dtype=torch.long, device=frame.row_batch.device)
+        for view in ("a", "b"):
+            present[frame.views[view].row] += 1
+        order = torch.randperm(frame.num_points, generator=encodings.generator).to(present.device)
+        order = order[present[order] == 2]
+        sample, of_region = frame.row_batch[order], frame.regions[order] >= 0
+        chosen = [
+            order[(sample == b) & (of_region == wanted)][:count]
+            for b in range(len(encodings.batch))
+            for wanted, count in zip((True, False), self.num_points, strict=True)
+        ]
+        return torch.cat(chosen)

@@ -1,0 +1,47 @@
+"""The objectives by name. A new one is a file here, a line below, a config and a test."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from pc3d.models.image.base import ImageEncoder
+from pc3d.models.lidar.base import LidarEncoder
+from pc3d.objectives.base import Objective
+from pc3d.objectives.prc import PRC
+from pc3d.objectives.superpixel import SuperpixelContrast
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "PRC": PRC,
+    "SuperpixelContrast": SuperpixelContrast,
+}
+
+
+def objective_type(config: dict[str, Any]) -> type[Objective]:
+    """The class that a config names by its `type`."""
+    name = config.get("type")
+    if name not in OBJECTIVES:
+        raise ValueError(f"unknown objective {name!r}; known: {', '.join(sorted(OBJECTIVES))}")
+    return OBJECTIVES[name]
+
+
+def build_objective(
+    config: dict[str, Any], lidar: LidarEncoder, image: ImageEncoder | None = None
+) -> Objective:
+    """Build the objective of a config dict: its `type` and its keyword arguments.
+
+    Raises:
+        ValueError: for an unknown type or argument, naming the known ones.
+    """
+    kind = objective_type(config)
+    arguments = {key: value for key, value in config.items() if key not in ("type", "weight")}
+    known = [p for p in inspect.signature(kind).parameters if p not in ("lidar", "image")]
+    unknown = sorted(set(arguments) - set(known))
+    if unknown:
+        raise ValueError(f"{config['type']} has no argument {', '.join(unknown)}; known: {', '.join(known)}")
+    encoders: dict[str, Any] = {"lidar": lidar}
+    if kind.reads_image:
+        if image is None:
+            raise ValueError(f"{config['type']} needs an image encoder: set `image` in the config")
+        encoders["image"] = image
+    return kind(**encoders, **arguments)

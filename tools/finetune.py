@@ -1,0 +1,35 @@
+"""Fine-tune for LiDAR semantic segmentation with few labels, and evaluate officially."""
+
+from pathlib import Path
+
+from pc3d.engine.command_line import run_command, training_parser
+
+EXAMPLES = """\
+  python tools/finetune.py configs/finetune/sim_linear_probe.py \\
+      --cfg-options init.checkpoint=work_dirs/sim_joint/backbone.safetensors
+  python tools/finetune.py configs/finetune/sim_5_percent.py        (random start)
+  python tools/finetune.py configs/finetune/sim_5_percent.py --eval-split sim_val
+"""
+
+
+def main() -> None:
+    parser = training_parser(__doc__, EXAMPLES)
+    parser.add_argument("--eval-split", help="evaluate on this split when training has ended")
+    args = parser.parse_args()
+    from pc3d.engine.config import load_config
+    from pc3d.engine.finetuner import finetune
+
+    config = load_config(args.config, "finetune", args.cfg_options)
+    config.launcher = args.launcher
+    work_dir = args.work_dir or Path(config.get("work_dir", f"work_dirs/{args.config.stem}"))
+    checkpoint = finetune(config, work_dir, args.resume)
+    print(f"segmenter: {checkpoint}")
+    if args.eval_split:
+        from pc3d.evaluation.segmentation import evaluate_checkpoint, summary_text
+
+        result = evaluate_checkpoint(checkpoint, config.data.index, args.eval_split, work_dir / "evaluation")
+        print(summary_text(result))
+
+
+if __name__ == "__main__":
+    run_command(main)

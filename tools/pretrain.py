@@ -1,0 +1,27 @@
+"""Pretrain a LiDAR (and image) backbone on unlabelled drives."""
+
+from pathlib import Path
+
+from pc3d.engine.command_line import run_command, training_parser
+
+EXAMPLES = """\
+  python tools/pretrain.py configs/pretrain/sim_joint.py
+  python tools/pretrain.py configs/pretrain/sim_joint.py --resume
+  python tools/pretrain.py configs/pretrain/sim_prc.py --work-dir work_dirs/prc --cfg-options schedule.epochs=5
+  torchrun --nproc-per-node 8 tools/pretrain.py configs/pretrain/nuscenes_slidr.py --launcher pytorch
+"""
+
+
+def main() -> None:
+    args = training_parser(__doc__, EXAMPLES).parse_args()
+    from pc3d.engine.config import load_config
+    from pc3d.engine.pretrainer import pretrain
+
+    config = load_config(args.config, "pretrain", args.cfg_options)
+    config.launcher = args.launcher
+    work_dir = args.work_dir or Path(config.get("work_dir", f"work_dirs/{args.config.stem}"))
+    print(f"backbone: {pretrain(config, work_dir, args.resume)}")
+
+
+if __name__ == "__main__":
+    run_command(main)
