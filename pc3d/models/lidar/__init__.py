@@ -1,0 +1,24 @@
+"""LiDAR encoders: point features and a BEV map from a packed batch of clouds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pc3d.models.build import build
+from pc3d.models.lidar.base import LidarEncoder, LidarFeatures
+from pc3d.models.lidar.minkunet import MinkUNet
+
+LIDAR_ENCODERS: dict[str, Callable[..., LidarEncoder]] = {"MinkUNet": MinkUNet}
+
+
+def build_lidar_encoder(config: Mapping[str, Any]) -> LidarEncoder:
+    """The encoder `{"type": ..., **arguments}`, randomly initialised; `grid` may be a dictionary.
+
+    Raises:
+        ValueError: unknown type or argument.
+    """
+    return build(config, LIDAR_ENCODERS, "LiDAR encoder")
+
+
+__all__ = ["LIDAR_ENCODERS", "LidarEncoder", "LidarFeatures", "MinkUNet", "build_lidar_encoder"]

