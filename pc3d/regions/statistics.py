@@ -1,0 +1,163 @@
+"""What regions and superpixels are worth: counts, sizes, and where labels are known purity and recall.
+
+Everything is a sum over sweeps or images, so that statistics of any number of them add up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pc3d.data.records import Boxes
+from pc3d.geometry.boxes import points_in_boxes
+
+_Counts = TypeVar("_Counts", bound="_Sums")
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Counters that add up field by field."""
+
+    def __add__(self: _Counts, other: _Counts) -> _Counts:
+        return type(self)(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+@dataclass(frozen=True)
+class RegionCounts(_Sums):
+    """Sums over sweeps.
+
+    Attributes:
+        sweeps, points: their numbers.
+        regions, region_points: regions, and the points in them.
+        labelled_points: region points of the sweeps that have boxes.
+        pure_points: of those, points that belong with the most of their region (a box, or none).
+        boxes: boxes with enough points. boxes_covered: of those, boxes that a region covers.
+    """
+
+    sweeps: int = 0
+    points: int = 0
+    regions: int = 0
+    region_points: int = 0
+    labelled_points: int = 0
+    pure_points: int = 0
+    boxes: int = 0
+    boxes_covered: int = 0
+
+    def summary(self) -> dict[str, float | None]:
+        """Means and shares; None where nothing was counted."""
+        return {
+            "sweeps": self.sweeps,
+            "regions per sweep": _share(self.regions, self.sweeps),
+            "points per region": _share(self.region_points, self.regions),
+            "share of foreground": _share(self.region_points, self.points),
+            "purity against boxes": _share(self.pure_points, self.labelled_points),
+            "recall of boxes": _share(self.boxes_covered, self.boxes),
+        }
+
+
+@dataclass(frozen=True)
+class SuperpixelCounts(_Sums):
+    """Sums over images.
+
+    Attributes:
+        images, pixels, superpixels: their numbers.
+        labelled_pixels: pixels with a known label.
+        pure_pixels: of those, pixels with the label of most of their superpixel.
+    """
+
+    images: int = 0
+    pixels: int = 0
+    superpixels: int = 0
+    labelled_pixels: int = 0
+    pure_pixels: int = 0
+
+    def summary(self) -> dict[str, float | None]:
+        """Means and shares; None where nothing was counted."""
+        return {
+            "images": self.images,
+            "superpixels per image": _share(self.superpixels, self.images),
+            "pixels per superpixel": _share(self.pixels, self.superpixels),
+            "purity against labels": _share(self.pure_pixels, self.labelled_pixels),
+        }
+
+
+def _overlap(a: NDArray, b: NDArray, shape: tuple[int, int]) -> NDArray[np.int64]:
+    """`shape` (A, B) number of places with id i < A in `a` and j < B in `b`."""
+    flat = a.astype(np.int64) * shape[1] + b
+    return np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape)
+
+
+def count_regions(
+    regions: NDArray,
+    points: NDArray | None = None,
+    boxes: Boxes | None = None,
+    min_points: int = 5,
+    min_iou: float = 0.5,
+) -> RegionCounts:
+    """Counts of one sweep.
+
+    Args:
+        regions: (P,) int, -1 for semantic-less points.
+        points: (P, >= 3) metres, LiDAR frame; needed where `boxes` are given.
+        boxes: annotation of the sweep, None where there is none.
+        min_points: boxes with fewer points are not counted.
+        min_iou: a region covers a box if its points and the points in the box have this intersection
+            over union.
+
+    Raises:
+        ValueError: boxes without points, or another number of points than regions.
+    """
+    sizes = np.bincount(regions[regions >= 0])
+    counts = RegionCounts(
+        sweeps=1, points=len(regions), regions=int((sizes > 0).sum()), region_points=int(sizes.sum())
+    )
+    if boxes is None:
+        return counts
+    if points is None or len(points) != len(regions):
+        raise ValueError(f"boxes need the points of the {len(regions)} regions")
+    inside = points_in_boxes(points, boxes.centers, boxes.sizes, boxes.yaws)
+    # Row 0 stands for no box; a point in two boxes belongs to the first.
+    box = np.concatenate([~inside.any(axis=0, keepdims=True), inside]).argmax(axis=0)
+    box_sizes = np.bincount(box, minlength=len(boxes) + 1)
+    shared = _overlap(regions[regions >= 0], box[regions >= 0], (len(sizes), len(boxes) + 1))
+    iou = shared / np.maximum(sizes[:, None] + box_sizes - shared, 1)
+    counted = box_sizes[1:] >= min_points
+    return counts + RegionCounts(
+        labelled_points=counts.region_points,
+        pure_points=int(shared.max(axis=1).sum()),
+        boxes=int(counted.sum()),
+        boxes_covered=int((iou.max(axis=0, initial=0.0)[1:] >= min_iou)[counted].sum()),
+    )
+
+
+def count_superpixels(ids: NDArray, labels: NDArray | None = None) -> SuperpixelCounts:
+    """Counts of one image.
+
+    Args:
+        ids: (H, W) int superpixels, -1 for none.
+        labels: (H, W) int class of each pixel, negative where unknown, None where there is none.
+
+    Raises:
+        ValueError: labels of another shape.
+    """
+    known = ids >= 0
+    counts = SuperpixelCounts(
+        images=1, pixels=int(known.sum()), superpixels=int((np.bincount(ids[known]) > 0).sum())
+    )
+    if labels is None:
+        return counts
+    if labels.shape != ids.shape:
+        raise ValueError(f"labels have shape {labels.shape}, superpixels {ids.shape}")
+    known &= labels >= 0
+    shape = (int(ids.max(initial=-1)) + 1, int(labels.max(initial=-1)) + 1)
+    overlap = _overlap(ids[known], labels[known], shape)
+    return counts + SuperpixelCounts(
+        labelled_pixels=int(known.sum()), pure_pixels=int(overlap.max(axis=1, initial=0).sum())
+    )
