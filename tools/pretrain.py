@@ -7,7 +7,7 @@ from pc3d.engine.command_line import run_command, training_parser
 EXAMPLES = """\
   python tools/pretrain.py configs/pretrain/sim_joint.py
   python tools/pretrain.py configs/pretrain/sim_joint.py --resume
-  python tools/pretrain.py configs/pretrain/sim_prc.py --work-dir work_dirs/prc --cfg-options schedule.epochs=5
+  python tools/pretrain.py configs/pretrain/sim_prc.py --cfg-options schedule.epochs=5
   torchrun --nproc-per-node 8 tools/pretrain.py configs/pretrain/nuscenes_slidr.py --launcher pytorch
 """
 

@@ -21,7 +21,9 @@ def training_parser(description: str, examples: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("config", type=Path, help="config file, for example configs/pretrain/sim_joint.py")
     parser.add_argument("--work-dir", type=Path, help="run folder (default: work_dirs/<config name>)")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run folder")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the last checkpoint of the run folder"
+    )
     parser.add_argument(
         "--cfg-options",
         nargs="+",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop
@@ -15,7 +16,7 @@ class StreamTrainLoop(IterBasedTrainLoop):
     starts where the run stopped.
     """
 
-    def run(self):  # noqa: ANN201
+    def run(self) -> Any:
         self.runner.call_hook("before_train")
         self.runner.call_hook("before_train_epoch")
         if self._iter:

@@ -100,7 +100,11 @@ def pretrain(config: Config, work_dir: Path, resume: bool = False) -> Path:
     encoders: dict[str, nn.Module] = {"backbone": model.lidar}
     if model.image is not None and not model.image.frozen:
         encoders["image_backbone"] = model.image
-    metadata = {"lidar": json.dumps(plain(config.lidar)), "objectives": json.dumps(objectives), "seed": str(seed)}
+    metadata = {
+        "lidar": json.dumps(plain(config.lidar)),
+        "objectives": json.dumps(objectives),
+        "seed": str(seed),
+    }
     hooks = [BackboneHook(work_dir, encoders, metadata)]
     build_runner(model, loader, config, work_dir, iterations, hooks, resume).train()  # type: ignore[arg-type]
     return work_dir / "backbone.safetensors"

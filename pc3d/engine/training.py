@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -47,19 +49,12 @@ class TrainableModel(BaseModel):
         """Weights are ready when the model is built; mmengine must not draw them again."""
 
 
-def seeded(seed: int):  # noqa: ANN201
-    """Context in which the global torch generator is seeded, for the initial weights."""
-    context = torch.random.fork_rng()
-
-    class Seeded:
-        def __enter__(self) -> None:
-            context.__enter__()
-            torch.manual_seed(seed)
-
-        def __exit__(self, *error: Any) -> None:
-            context.__exit__(*error)
-
-    return Seeded()
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw initial weights from `seed` without touching the global generator."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 def _one_thread(worker: int) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pc3d.data.batch import Batch
+from pc3d.geometry.grid import BevGrid
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder, LidarFeatures
 
@@ -53,7 +54,7 @@ class Encodings:
         return self._lidar[key]
 
     @property
-    def grid(self):  # noqa: ANN201
+    def grid(self) -> BevGrid:
         """BEV grid of the LiDAR encoder."""
         return self._lidar_encoder.grid
 

@@ -51,8 +51,10 @@ class SuperpixelContrast(Objective):
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
         frame = encodings.batch.now
         lidar = encodings.lidar("a")
-        index = frame.views["a"].index_of_row(frame.num_points)
-        usable = (index >= 0) & lidar.valid[index]
+        view = frame.views["a"]
+        index = view.index_of_row(frame.num_points)
+        usable = torch.zeros_like(index, dtype=torch.bool)
+        usable[view.row] = lidar.valid
         groups = superpixel_groups(frame, usable, self.pixel_stride)
 
         points = F.normalize(self.point_head(lidar.points).float(), dim=1)

@@ -1,0 +1,73 @@
+"""A small hand-made batch and encoders whose outputs are easy to follow."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pc3d.data.batch import Batch, FrameBatch, Pairs, PointView
+from pc3d.geometry.grid import BevGrid
+from pc3d.models.image.base import ImageEncoder
+from pc3d.models.lidar.base import LidarEncoder, LidarFeatures
+
+IMAGE = (12, 20)
+
+
+class TinyLidar(LidarEncoder):
+    """Linear point features; the BEV map is a learned constant plus the coordinates."""
+
+    def __init__(self, channels: int = 6) -> None:
+        super().__init__()
+        self.point_channels = self.bev_channels = channels
+        self.grid = BevGrid(-10, 10, -10, 10, 1.0)
+        self.linear = nn.Linear(4, channels)
+        self.map = nn.Parameter(torch.randn(channels, self.grid.rows, self.grid.cols))
+        self.calls = 0
+
+    def forward(self, view: PointView, want_bev: bool = True) -> LidarFeatures:
+        self.calls += 1
+        valid = torch.ones(len(view.points), dtype=torch.bool)
+        bev = self.map.expand(view.size, -1, -1, -1) if want_bev else None
+        return LidarFeatures(self.linear(view.points), valid, bev)
+
+
+class TinyImage(ImageEncoder):
+    """A strided convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.channels, self.stride, self.frozen = 5, 4, False
+        self.conv = nn.Conv2d(3, 5, 4, stride=4)
+        self.calls = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        return self.conv(images)
+
+
+def make_batch(seed: int = 0, size: int = 2, points: int = 60, cameras: int = 2, segments: int = 5) -> Batch:
+    """Random clouds inside +-8 m with regions -1..2, pairs and superpixels -1..segments-1."""
+    g = torch.Generator().manual_seed(seed)
+    rows = size * points
+    cloud = torch.rand(rows, 4, generator=g) * 16 - 8
+    sample = torch.arange(size).repeat_interleave(points)
+    eye = torch.eye(4).expand(size, 4, 4)
+    kept = torch.rand(rows, generator=g) < 0.9
+    views = {
+        "a": PointView(cloud, sample, torch.arange(rows), eye, size),
+        "b": PointView(cloud[kept], sample[kept], torch.arange(rows)[kept], eye, size),
+    }
+    pair_rows = torch.randint(rows, (rows,), generator=g)
+    camera = sample[pair_rows] * cameras + torch.randint(cameras, (rows,), generator=g)
+    uv = torch.rand(rows, 2, generator=g) * torch.tensor([IMAGE[1], IMAGE[0]])
+    frame = FrameBatch(
+        views=views,
+        num_points=rows,
+        row_batch=sample,
+        world_SE3_lidar=torch.eye(4, dtype=torch.float64).expand(size, 4, 4),
+        images=torch.rand(size, cameras, 3, *IMAGE, generator=g),
+        pairs=Pairs(pair_rows, camera, uv),
+        superpixels=torch.randint(-1, segments, (size, cameras, *IMAGE), generator=g),
+        regions=torch.randint(-1, 3, (rows,), generator=g),
+    )
+    return Batch([f"sweep-{i}" for i in range(size)], {"t": frame})
