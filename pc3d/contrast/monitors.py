@@ -19,11 +19,11 @@ def _rows(features: Tensor) -> Tensor:
 def effective_rank(features: Tensor) -> Tensor:
     """exp of the entropy of the singular values, scaled to sum 1: 1 (collapsed) to min(N, D).
 
-    NaN for features that are not finite.
+    NaN for no rows and for features that are not finite.
 
     Source: Roy & Vetterli, "The effective rank", EUSIPCO 2007, definition 1.
     """
-    if not features.isfinite().all():
+    if not len(features) or not features.isfinite().all():
         return features.new_full((), float("nan"))
     singular = torch.linalg.svdvals(features)
     share = singular / singular.sum().clamp(min=torch.finfo(features.dtype).tiny)
@@ -68,12 +68,11 @@ def collapse_metrics(features_a: Tensor, features_b: Tensor | None = None) -> di
         raise ValueError(f"features are {tuple(features_a.shape)} and {other}, expected (N, D) both")
     with torch.autocast(features_a.device.type, enabled=False):
         a = F.normalize(_rows(features_a).float(), dim=1)
-        nan = a.new_full((), float("nan"))
-        deviation = a.std(dim=0, correction=0) * a.shape[1] ** 0.5
+        deviation = (a - a.mean(dim=0)).square().mean(dim=0).sqrt() * a.shape[1] ** 0.5
         metrics = {
-            "deviation": deviation.mean() if len(a) else nan,
-            "deviation_min": deviation.min() if len(a) else nan,
-            "effective_rank": effective_rank(a) if len(a) else nan,
+            "deviation": deviation.mean(),
+            "deviation_min": deviation.min(),
+            "effective_rank": effective_rank(a),
             "uniformity": uniformity(a),
         }
         if features_b is not None:

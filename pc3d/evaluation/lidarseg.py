@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pc3d.data.errors import fail
 from pc3d.data.label_maps import NUSCENES_LIDARSEG_CLASSES
@@ -173,9 +172,7 @@ def evaluate_lidarseg(
 
     root, folder = Path(nuscenes_root), Path(results_folder)
     if not (root / version / "lidarseg.json").is_file():
-        raise DataError(
-            f"{root / version} has no lidarseg.json: check root and version, or add lidarseg labels"
-        )
+        fail("no lidarseg.json", root / version, "check root and version, or add the lidarseg labels")
     nusc = NuScenes(version, str(root), verbose=False)
     evaluator = _official_evaluator(nusc, split, folder)
     _check_predictions(nusc, evaluator.sample_tokens, split, folder)
