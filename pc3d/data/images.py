@@ -103,4 +103,4 @@ def resize_and_crop(source: tuple[int, int], height: int, width: int, flip: bool
     scale = max(width / source[0], height / source[1])
     resized = (max(width, round(source[0] * scale)), max(height, round(source[1] * scale)))
     offset = ((resized[0] - width) // 2, resized[1] - height)
-    return ImageMap(tuple(source), resized, offset, (width, height), flip)
+    return ImageMap((source[0], source[1]), resized, offset, (width, height), flip)

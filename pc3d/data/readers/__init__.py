@@ -1,0 +1,49 @@
+"""Readers of data set formats, by name: one file each, imported when asked for.
+
+To add one, write a class with `metadata`, `__len__` (about how many sweeps) and `sweeps()` (scene
+after scene, ascending in time), and give it a line in `READERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from pc3d.data.errors import fail
+from pc3d.data.records import Sweep
+
+
+class Reader(Protocol):
+    """What every reader gives.
+
+    Attributes:
+        metadata: facts of the data set for `write_index`, without "rebuild".
+    """
+
+    metadata: dict[str, Any]
+
+    def __len__(self) -> int:
+        """Number of sweeps, for a progress bar."""
+
+    def sweeps(self) -> Iterator[Sweep]:
+        """The scenes one after the other, each ascending in time; paths absolute."""
+
+
+READERS: dict[str, str] = {
+    "nuscenes": "pc3d.data.readers.nuscenes:NuScenesReader",
+    "kitti_raw": "pc3d.data.readers.kitti_raw:KittiRawReader",
+}
+
+
+def open_reader(name: str, root: str | Path, **options: Any) -> Reader:
+    """Open the reader `name` on a data set root; `options` are its constructor's.
+
+    Raises:
+        DataError: no such reader, or what the reader finds wrong.
+    """
+    if name not in READERS:
+        fail(f"unknown data set format {name!r}", root, f"use one of {sorted(READERS)}, or add a reader")
+    module, _, cls = READERS[name].partition(":")
+    return getattr(import_module(module), cls)(Path(root).resolve(), **options)

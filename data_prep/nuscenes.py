@@ -1,0 +1,35 @@
+"""Index a data set in nuScenes format: tables in, Parquet index out. Raw files stay where they are."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from pc3d.data.build import build_index
+
+EXAMPLES = """examples:
+  python data_prep/nuscenes.py /data/nuscenes --version v1.0-mini --out index/mini
+  python data_prep/nuscenes.py /data/nuscenes --version v1.0-trainval --out index/trainval
+  python data_prep/nuscenes.py /data/sim --version v1.0-sim --out index/sim
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("root", type=Path, metavar="ROOT", help="folder with samples/ and the version folder")
+    parser.add_argument("--version", default="v1.0-trainval", help="version folder (default %(default)s)")
+    parser.add_argument("--lidar", default="LIDAR_TOP", help="channel of the LiDAR (default %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, metavar="INDEX", help="index folder to write")
+    args = parser.parse_args()
+    rebuild = (
+        f"python data_prep/nuscenes.py {shlex.quote(str(args.root))} --version {args.version} "
+        f"--lidar {args.lidar} --out {shlex.quote(str(args.out))}"
+    )
+    build_index("nuscenes", args.root, args.out, rebuild, version=args.version, lidar=args.lidar)
+
+
+if __name__ == "__main__":
+    main()

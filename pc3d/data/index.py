@@ -1,0 +1,176 @@
+"""The index of a data set: a row per sweep, opened in constant memory whatever its length."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pc3d.data.errors import DataError, fail
+from pc3d.data.index_schema import SCHEMA_VERSION, row_to_sweep
+from pc3d.data.index_writer import token_hash, write_index
+from pc3d.data.records import Sweep
+
+__all__ = ["SweepIndex", "write_index"]
+
+
+class SweepIndex:
+    """Read access to an index folder; open it with `SweepIndex.open`.
+
+    It pickles as its path and opens its files when first read, so every loader worker has its own.
+
+    Attributes:
+        folder: of the index.
+        root: data set root that the paths of the sweeps start from.
+        metadata: facts of the data set ("dataset", "class_names", "label_map", "frames", ...).
+    """
+
+    def __init__(self, folder: Path, root: Path, metadata: dict[str, Any], cached_groups: int) -> None:
+        self.folder = folder
+        self.root = root
+        self.metadata = metadata
+        self._cached_groups = cached_groups
+        self._groups: OrderedDict[int, pa.Table] = OrderedDict()
+        self._part: tuple[Path, pq.ParquetFile] | None = None
+        self._maps: dict[str, NDArray] = {}
+
+    @classmethod
+    def open(cls, folder: str | Path, root: str | Path | None = None, cached_groups: int = 64) -> SweepIndex:
+        """Open an index.
+
+        Args:
+            folder: what `write_index` wrote.
+            root: data set root, where it is not the one that the index was made with.
+            cached_groups: decoded row groups kept in memory.
+
+        Raises:
+            DataError: no index there; another schema version; the data set root does not exist.
+        """
+        folder = Path(folder).resolve()
+        try:
+            metadata = json.loads((folder / "metadata.json").read_text())
+        except OSError:
+            fail("there is no index", folder, "make one: python data_prep/nuscenes.py ROOT --out INDEX")
+        except ValueError as error:
+            raise DataError(
+                f"index metadata is broken: {error}\n  where: {folder}\n  remedy: build it again"
+            ) from error
+        if metadata.get("schema_version") != SCHEMA_VERSION:
+            fail(
+                f"the index has schema version {metadata.get('schema_version')}, "
+                f"this pc3d reads {SCHEMA_VERSION}",
+                folder,
+                f"build it again: {metadata.get('rebuild', 'with the data_prep script that made it')}",
+            )
+        data_root = Path(root).resolve() if root is not None else Path(metadata["root"])
+        if not data_root.is_dir():
+            fail("the data set root does not exist", data_root, "say where the data set is now with `root=`")
+        return cls(folder, data_root, metadata, cached_groups)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).open, (self.folder, self.root, self._cached_groups)
+
+    def __len__(self) -> int:
+        return self.metadata["num_sweeps"]
+
+    def __getitem__(self, row: int) -> Sweep:
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of an index of {len(self)} sweeps")
+        group, offset = divmod(int(row), self.metadata["rows_per_group"])
+        return row_to_sweep(self._group(group).slice(offset, 1).to_pylist()[0], self.root)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits that have key frames."""
+        return tuple(self.metadata["key_frames"])
+
+    def key_rows(self, split: str | None = None) -> NDArray[np.int64]:
+        """Rows of the key frames of a split (all with None), ascending, memory-mapped.
+
+        Raises:
+            DataError: the index has no such split.
+        """
+        if split is None:
+            return self._map("key_rows")
+        ranges = self.metadata["key_frames"]
+        if split not in ranges:
+            fail(f"no key frame is in split {split!r}", self.folder, f"use one of {sorted(ranges)}")
+        start, stop = ranges[split]
+        return self._map("split_rows")[start:stop]
+
+    def scene_rows(self, row: int) -> range:
+        """All rows of the scene of `row`."""
+        starts = self._map("scene_starts")
+        scene = int(np.searchsorted(starts, row, side="right")) - 1
+        return range(int(starts[scene]), int(starts[scene + 1]))
+
+    def neighbour(self, row: int, key_frames: int) -> int | None:
+        """Row of the key frame `key_frames` after (before, if negative) key frame `row`, in its scene.
+
+        From a plain sweep, 0 and below count from the last key frame before it, above 0 from there too.
+
+        Returns:
+            None beyond the ends of the scene.
+        """
+        keys = self._map("key_rows")
+        target = int(np.searchsorted(keys, row, side="right")) - 1 + key_frames
+        if not 0 <= target < len(keys):
+            return None
+        found = int(keys[target])
+        return found if found in self.scene_rows(row) else None
+
+    def previous_sweeps(self, row: int, n: int) -> list[int]:
+        """Rows of up to `n` sweeps (key frames or not) before `row` in its scene, the nearest first."""
+        first = self.scene_rows(row).start
+        return list(range(row - 1, max(first, row - n) - 1, -1))
+
+    def row_of(self, token: str) -> int:
+        """Row of a sweep token.
+
+        Raises:
+            DataError: no sweep has it.
+        """
+        tokens = self._map("tokens")
+        wanted = np.uint64(token_hash(token))
+        at = int(np.searchsorted(tokens["hash"], wanted))
+        if at < len(tokens) and tokens["hash"][at] == wanted:
+            row = int(tokens["row"][at])
+            if self[row].token == token:
+                return row
+        fail(f"no sweep has the token {token!r}", self.folder, "check that the list belongs to this data set")
+
+    def _map(self, name: str) -> NDArray:
+        if name not in self._maps:
+            try:
+                self._maps[name] = np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError) as error:
+                raise self._broken(f"{name}.npy", error) from error
+        return self._maps[name]
+
+    def _group(self, group: int) -> pa.Table:
+        if group in self._groups:
+            self._groups.move_to_end(group)
+            return self._groups[group]
+        part, inside = divmod(group, self.metadata["groups_per_part"])
+        path = self.folder / "sweeps.parquet" / f"part-{part:05d}.parquet"
+        try:
+            # Arrow's thread pool does not survive a fork, and loader workers are forked.
+            if self._part is None or self._part[0] != path:
+                self._part = path, pq.ParquetFile(path, memory_map=True)
+            table = self._part[1].read_row_group(inside, use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise self._broken(path.name, error) from error
+        self._groups[group] = table
+        if len(self._groups) > self._cached_groups:
+            self._groups.popitem(last=False)
+        return table
+
+    def _broken(self, name: str, error: Exception) -> DataError:
+        rebuild = self.metadata["rebuild"]
+        return DataError(f"the index is broken: {name}: {error}\n  where: {self.folder}\n  remedy: {rebuild}")

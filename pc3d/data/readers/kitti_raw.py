@@ -1,0 +1,199 @@
+"""KITTI raw: a date folder with calibration and synchronised, rectified drives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pc3d.data.errors import DataError, fail
+from pc3d.data.records import Camera, Float64, Sweep
+from pc3d.geometry.camera import shift_pixel_centres
+from pc3d.geometry.rigid import invert_SE3, make_SE3
+
+_PERIOD_US = 100_000  # 10 Hz, where a drive comes without its timestamps
+
+
+class KittiRawReader:
+    """Reads KITTI raw date folders (`root` is one of them, or holds several).
+
+    Every scan is a key frame of split `train`. The ego frame is the Velodyne frame (x forward, y left,
+    z up). Raw drives state no LiDAR pose: poses are the identity, so objectives that move points
+    between times need poses from elsewhere. Rectified colour cameras `image_02` and `image_03` are
+    taken where they exist, else the grey ones.
+
+    Raises:
+        DataError: no drive; a calibration file or an entry is missing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = Path(root).resolve()
+        self._drives = sorted(
+            folder.parent
+            for depth in ("*", "*/*")
+            for folder in self._root.glob(f"{depth}/velodyne_points")
+            if (folder / "data").is_dir()
+        )
+        if not self._drives:
+            fail(
+                "no drive with velodyne_points/data",
+                self._root,
+                "name a KITTI raw date folder, e.g. 2011_09_26, or the folder that holds it",
+            )
+        self.metadata: dict[str, Any] = {
+            "dataset": "kitti_raw",
+            "root": str(self._root),
+            "class_names": [],
+            "label_map": None,
+            "frames": {"lidar": "x forward, y left, z up", "ego": "the LiDAR frame"},
+            "notes": ["poses are the identity: the drives state none", "no boxes and no labels"],
+        }
+
+    def __len__(self) -> int:
+        return sum(len(_scans(drive)) for drive in self._drives)
+
+    def sweeps(self) -> Iterator[Sweep]:
+        """The drives by path, each ascending in time."""
+        for drive in self._drives:
+            cameras = _cameras(drive)
+            scans = _scans(drive)
+            for scan, timestamp in zip(scans, _timestamps(drive, len(scans)), strict=True):
+                yield self._sweep(drive, scan, timestamp, cameras)
+
+    def _sweep(self, drive: Path, scan: Path, timestamp: int, cameras: list[Camera]) -> Sweep:
+        images = []
+        for camera in cameras:
+            path = camera.path / f"{scan.stem}.png"
+            if not path.exists():
+                path = path.with_suffix(".jpg")
+            if path.exists():
+                images.append(_at(camera, path, timestamp))
+        return Sweep(
+            token=f"{drive.name}/{scan.stem}",
+            scene=drive.name,
+            timestamp=timestamp,
+            is_key_frame=True,
+            path=scan,
+            lidar_format="kitti",
+            ego_SE3_lidar=np.eye(4),
+            world_SE3_ego=np.eye(4),
+            split="train",
+            cameras=tuple(images),
+            sample_token=f"{drive.name}/{scan.stem}",
+        )
+
+
+def _scans(drive: Path) -> list[Path]:
+    return sorted((drive / "velodyne_points" / "data").glob("*.bin"))
+
+
+def _timestamps(drive: Path, count: int) -> list[int]:
+    """Microseconds from `timestamps.txt`, else 10 Hz from 0."""
+    path = drive / "velodyne_points" / "timestamps.txt"
+    if not path.is_file():
+        return [number * _PERIOD_US for number in range(count)]
+    lines = path.read_text().split("\n")
+    stamps = [_microseconds(line) for line in lines if line.strip()]
+    if len(stamps) != count:
+        fail(f"{len(stamps)} timestamps for {count} scans", path, "extract the drive again")
+    return stamps
+
+
+def _microseconds(line: str) -> int:
+    """Of e.g. `2011-09-26 13:02:25.951199337`."""
+    whole, _, fraction = line.strip().partition(".")
+    moment = datetime.strptime(whole, "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc)
+    return int(moment.timestamp()) * 1_000_000 + int(fraction[:6].ljust(6, "0") or 0)
+
+
+def _at(camera: Camera, path: Path, timestamp: int) -> Camera:
+    return Camera(
+        name=camera.name,
+        path=path,
+        size=camera.size,
+        intrinsics=camera.intrinsics,
+        ego_SE3_cam=camera.ego_SE3_cam,
+        world_SE3_ego=camera.world_SE3_ego,
+        timestamp=timestamp,
+    )
+
+
+def _cameras(drive: Path) -> list[Camera]:
+    """The rectified cameras of a drive, with their image folder in place of the path."""
+    names = [name for name in ("image_02", "image_03") if (drive / name / "data").is_dir()]
+    names = names or [name for name in ("image_00", "image_01") if (drive / name / "data").is_dir()]
+    if not names:
+        return []
+    to_cam = _read_calibration(drive.parent / "calib_velo_to_cam.txt")
+    rectified = _read_calibration(drive.parent / "calib_cam_to_cam.txt")
+    where = drive.parent / "calib_cam_to_cam.txt"
+    cam0_SE3_velo = make_SE3(
+        _entry(to_cam, "R", (3, 3), drive.parent / "calib_velo_to_cam.txt"),
+        _entry(to_cam, "T", (3,), drive.parent / "calib_velo_to_cam.txt"),
+    )
+    rect_SE3_cam0 = make_SE3(_entry(rectified, "R_rect_00", (3, 3), where), np.zeros(3))
+    cameras = []
+    for name in names:
+        P = _entry(rectified, f"P_rect_{name[-2:]}", (3, 4), where)
+        K = P[:, :3]
+        # P = K [I | t]: the camera sits at -t beside the rectified camera 0.
+        cam_SE3_rect = make_SE3(np.eye(3), np.linalg.solve(K, P[:, 3]))
+        cameras.append(
+            Camera(
+                name=name,
+                path=drive / name / "data",
+                size=_image_size(drive / name / "data"),
+                intrinsics=shift_pixel_centres(K),
+                ego_SE3_cam=invert_SE3(cam_SE3_rect @ rect_SE3_cam0 @ cam0_SE3_velo),
+                world_SE3_ego=np.eye(4),
+                timestamp=0,
+            )
+        )
+    return cameras
+
+
+def _image_size(folder: Path) -> tuple[int, int]:
+    first = next((path for path in sorted(folder.iterdir()) if path.suffix in (".png", ".jpg")), None)
+    if first is None:
+        fail("no image", folder, "extract the drive again, or remove the empty camera folder")
+    try:
+        with Image.open(first) as image:
+            return image.size
+    except OSError as error:
+        raise DataError(
+            f"image cannot be read: {error}\n  where: {first}\n  remedy: copy it again"
+        ) from error
+
+
+def _read_calibration(path: Path) -> dict[str, list[float]]:
+    """Numeric entries of a KITTI calibration file (`name: number number ...`)."""
+    entries = {}
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise DataError(
+            f"calibration cannot be read: {error}\n  where: {path}\n  remedy: extract the calibration "
+            "archive of that date into the date folder"
+        ) from error
+    for line in lines:
+        name, _, values = line.partition(":")
+        try:
+            entries[name.strip()] = [float(value) for value in values.split()]
+        except ValueError:
+            continue  # calib_time is a date
+    return entries
+
+
+def _entry(entries: dict[str, list[float]], name: str, shape: tuple[int, ...], path: Path) -> Float64:
+    values = entries.get(name, [])
+    if len(values) != int(np.prod(shape)):
+        fail(
+            f"calibration entry {name} has {len(values)} numbers, expected {np.prod(shape)}",
+            path,
+            "extract it again",
+        )
+    return np.reshape(np.array(values, dtype=np.float64), shape)
