@@ -8,8 +8,12 @@ from typing import Any
 from pc3d.models.build import build
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.image.efficientnet import EfficientNetLite0
+from pc3d.models.image.transformers_encoder import TransformersEncoder
 
-IMAGE_ENCODERS: dict[str, Callable[..., ImageEncoder]] = {"EfficientNetLite0": EfficientNetLite0}
+IMAGE_ENCODERS: dict[str, Callable[..., ImageEncoder]] = {
+    "EfficientNetLite0": EfficientNetLite0,
+    "TransformersEncoder": TransformersEncoder,
+}
 
 
 def build_image_encoder(config: Mapping[str, Any]) -> ImageEncoder:
@@ -22,4 +26,10 @@ def build_image_encoder(config: Mapping[str, Any]) -> ImageEncoder:
     return build(config, IMAGE_ENCODERS, "image encoder")
 
 
-__all__ = ["IMAGE_ENCODERS", "EfficientNetLite0", "ImageEncoder", "build_image_encoder"]
+__all__ = [
+    "IMAGE_ENCODERS",
+    "EfficientNetLite0",
+    "ImageEncoder",
+    "TransformersEncoder",
+    "build_image_encoder",
+]

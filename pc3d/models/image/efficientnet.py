@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from pc3d.models.image.frozen import FreezableImageEncoder
+from pc3d.models.image.common import FreezableImageEncoder, resize_to_multiple
 
 # Per stride: the last block of that resolution, and its channels.
 _LAST_BLOCK = {4: 2, 8: 4, 16: 10, 32: 15}
@@ -59,8 +59,12 @@ class EfficientNetLite0(FreezableImageEncoder):
         self.freeze(frozen)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) RGB in 0..1 to (N, channels, ceil(H / stride), ceil(W / stride))."""
+        """(N, 3, H, W) RGB in 0..1 to (N, channels, H', W').
+
+        Sides that the coarsest level does not divide are stretched to the next multiple.
+        """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            images = resize_to_multiple(images, self.levels[-1])
             maps = self._maps((images * 255 - 127) / 128)
             size = maps[0].shape[2:]
             coarser = (interpolate(m, size, mode="bilinear", align_corners=False) for m in maps[1:])

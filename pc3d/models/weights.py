@@ -1,0 +1,107 @@
+"""Weights of a backbone in a safetensors file, with plain text metadata."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What `load_backbone` did.
+
+    Attributes:
+        loaded: names of the tensors that were loaded.
+        missing: names that the model has and the file lacks.
+        unexpected: names that the file has and the model lacks.
+        mismatched: names with the model's and the file's shape, where they differ.
+        metadata: the file's metadata.
+    """
+
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """True where model and file have the same tensors."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.loaded)} tensors fit"]
+        lines += [f"missing in the file: {name}" for name in self.missing]
+        lines += [f"unknown to the model: {name}" for name in self.unexpected]
+        lines += [f"{name}: model {want}, file {got}" for name, want, got in self.mismatched]
+        return "\n".join(lines)
+
+
+def save_backbone(model: nn.Module, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write the state of `model` (parameters and buffers) as safetensors, all or nothing.
+
+    Args:
+        model: the backbone.
+        path: file to write; its folder is made.
+        metadata: plain text facts kept in the file's header, such as the configuration as JSON.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A copy each: safetensors refuses tensors that share memory.
+    state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(state, temporary, metadata={**(metadata or {})})
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_backbone(model: nn.Module, path: str | Path, partial: bool = False) -> LoadReport:
+    """Load a file of `save_backbone` into `model`.
+
+    Args:
+        model: the backbone; unchanged where an error is raised.
+        path: safetensors file.
+        partial: load what fits by name and shape; otherwise everything must fit.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a safetensors file, or (without `partial`) tensors that do not fit, all listed;
+            with `partial`, no tensor fits.
+    """
+    saved, metadata = _read(Path(path))
+    state = model.state_dict()
+    common = [name for name in state if name in saved]
+    report = LoadReport(
+        loaded=tuple(name for name in common if state[name].shape == saved[name].shape),
+        missing=tuple(name for name in state if name not in saved),
+        unexpected=tuple(name for name in saved if name not in state),
+        mismatched=tuple(
+            (name, tuple(state[name].shape), tuple(saved[name].shape))
+            for name in common
+            if state[name].shape != saved[name].shape
+        ),
+        metadata=metadata,
+    )
+    if not report.loaded or not (partial or report.complete):
+        hint = "" if partial else "; partial=True loads what fits"
+        raise ValueError(f"{path} does not fit {type(model).__name__}{hint}:\n{report}")
+    model.load_state_dict({name: saved[name] for name in report.loaded}, strict=False)
+    return report
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no backbone file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file: {error}") from error
