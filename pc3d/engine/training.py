@@ -188,8 +188,12 @@ def build_runner(
         )
         or None,
         default_hooks={"logger": {"type": "LoggerHook", "interval": every}, "checkpoint": checkpoint},
-        custom_hooks=[MetricsHook(work_dir / "metrics.jsonl", every), NonFiniteHook(), PlainCheckpointHook()]
-        + hooks,
+        custom_hooks=[
+            MetricsHook(work_dir / "metrics.jsonl", every),
+            NonFiniteHook(),
+            PlainCheckpointHook(),
+            *hooks,
+        ],
         log_processor={"by_epoch": False, "window_size": every},
         visualizer={
             "type": "Visualizer",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
+from pc3d.models.build import build
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder
 from pc3d.objectives.base import Objective
@@ -21,7 +21,7 @@ def objective_type(config: dict[str, Any]) -> type[Objective]:
     """The class that a config names by its `type`."""
     name = config.get("type")
     if name not in OBJECTIVES:
-        raise ValueError(f"unknown objective {name!r}; known: {', '.join(sorted(OBJECTIVES))}")
+        raise ValueError(f"unknown objective type {name!r}; known: {', '.join(sorted(OBJECTIVES))}")
     return OBJECTIVES[name]
 
 
@@ -33,15 +33,10 @@ def build_objective(
     Raises:
         ValueError: for an unknown type or argument, naming the known ones.
     """
-    kind = objective_type(config)
-    arguments = {key: value for key, value in config.items() if key not in ("type", "weight")}
-    known = [p for p in inspect.signature(kind).parameters if p not in ("lidar", "image")]
-    unknown = sorted(set(arguments) - set(known))
-    if unknown:
-        raise ValueError(f"{config['type']} has no argument {', '.join(unknown)}; known: {', '.join(known)}")
     encoders: dict[str, Any] = {"lidar": lidar}
-    if kind.reads_image:
+    if objective_type(config).reads_image:
         if image is None:
             raise ValueError(f"{config['type']} needs an image encoder: set `image` in the config")
         encoders["image"] = image
-    return kind(**encoders, **arguments)
+    arguments = {key: value for key, value in config.items() if key != "weight"}
+    return build({**arguments, **encoders}, OBJECTIVES, "objective")

@@ -1,0 +1,11 @@
+# nuScenes and the papers' MinkUNet-34 on cylinder voxels (SuperFlow): for GPUs.
+seed = 0
+data = dict(index="data/nuscenes-index", split="train", batch_size=4, workers=4)
+lidar = dict(
+    type="MinkUNet",
+    depth=34,
+    voxel="cylinder",
+    voxel_size=(0.1, 1.0, 0.1),
+)
+optimizer = dict(type="AdamW", lr=0.01, weight_decay=0.01)
+runtime = dict(log_every=50)

@@ -1,0 +1,13 @@
+# The simulated drive and a narrow MinkUNet: minutes on two cores.
+seed = 0
+data = dict(index="data/sim-index", split="sim_train", batch_size=4, workers=1)
+lidar = dict(
+    type="MinkUNet",
+    depth=18,
+    widths=(16, 32, 48, 64, 64, 48, 48, 48),
+    stem=16,
+    voxel_size=(0.2, 0.2, 0.2),
+    bev_channels=64,
+)
+optimizer = dict(type="AdamW", lr=2e-3, weight_decay=0.01, clip_norm=10.0)
+runtime = dict(log_every=10)

@@ -1,0 +1,132 @@
+"""A label-efficiency study: pretrain, fine-tune and evaluate every start, task and seed."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from mmengine.config import Config
+
+from pc3d.engine.config import load_config, plain
+from pc3d.engine.finetuner import finetune
+from pc3d.engine.pretrainer import pretrain
+from pc3d.evaluation.label_efficiency import RANDOM, Cell, CellResult, run_cells
+from pc3d.evaluation.segmentation import evaluate_checkpoint
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A column of the table: a fine-tuning config, the label fraction, and settings over it."""
+
+    config: Path
+    fraction: float
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared with what.
+
+    Attributes:
+        starts: name to pretraining config; the random start is always there.
+        tasks: name to fine-tuning task.
+        seeds: each start is pretrained and fine-tuned once with each.
+        work_dir: runs and results; a study is resumed by running it again.
+        eval_split: split that is scored officially.
+        overrides: settings of the pretraining configs and, where they have them, the tasks'
+            (`data.index`, ...).
+        pretrain_overrides: settings of the pretraining configs only.
+        jobs: runs at a time; with more than one, each has one thread.
+    """
+
+    starts: dict[str, Path]
+    tasks: dict[str, Task]
+    seeds: Sequence[int]
+    work_dir: Path
+    eval_split: str = "sim_val"
+    overrides: dict[str, Any] = field(default_factory=dict)
+    pretrain_overrides: dict[str, Any] = field(default_factory=dict)
+    jobs: int = 1
+
+
+def run_study(study: Study) -> list[CellResult]:
+    """Run what is missing of a study and return the results of all its cells."""
+    keys = [(start, seed) for seed in study.seeds for start in study.starts]
+    backbones = dict(zip(keys, _map(_Pretrain(study), keys, study.jobs), strict=True))
+    cells = [
+        _cell(study, start, name, seed, backbones.get((start, seed)))
+        for seed in study.seeds
+        for start in (RANDOM, *study.starts)
+        for name in study.tasks
+    ]
+    nested = _map(_RunCell(study), cells, study.jobs)
+    return [result for results in nested for result in results]
+
+
+def _cell(study: Study, start: str, task_name: str, seed: int, backbone: Path | None) -> Cell:
+    task = study.tasks[task_name]
+    config = _task_config(study, task, seed, backbone)
+    settings = {key: value for key, value in plain(config).items() if key != "init"}
+    return Cell(start, task_name, task.fraction, seed, backbone, json.loads(json.dumps(settings, default=str)))
+
+
+def _task_config(study: Study, task: Task, seed: int, backbone: Path | None) -> Config:
+    overrides = {**study.overrides, **task.overrides, "seed": seed}
+    if backbone is not None:
+        overrides["init.checkpoint"] = str(backbone)
+    return load_config(task.config, "finetune", overrides)
+
+
+@dataclass(frozen=True)
+class _Pretrain:
+    study: Study
+
+    def __call__(self, key: tuple[str, int]) -> Path:
+        start, seed = key
+        folder = self.study.work_dir / "pretrain" / f"{start}-seed{seed}"
+        overrides = {**self.study.overrides, **self.study.pretrain_overrides, "seed": seed}
+        config = load_config(self.study.starts[start], "pretrain", overrides)
+        backbone = folder / "backbone.safetensors"
+        # A run with other settings is another run: never take its weights for this one's.
+        done = backbone.is_file() and (folder / "config.py").read_text() == config.pretty_text
+        return backbone if done else pretrain(config, folder, resume=False)
+
+
+@dataclass(frozen=True)
+class _RunCell:
+    study: Study
+
+    def __call__(self, cell: Cell) -> list[CellResult]:
+        return run_cells([cell], self._run, self.study.work_dir / "cells")
+
+    def _run(self, cell: Cell) -> dict[str, Any]:
+        folder = self.study.work_dir / "runs" / cell.key()
+        task = self.study.tasks[cell.task]
+        config = _task_config(self.study, task, cell.seed, cell.checkpoint)
+        checkpoint = finetune(config, folder)
+        return evaluate_checkpoint(
+            checkpoint, config.data.index, self.study.eval_split, folder / "evaluation"
+        )
+
+
+def _map(function: Callable[[T], R], items: Iterable[T], jobs: int) -> list[R]:
+    """Apply `function` to the items, `jobs` at a time in fresh processes of one thread each."""
+    items = list(items)
+    if jobs <= 1 or len(items) <= 1:
+        return [function(item) for item in items]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, _one_thread) as pool:
+        return list(pool.map(function, items))
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
