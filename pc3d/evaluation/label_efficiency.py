@@ -14,6 +14,7 @@ import os
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,9 @@ class Cell:
     def describe(self) -> dict[str, Any]:
         """The cell as JSON values; the checkpoint by the hash of its content, not by its path."""
         facts = asdict(self)
-        facts["checkpoint"] = None if self.checkpoint is None else _digest(self.checkpoint)
+        facts["checkpoint"] = (
+            None if self.checkpoint is None else _digest(self.checkpoint, self.checkpoint.stat().st_mtime_ns)
+        )
         return facts
 
     def key(self) -> str:
@@ -61,7 +64,9 @@ class Cell:
         return f"{self.start}-{self.task}-{self.fraction:g}-{self.seed}-{digest}".replace("/", "_")
 
 
-def _digest(path: Path) -> str:
+@lru_cache
+def _digest(path: Path, changed: int) -> str:
+    """Hash of a file's content; `changed`, its time stamp, keeps the cache honest."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -70,7 +75,9 @@ def _digest(path: Path) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The value with NaN and infinities as None: JSON has no word for them."""
+    """JSON values: arrays and tensors as lists, NaN and infinities, for which it has no word, as None."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -98,7 +105,7 @@ def run_cells(
 
     Args:
         cells: equal ones are run once.
-        run: trains and scores one cell; returns JSON values.
+        run: trains and scores one cell; returns numbers, texts, arrays, and lists and dicts of them.
         folder: made if need be.
 
     Raises:

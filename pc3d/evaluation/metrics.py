@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -95,5 +94,5 @@ def summary(confusion: Tensor, class_names: Sequence[str] | None = None) -> dict
         "miou_truth": mean_iou(confusion, "truth"),
         "fwiou": frequency_weighted_iou(confusion),
         "accuracy": accuracy(confusion),
-        "iou": dict(zip(names, np.asarray(iou_per_class(confusion).cpu()).tolist(), strict=True)),
+        "iou": dict(zip(names, iou_per_class(confusion).tolist(), strict=True)),
     }

@@ -9,13 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pc3d.evaluation.label_efficiency import Cell, CellResult, plot, run_cells, summarise, to_markdown
 
 
-@pytest.fixture()
+@pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     path = tmp_path / "prc.pth"
     path.write_bytes(b"weights")
@@ -33,7 +35,11 @@ def _cells(checkpoint: Path) -> list[Cell]:
 
 def _run(cell: Cell) -> dict[str, Any]:
     value = 0.3 + 0.1 * math.log10(cell.fraction * 100) + 0.01 * cell.seed
-    return {"miou": value + (0.05 + 0.02 * cell.seed) * (cell.start == "prc"), "iou": {"trailer": math.nan}}
+    return {
+        "miou": value + (0.05 + 0.02 * cell.seed) * (cell.start == "prc"),
+        "iou": {"trailer": np.float32(math.nan)},
+        "of": torch.arange(2),
+    }
 
 
 def test_each_cell_runs_once_and_a_study_resumes(checkpoint: Path, tmp_path: Path) -> None:
@@ -58,7 +64,7 @@ def test_each_cell_runs_once_and_a_study_resumes(checkpoint: Path, tmp_path: Pat
     assert calls == cells
     assert [result.cell for result in results] == cells + cells[:3]
     assert results == run_cells(cells + cells[:3], interrupted, folder)
-    assert results[0].metrics == {"miou": _run(cells[0])["miou"], "iou": {"trailer": None}}
+    assert results[0].metrics == {"miou": _run(cells[0])["miou"], "iou": {"trailer": None}, "of": [0, 1]}
     assert all(path.suffix == ".json" for path in folder.iterdir())
 
 

@@ -12,6 +12,7 @@ from pc3d.geometry.grid import BevGrid
 from pc3d.models.heads.lovasz import lovasz_softmax
 from pc3d.models.heads.segmentation import PointSegmenter
 from pc3d.models.lidar.base import LidarEncoder, LidarFeatures
+from pc3d.models.lidar.minkunet import MinkUNet
 
 
 class _Encoder(LidarEncoder):
@@ -109,6 +110,27 @@ def test_nothing_labelled_is_zero_with_a_graph() -> None:
     assert total.item() == 0.0
     assert model.encoder.layer.weight.grad is not None
     assert not model.encoder.layer.weight.grad.any()
+
+
+def test_on_a_sparse_unet() -> None:
+    encoder = MinkUNet(18, widths=(8,) * 8, stem=8, voxel_size=(0.5, 0.5, 0.5))
+    batch = _batch(_labels())
+    batch.now.views["a"].points[0, 0] = 1e4  # out of the encoder's range
+    probe = PointSegmenter(encoder, 4, freeze=True).train()
+    first = probe.logits(batch.now.views["a"])
+    assert torch.equal(first, probe.logits(batch.now.views["a"]))
+    assert torch.equal(first[0], probe.head.bias)
+    encoder.requires_grad_(True)
+    model = PointSegmenter(encoder, 4).train()
+    optimizer = torch.optim.AdamW(model.parameter_groups(1e-3))
+    values = []
+    for _ in range(30):
+        loss = torch.stack(list(model.loss(batch).values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        values.append(loss.item())
+    assert values[-1] < 0.5 * values[0]
 
 
 def test_parameter_groups() -> None:
