@@ -1,0 +1,105 @@
+"""Packs samples into a `Batch`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pc3d.data.batch import Batch, FrameBatch, Pairs, PointView
+from pc3d.data.dataset import Sample
+from pc3d.data.frames import FrameSample
+from pc3d.data.transforms import ViewSample
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Pack samples, which must have the same frames, views and number of cameras.
+
+    Raises:
+        ValueError: no sample, or they differ in what they hold.
+    """
+    if not samples:
+        raise ValueError("cannot collate no samples")
+    names = list(samples[0].frames)
+    if any(list(sample.frames) != names for sample in samples):
+        raise ValueError("the samples of a batch must have the same frames")
+    frames: dict[str, FrameBatch] = {}
+    for name in names:
+        parts = [sample.frames[name] for sample in samples]
+        frames[name] = _collate_frame(parts, frames.get("t") if name == "dense" else None)
+    return Batch([sample.token for sample in samples], frames, [sample.meta for sample in samples])
+
+
+def _collate_frame(parts: list[FrameSample], images_of: FrameBatch | None) -> FrameBatch:
+    """Pack one frame; images, cameras and superpixels are shared with `images_of` where given."""
+    counts = [part.num_points for part in parts]
+    first_row = [0, *accumulate(counts)]
+    frame = FrameBatch(
+        views={
+            name: _collate_view([part.views[name] for part in parts], first_row) for name in parts[0].views
+        },
+        num_points=first_row[-1],
+        row_batch=torch.repeat_interleave(torch.arange(len(parts)), torch.tensor(counts)),
+        world_SE3_lidar=_stack([part.world_SE3_lidar for part in parts]),
+        pairs=_collate_pairs(parts, first_row),
+        regions=_join([part.regions for part in parts]),
+        labels=_join([part.labels for part in parts]),
+        boxes=[part.boxes for part in parts] if any(part.boxes is not None for part in parts) else None,
+    )
+    if images_of is not None:
+        for name in ("images", "camera_mask", "superpixels", "intrinsics", "cam_SE3_lidar"):
+            setattr(frame, name, getattr(images_of, name))
+        return frame
+    images = [part.images for part in parts if part.images is not None]
+    if images:
+        if any(image.mask.shape != images[0].mask.shape for image in images):
+            raise ValueError("samples with different numbers of cameras: set num_cameras or cameras")
+        frame.camera_mask = _stack([image.mask for image in images])
+        frame.intrinsics = _stack([image.intrinsics for image in images]).float()
+        frame.cam_SE3_lidar = _stack([image.cam_SE3_lidar for image in images]).float()
+        pixels = [image.rgb for image in images if image.rgb is not None]
+        if pixels:
+            frame.images = _stack(pixels).permute(0, 1, 4, 2, 3).contiguous().float().div_(255.0)
+    superpixels = [part.superpixels for part in parts if part.superpixels is not None]
+    frame.superpixels = _stack(superpixels) if superpixels else None
+    return frame
+
+
+def _stack(arrays: list) -> Tensor:
+    return torch.from_numpy(np.stack(arrays))
+
+
+def _join(arrays: list) -> Tensor | None:
+    """The arrays one after the other, or None where they are not asked for."""
+    return None if arrays[0] is None else torch.from_numpy(np.concatenate(arrays))
+
+
+def _collate_view(views: list[ViewSample], first_row: list[int]) -> PointView:
+    counts = torch.tensor([len(view.points) for view in views])
+    rows = [view.row + start for view, start in zip(views, first_row, strict=False)]
+    return PointView(
+        points=torch.from_numpy(np.concatenate([view.points for view in views])),
+        batch=torch.repeat_interleave(torch.arange(len(views)), counts),
+        row=torch.from_numpy(np.concatenate(rows)),
+        lidar_SE3=_stack([view.view_T_lidar for view in views]).float(),
+        size=len(views),
+    )
+
+
+def _collate_pairs(parts: list[FrameSample], first_row: list[int]) -> Pairs | None:
+    if parts[0].pairs is None:
+        return None
+    rows, cameras, uvs = [], [], []
+    for number, part in enumerate(parts):
+        assert part.pairs is not None
+        rows.append(part.pairs.row + first_row[number])
+        cameras.append(part.pairs.camera + number * len(part.draw.cameras))
+        uvs.append(part.pairs.uv)
+    return Pairs(
+        row=torch.from_numpy(np.concatenate(rows)),
+        camera=torch.from_numpy(np.concatenate(cameras)),
+        uv=torch.from_numpy(np.concatenate(uvs)),
+    )

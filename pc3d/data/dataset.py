@@ -1,0 +1,151 @@
+"""The map-style data set: what the objectives need of a key frame, and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from pc3d.data.batch import Needs
+from pc3d.data.errors import fail
+from pc3d.data.frames import FrameConfig, FrameSample, FrameSources, ImageDraw, load_dense_frame, load_frame
+from pc3d.data.index import SweepIndex
+from pc3d.data.records import Sweep
+from pc3d.data.region_cache import RegionCache
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One sample before `collate`: frames by name."""
+
+    token: str
+    frames: dict[str, FrameSample]
+    meta: dict[str, Any]
+
+
+class FrameDataset(Dataset[Sample]):
+    """Key frames of an index with what `needs` asks for.
+
+    The random numbers of a sample come from (seed, epoch, position): it is the same whatever worker
+    loads it. Call `set_epoch` before each epoch; it reaches workers that are already running.
+
+    Args:
+        index: of the data set.
+        needs: what is loaded.
+        split, tokens, rows: which key frames: those of a split, of a list of sweep tokens, or of index
+            rows; exactly one of the three.
+        config: see `FrameConfig`.
+        regions: cache of per-point regions, where `needs.regions`.
+        superpixels: cache of superpixels, where `needs.superpixels`.
+        seed: of all random choices.
+
+    Raises:
+        DataError: no such split or token; an unknown frame name.
+        ValueError: `needs` asks for regions or superpixels and no cache is given.
+    """
+
+    def __init__(
+        self,
+        index: SweepIndex,
+        needs: Needs,
+        split: str | None = None,
+        tokens: Iterable[str] | None = None,
+        rows: Sequence[int] | None = None,
+        config: FrameConfig | None = None,
+        regions: RegionCache | None = None,
+        superpixels: RegionCache | None = None,
+        seed: int = 0,
+    ) -> None:
+        if sum(choice is not None for choice in (split, tokens, rows)) != 1:
+            raise ValueError("say which key frames: exactly one of split, tokens and rows")
+        for wanted, cache, name in (
+            (needs.regions, regions, "regions"),
+            (needs.superpixels, superpixels, "superpixels"),
+        ):
+            if wanted and cache is None:
+                raise ValueError(
+                    f"the objectives need {name}: give FrameDataset the cache, {name}=RegionCache(...)"
+                )
+        unknown = set(needs.frames) - {"t", "t-1", "t+1", "dense"}
+        if unknown:
+            raise ValueError(f"unknown frames {sorted(unknown)}, there are t, t-1, t+1 and dense")
+        self.index = index
+        self.needs = needs
+        self.config = config or FrameConfig()
+        self._sources = FrameSources(
+            needs, self.config, index.metadata.get("label_map"), regions, superpixels
+        )
+        self.seed = seed
+        self._split = split
+        self._rows = self._choose(tokens, rows)
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def _choose(self, tokens: Iterable[str] | None, rows: Sequence[int] | None) -> NDArray[np.int64] | None:
+        """Rows as given; None for a split, whose rows stay memory-mapped in the index."""
+        if self._split is not None:
+            self.index.key_rows(self._split)
+            return None
+        return np.array(
+            [self.index.row_of(token) for token in tokens] if tokens is not None else rows, dtype=np.int64
+        )
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Index rows of the samples."""
+        return self.index.key_rows(self._split) if self._rows is None else self._rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Change the random numbers of the samples for the epoch that comes."""
+        self._epoch.fill_(epoch)
+
+    def __getitem__(self, position: int) -> Sample:
+        if not 0 <= position < len(self):
+            raise IndexError(f"sample {position} of {len(self)}")
+        rng = np.random.default_rng([self.seed, int(self._epoch), position])
+        row = int(self.rows[position])
+        sweep = self.index[row]
+        if not sweep.is_key_frame:
+            fail("the sweep is no key frame", f"sweep {sweep.token} (row {row})", "name key frames only")
+        cameras = self._draw_cameras(sweep, rng) if self.needs.images or self.needs.superpixels else ()
+        frames = {"t": self._frame(sweep, cameras, rng)}
+        for name in self.needs.frames:
+            if name == "dense":
+                frames[name] = self._dense(row, sweep, frames["t"], rng)
+            elif name != "t":
+                other = self.index.neighbour(row, int(name[1:]))
+                # At the end of a scene the current frame stands in.
+                frames[name] = self._frame(sweep if other is None else self.index[other], cameras, rng)
+        meta = {"scene": sweep.scene, "sample_token": sweep.sample_token, "path": str(sweep.path), "row": row}
+        return Sample(sweep.token, frames, meta)
+
+    def _draw_cameras(self, sweep: Sweep, rng: np.random.Generator) -> tuple[str, ...]:
+        names = [camera.name for camera in sweep.cameras]
+        if self.config.cameras is not None:
+            names = list(self.config.cameras)
+        if not names:
+            fail("the sweep has no camera", f"sweep {sweep.token}", "choose objectives that need no images")
+        if self.config.num_cameras is None or self.config.num_cameras >= len(names):
+            return tuple(names)
+        return tuple(names[i] for i in sorted(rng.choice(len(names), self.config.num_cameras, replace=False)))
+
+    def _frame(self, sweep: Sweep, cameras: tuple[str, ...], rng: np.random.Generator) -> FrameSample:
+        flips = tuple(bool(flip) for flip in rng.random(len(cameras)) < self.config.image_flip)
+        draw = ImageDraw(cameras, flips, self.config.image_size)
+        return load_frame(self._sources, sweep, draw, rng)
+
+    def _dense(self, row: int, sweep: Sweep, now: FrameSample, rng: np.random.Generator) -> FrameSample:
+        earlier = [self.index[other] for other in self.index.previous_sweeps(row, self.config.dense_sweeps)]
+        plain = []
+        for other in earlier:
+            if other.is_key_frame:
+                break
+            plain.append(other)
+        return load_dense_frame(self._sources, sweep, plain, now, rng)

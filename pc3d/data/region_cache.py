@@ -1,0 +1,116 @@
+"""Files of regions, keyed by sweep token and by the parameters that made them.
+
+    FOLDER/clusters-3f9a0c12d4e5/params.json
+    FOLDER/clusters-3f9a0c12d4e5/1d/9d9bf11f....npz
+
+A changed parameter changes the folder, so it never meets a stale file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import zipfile
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pc3d.data.errors import DataError, fail
+
+_KIND = re.compile(r"[a-z0-9_]+\Z")
+
+
+class RegionCache:
+    """Regions of one kind, made with one set of parameters.
+
+    A region file is an array (per-point regions: (P,) int16) or several by name (superpixels: one
+    (H, W) integer id map per camera), compressed.
+
+    Args:
+        folder: parent of the caches of a data set.
+        kind: what the regions are, e.g. `clusters`, `slic`.
+        params: everything that changes the result; plain JSON values.
+    """
+
+    def __init__(self, folder: str | Path, kind: str, params: dict[str, Any]) -> None:
+        if not _KIND.match(kind):
+            raise ValueError(f"region kind {kind!r} is no plain lower-case name")
+        self.kind = kind
+        self.params = params
+        self._text = json.dumps(params, sort_keys=True)
+        digest = blake2b(self._text.encode(), digest_size=6).hexdigest()
+        self.folder = Path(folder) / f"{kind}-{digest}"
+
+    def path(self, token: str) -> Path:
+        """File of a sweep; tokens are spread over 256 folders and may hold any character."""
+        digest = blake2b(token.encode(), digest_size=8).hexdigest()
+        name = token if re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", token) else "token"
+        return self.folder / digest[:2] / f"{name}-{digest[2:]}.npz"
+
+    def has(self, token: str) -> bool:
+        """Whether the regions of the sweep are there."""
+        return self.path(token).is_file()
+
+    def save(self, token: str, regions: NDArray | dict[str, NDArray]) -> Path:
+        """Write the regions of a sweep: the file appears complete or not at all."""
+        arrays = regions if isinstance(regions, dict) else {"regions": regions}
+        for name, array in arrays.items():
+            if not np.issubdtype(np.asarray(array).dtype, np.integer):
+                raise ValueError(f"region ids must be integers, {name} is {np.asarray(array).dtype}")
+        self._save_params()
+        target = self.path(token)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, unfinished = tempfile.mkstemp(suffix=".part", dir=target.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+            os.chmod(unfinished, 0o644)
+            os.replace(unfinished, target)
+        except BaseException:
+            Path(unfinished).unlink(missing_ok=True)
+            raise
+        return target
+
+    def load(self, token: str) -> NDArray:
+        """Per-point regions of a sweep, (P,) as saved.
+
+        Raises:
+            DataError: they are not there, or broken.
+        """
+        return self.load_all(token)["regions"]
+
+    def load_all(self, token: str) -> dict[str, NDArray]:
+        """All arrays of a sweep by name: superpixels by camera.
+
+        Raises:
+            DataError: they are not there, or broken.
+        """
+        path = self.path(token)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        except FileNotFoundError:
+            fail(
+                f"no {self.kind} regions of sweep {token}",
+                path,
+                f"make them: python data_prep/regions.py INDEX --kind {self.kind} "
+                f"--out {self.folder.parent}; parameters {self._text}",
+            )
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"region file of sweep {token} is broken: {error}\n  where: {path}\n  remedy: remove it and "
+                "run python data_prep/regions.py again"
+            ) from error
+
+    def _save_params(self) -> None:
+        path = self.folder / "params.json"
+        if not path.is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_suffix(f".{os.getpid()}.part")
+            unfinished.write_text(self._text + "\n")
+            os.replace(unfinished, path)

@@ -1,0 +1,94 @@
+"""Augmentations of point clouds, as affine maps that a view remembers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pc3d.data.records import Float32, Float64
+from pc3d.geometry.rigid import transform_points, yaw_matrix
+
+
+@dataclass(frozen=True)
+class PointAugmentation:
+    """What is drawn for each view.
+
+    Attributes:
+        rotation: (low, high) radians about +z.
+        scale: (low, high) factor.
+        flip: probability of mirroring x, and of mirroring y.
+        crop: share of the points that a random crop keeps (those nearest in x, y to a random point),
+            1 for none.
+    """
+
+    rotation: tuple[float, float] = (-np.pi / 2, np.pi / 2)
+    scale: tuple[float, float] = (0.9, 1.1)
+    flip: float = 0.5
+    crop: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.flip <= 1 and 0 < self.crop <= 1 and 0 < self.scale[0] <= self.scale[1]):
+            raise ValueError(f"flip must be in [0, 1], crop in (0, 1], scale positive: {self}")
+
+    def draw(self, rng: np.random.Generator) -> Float64:
+        """(4, 4) affine map: mirror, then rotate, then scale."""
+        signs = np.where(rng.random(2) < self.flip, -1.0, 1.0)
+        matrix = yaw_matrix(rng.uniform(*self.rotation)) @ np.diag([*signs, 1.0])
+        view_T_lidar = np.eye(4)
+        view_T_lidar[:3, :3] = rng.uniform(*self.scale) * matrix
+        return view_T_lidar
+
+
+NO_AUGMENTATION = PointAugmentation(rotation=(0.0, 0.0), scale=(1.0, 1.0), flip=0.0)
+CALICO_AUGMENTATION = PointAugmentation()
+"""Rotation +-90 degrees, scale 0.9 to 1.1, flips (CALICO; its flips are our choice)."""
+SUPERFLOW_AUGMENTATION = PointAugmentation(rotation=(-np.pi, np.pi), scale=(0.95, 1.05))
+
+
+@dataclass(frozen=True)
+class PointFilter:
+    """Which points of the loaded sweep a view takes.
+
+    Attributes:
+        point_range: (x_min, y_min, z_min, x_max, y_max, z_max) metres, LiDAR frame before
+            augmentation; None for all.
+        max_points: a random subset of this size where there are more; None for all.
+    """
+
+    point_range: tuple[float, float, float, float, float, float] | None = None
+    max_points: int | None = None
+
+    def rows(self, points: Float32, crop: float, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Ascending rows of the points that stay."""
+        rows = np.arange(len(points))
+        if self.point_range is not None:
+            low, high = np.array(self.point_range[:3]), np.array(self.point_range[3:])
+            rows = rows[((points[:, :3] >= low) & (points[:, :3] < high)).all(axis=1)]
+        if crop < 1 and len(rows):
+            centre = points[rng.choice(rows), :2]
+            distance = ((points[rows, :2] - centre) ** 2).sum(axis=1)
+            count = max(1, round(crop * len(rows)))
+            rows = np.sort(rows[np.argpartition(distance, count - 1)[:count]])
+        if self.max_points is not None and len(rows) > self.max_points:
+            rows = np.sort(rng.choice(rows, self.max_points, replace=False))
+        return rows
+
+
+@dataclass(frozen=True, eq=False)
+class ViewSample:
+    """One view of one sample: points (P, C) float32, their rows (P,) and the affine map (4, 4)."""
+
+    points: Float32
+    row: NDArray[np.int64]
+    view_T_lidar: Float64
+
+
+def make_view(
+    points: Float32, augmentation: PointAugmentation, point_filter: PointFilter, rng: np.random.Generator
+) -> ViewSample:
+    """Choose and move the points of a view; the same generator state gives the same view."""
+    view_T_lidar = augmentation.draw(rng)
+    rows = point_filter.rows(points, augmentation.crop, rng)
+    return ViewSample(transform_points(view_T_lidar, points[rows]), rows, view_T_lidar)
