@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
+
 import torch
 from torch import Tensor
 
@@ -67,3 +70,42 @@ def sample_images(maps: Tensor, image_index: Tensor, uv: Tensor, image_size: tup
     x = uv[:, 0] * (maps.shape[3] / width)
     y = uv[:, 1] * (maps.shape[2] / height)
     return _bilinear(maps, image_index, x, y)
+
+
+def sample_voxels(
+    features: Tensor, coords: Tensor, shape: Sequence[int], xyz: Tensor, batch: Tensor
+) -> Tensor:
+    """Trilinear samples of a sparse map; weights are spread over the active voxels among the eight.
+
+    Args:
+        features: (N, C) of the active voxels.
+        coords: (N, 4) their (sample, z, y, x), each once.
+        shape: number of voxels along z, y, x.
+        xyz: (M, 3) positions in voxel units, voxel centres at integer + 0.5.
+        batch: (M,) int64 sample of each position.
+
+    Returns:
+        (M, C), zeros where none of the eight voxels is active. Differentiable in `features`.
+    """
+    key, order = _flat_key(coords[:, 0].long(), coords[:, 1:].long(), shape).sort()
+    low = (xyz - 0.5).floor()
+    fraction = xyz - 0.5 - low
+    total = features.new_zeros(len(xyz), features.shape[1])
+    weights = features.new_zeros(len(xyz))
+    limit = torch.tensor(list(shape), device=xyz.device)
+    for offset in product((0, 1), repeat=3):
+        step = xyz.new_tensor(offset)
+        corner = (low + step).long().flip(1)
+        inside = ((corner >= 0) & (corner < limit)).all(dim=1)
+        wanted = _flat_key(batch, corner, shape)
+        place = torch.searchsorted(key, wanted).clamp(max=len(key) - 1)
+        active = inside & (key[place] == wanted)
+        weight = torch.where(step.bool(), fraction, 1 - fraction).prod(dim=1) * active
+        total = total + features.index_select(0, order[place]) * weight.unsqueeze(1)
+        weights = weights + weight
+    return total / weights.clamp(min=1e-6).unsqueeze(1)
+
+
+def _flat_key(sample: Tensor, zyx: Tensor, shape: Sequence[int]) -> Tensor:
+    z, y, x = zyx.unbind(1)
+    return ((sample * shape[0] + z) * shape[1] + y) * shape[2] + x

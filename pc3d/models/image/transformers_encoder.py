@@ -26,6 +26,9 @@ class TransformersEncoder(FreezableImageEncoder):
         ValueError: no such stage or kind of model. OSError: no such folder or name.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self, model: str | Mapping[str, Any], stage: str | None = None, frozen: bool = False
     ) -> None:
@@ -68,7 +71,7 @@ def _load(model: str | Mapping[str, Any], stage: str | None) -> Any:
             config = AutoConfig.from_pretrained(model)
         except OSError as error:
             raise OSError(
-                f"no image backbone {model!r}: neither a folder with config.json nor a name the hub answers to"
+                f"no image backbone {model!r}: no folder with config.json, no name that the hub answers to"
             ) from error
     else:
         arguments = dict(model)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pc3d.data.batch import PointView
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.lidar.base import LidarEncoder, LidarFeatures
+from pc3d.models.lidar.bev_backbone import bev_convolutions
 from pc3d.models.lidar.inputs import PointInputs
 from pc3d.ops.bev import scatter_bev
 from pc3d.ops.sparse import (
@@ -152,13 +153,3 @@ class MinkUNet(LidarEncoder):
         xy = self.inputs.grid.centers(voxels.coords)[:, :2]
         cells = scatter_bev(decoded, xy, voxels.coords[:, 0], voxels.batch_size, self.grid)
         return self.bev_head(cells)
-
-
-def bev_convolutions(in_channels: int, channels: int) -> nn.Sequential:
-    """Two 3x3 convolutions over a BEV map, the first with batch norm and ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(in_channels, channels, 3, padding=1, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(channels, channels, 3, padding=1),
-    )

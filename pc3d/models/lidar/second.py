@@ -1,0 +1,133 @@
+"""SECOND: a sparse 3D encoder, its height collapsed into a BEV map (Yan et al., Sensors 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pc3d.data.batch import PointView
+from pc3d.geometry.grid import BevGrid
+from pc3d.models.lidar.base import LidarEncoder, LidarFeatures
+from pc3d.models.lidar.bev_backbone import BevBackbone
+from pc3d.models.lidar.inputs import PointInputs
+from pc3d.ops.interpolate import sample_bev, sample_voxels
+from pc3d.ops.sparse import ConvNormReLU, SparseTensor, dense, sparse_tensor, strided_conv, submanifold_conv
+from pc3d.ops.voxelize import Voxels
+
+STRIDE = 8
+POINT_SOURCES = ("bev", "trilinear")
+
+
+def _level(in_channels: int, channels: int, level: int, blocks: int) -> nn.Sequential:
+    """A strided convolution (none at level 0), then submanifold ones."""
+    convs: list[nn.Module] = [submanifold_conv(channels, channels, f"level{level}") for _ in range(blocks)]
+    if level == 0:
+        convs.insert(0, submanifold_conv(in_channels, channels, "level0"))
+    else:
+        convs.insert(0, strided_conv(in_channels, channels, f"down{level}", kernel=3, stride=2, padding=1))
+    return nn.Sequential(*(ConvNormReLU(conv, channels) for conv in convs))
+
+
+class SECOND(LidarEncoder):
+    """Sparse 3D encoder at strides 1, 2, 4, 8, a BEV map at stride 8, a 2D backbone and neck.
+
+    Voxels measure an eighth of a BEV cell in x and y, so that the map lies on `grid` exactly
+    (0.075 m for cells of 0.6 m).
+
+    Args:
+        widths: channels of the four sparse levels.
+        height_channels: channels of the last sparse convolution, before the height is collapsed.
+        bev_widths, bev_layers: see `BevBackbone`.
+        bev_channels: width of the BEV map.
+        in_channels, columns: see `PointInputs`.
+        z_range: lowest and highest z in metres.
+        voxel_height: height of a voxel in metres.
+        grid: BEV grid of the map.
+        point_source: `bev`: a point's feature is the BEV map, bilinear at the point; `trilinear`: it is a
+            linear map of the sparse levels, each trilinear among its active voxels around the point.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (16, 32, 64, 128),
+        height_channels: int = 128,
+        bev_widths: Sequence[int] = (128, 256),
+        bev_layers: Sequence[int] = (5, 5),
+        bev_channels: int = 512,
+        in_channels: int = 4,
+        columns: Sequence[int] | None = None,
+        z_range: Sequence[float] = (-5.0, 3.0),
+        voxel_height: float = 0.2,
+        grid: BevGrid | None = None,
+        point_source: str = "bev",
+    ) -> None:
+        super().__init__()
+        if len(widths) != 4:
+            raise ValueError(f"widths needs 4 numbers, one per sparse level, got {tuple(widths)}")
+        if point_source not in POINT_SOURCES:
+            raise ValueError(f"unknown point_source {point_source!r}; known: {', '.join(POINT_SOURCES)}")
+        self.grid = grid if grid is not None else BevGrid()
+        self.point_source = point_source
+        self.point_channels = self.bev_channels = bev_channels
+        size = (self.grid.cell / STRIDE, self.grid.cell / STRIDE, voxel_height)
+        low = (self.grid.x_min, self.grid.y_min, z_range[0])
+        # The grid may end within its last cell: its whole cells count.
+        high = (
+            low[0] + self.grid.cols * self.grid.cell,
+            low[1] + self.grid.rows * self.grid.cell,
+            z_range[1],
+        )
+        self.inputs = PointInputs(in_channels, columns, "cubic", size, (*low, *high))
+        before = [in_channels, *widths]
+        self.levels = nn.ModuleList(
+            _level(before[i], widths[i], i, blocks=1 if i == 0 else 2) for i in range(4)
+        )
+        flat = strided_conv(widths[3], height_channels, "flat", kernel=(3, 1, 1), stride=(2, 1, 1))
+        self.flatten = ConvNormReLU(flat, height_channels)
+        layers = self._flat_layers()
+        self.backbone = BevBackbone(height_channels * layers, bev_widths, bev_layers, bev_channels)
+        if point_source == "trilinear":
+            self.point_head = nn.Linear(sum(widths), bev_channels)
+
+    def _flat_layers(self) -> int:
+        """Layers along z that are left before the height is collapsed."""
+        layers = self.inputs.grid.shape[0]
+        for _ in range(3):
+            layers = (layers - 1) // 2 + 1
+        if layers < 3:
+            raise ValueError(
+                f"{self.inputs.grid.shape[0]} voxels along z are too few: lower voxel_height or widen z_range"
+            )
+        return (layers - 3) // 2 + 1
+
+    def forward(self, view: PointView, want_bev: bool = True) -> LidarFeatures:
+        voxels, features = self.inputs(view)
+        x = sparse_tensor(features, voxels.coords, voxels.shape, voxels.batch_size)
+        levels = []
+        for level in self.levels:
+            x = level(x)
+            levels.append(x)
+        if self.point_source == "trilinear":
+            points = self._trilinear(view, voxels, levels)
+            return LidarFeatures(points, voxels.valid, self._bev(x) if want_bev else None)
+        bev = self._bev(x)
+        points, _ = sample_bev(bev, self.grid, view.points[:, :2], view.batch)
+        points = torch.where(voxels.valid.unsqueeze(1), points, torch.zeros_like(points))
+        return LidarFeatures(points, voxels.valid, bev if want_bev else None)
+
+    def _bev(self, x: SparseTensor) -> Tensor:
+        return self.backbone(dense(self.flatten(x)).flatten(1, 2))
+
+    def _trilinear(self, view: PointView, voxels: Voxels, levels: list[SparseTensor]) -> Tensor:
+        xyz, batch = view.points[voxels.valid, :3], view.batch[voxels.valid]
+        low, _ = self.inputs.grid.bounds
+        cells = (xyz - xyz.new_tensor(low)) / xyz.new_tensor(self.inputs.grid.size)
+        # A convolution of kernel 3, stride 2 and padding 1 centres output i on input 2 i.
+        samples = []
+        for k, level in enumerate(levels):
+            centred = (cells - 0.5) / 2**k + 0.5
+            samples.append(sample_voxels(level.features, level.indices, level.spatial_shape, centred, batch))
+        points = view.points.new_zeros(len(view.points), self.point_channels)
+        return points.index_put((voxels.valid,), self.point_head(torch.cat(samples, dim=1)))
