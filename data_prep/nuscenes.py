@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from pathlib import Path
 
-from pc3d.data.build import build_index
+# Run as a script, this folder stands first on the path and its nuscenes.py hides the nuscenes-devkit.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).parent.resolve()]
+
+from pc3d.data.build import build_index  # noqa: E402
 
 EXAMPLES = """examples:
   python data_prep/nuscenes.py /data/nuscenes --version v1.0-mini --out index/mini

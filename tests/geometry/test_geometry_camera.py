@@ -40,7 +40,7 @@ def test_opencv_calibrations_move_by_half_a_pixel() -> None:
 def test_distortion_is_opencvs() -> None:
     cv2 = pytest.importorskip("cv2")
     bend = (-0.37, 0.2, 0.002, 0.0014, -0.07)
-    points = np.random.default_rng(1).uniform(-0.5, 0.5, (100, 3)) + [0, 0, 2]
+    points = np.random.default_rng(1).uniform((-0.5, -0.5, 1.5), (0.5, 0.5, 2.5), (100, 3))
     uv, _ = project(points, K, bend)
     expected, _ = cv2.projectPoints(points, np.zeros(3), np.zeros(3), K, np.array(bend))
     np.testing.assert_allclose(uv, expected[:, 0], atol=1e-9)
