@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from pathlib import Path
+
+# Run as a script, this folder stands first on the path and its nuscenes.py hides the nuscenes-devkit.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).parent.resolve()]
 
 from pc3d.data.build import build_index
 

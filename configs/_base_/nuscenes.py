@@ -1,6 +1,12 @@
 # nuScenes and the papers' MinkUNet-34 on cylinder voxels (SuperFlow): for GPUs.
 seed = 0
-data = dict(index="data/nuscenes-index", split="train", batch_size=4, workers=4)
+data = dict(
+    index="data/nuscenes-index",
+    split="train",
+    augmentation=dict(rotation=(-1.5708, 1.5708), scale=(0.9, 1.1), flip=0.5),
+    batch_size=4,
+    workers=4,
+)
 lidar = dict(
     type="MinkUNet",
     depth=34,

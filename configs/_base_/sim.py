@@ -1,6 +1,12 @@
 # The simulated drive and a narrow MinkUNet: minutes on two cores.
 seed = 0
-data = dict(index="data/sim-index", split="sim_train", batch_size=4, workers=1)
+data = dict(
+    index="data/sim-index",
+    split="sim_train",
+    augmentation=dict(rotation=(-1.5708, 1.5708), scale=(0.9, 1.1), flip=0.5),
+    batch_size=4,
+    workers=1,
+)
 lidar = dict(
     type="MinkUNet",
     depth=18,

@@ -106,10 +106,12 @@ class FrameDataset(Dataset[Sample]):
         """Change the random numbers of the samples for the epoch that comes."""
         self._epoch.fill_(epoch)
 
-    def __getitem__(self, position: int) -> Sample:
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
+        """The sample at a position, or at (epoch, position) as `StreamSampler` gives it."""
+        epoch, position = key if isinstance(key, tuple) else (int(self._epoch), key)
         if not 0 <= position < len(self):
             raise IndexError(f"sample {position} of {len(self)}")
-        rng = np.random.default_rng([self.seed, int(self._epoch), position])
+        rng = np.random.default_rng([self.seed, epoch, position])
         row = int(self.rows[position])
         sweep = self.index[row]
         if not sweep.is_key_frame:

@@ -11,9 +11,9 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from pc3d.data.batch import Batch, Needs
-from pc3d.data.dataset import FrameDataset
 from pc3d.data.errors import DataError
 from pc3d.engine.config import plain
+from pc3d.engine.data import build_dataset
 from pc3d.engine.hooks import BackboneHook
 from pc3d.engine.training import (
     TrainableModel,
@@ -80,7 +80,7 @@ def finetune(config: Config, work_dir: Path, resume: bool = False) -> Path:
     work_dir = Path(work_dir)
     data, seed = plain(config.data), config.get("seed", 0)
     batch_size, workers = data.pop("batch_size"), data.pop("workers", 0)
-    dataset = FrameDataset(needs=Needs(labels=True), seed=seed, **data)
+    dataset = build_dataset(data, Needs(labels=True), seed)
     lidar, head = plain(config.lidar), plain(config.get("head") or {})
     model = Finetuner(build_segmenter(lidar, head, plain(config.get("init")), seed))
     loader = build_loader(dataset, batch_size, workers, seed)

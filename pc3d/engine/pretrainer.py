@@ -14,8 +14,8 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from pc3d.data.batch import Batch, Needs
-from pc3d.data.dataset import FrameDataset
 from pc3d.engine.config import plain
+from pc3d.engine.data import build_dataset
 from pc3d.engine.hooks import BackboneHook
 from pc3d.engine.training import (
     TrainableModel,
@@ -92,7 +92,7 @@ def pretrain(config: Config, work_dir: Path, resume: bool = False) -> Path:
     objectives, seed = plain(config.objectives), config.get("seed", 0)
     data = plain(config.data)
     batch_size, workers = data.pop("batch_size"), data.pop("workers", 0)
-    dataset = FrameDataset(needs=objective_needs(objectives), seed=seed, **data)
+    dataset = build_dataset(data, objective_needs(objectives), seed)
     model = Pretrainer(plain(config.lidar), plain(config.get("image")), objectives, seed)
     loader = build_loader(dataset, batch_size, workers, seed)
     iterations = resolve_iterations(config.schedule, len(dataset), batch_size)

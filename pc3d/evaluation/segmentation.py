@@ -14,6 +14,7 @@ from pc3d.data.batch import Needs
 from pc3d.data.collate import collate
 from pc3d.data.dataset import FrameDataset
 from pc3d.data.errors import DataError
+from pc3d.data.index import SweepIndex
 from pc3d.data.label_maps import NUSCENES_LIDARSEG_CLASSES
 from pc3d.engine.finetuner import load_segmenter
 from pc3d.evaluation.lidarseg import LidarsegWriter, evaluate_lidarseg
@@ -38,8 +39,9 @@ def evaluate_segmenter(
     Raises:
         DataError: the index is not of a nuScenes-format data set.
     """
-    dataset = FrameDataset(index=index, split=split, needs=Needs(labels=True))
-    facts = dataset.index.metadata
+    opened = SweepIndex.open(index)
+    dataset = FrameDataset(opened, Needs(labels=True), split=split)
+    facts = opened.metadata
     if "version" not in facts:
         raise DataError(
             f"official evaluation needs a nuScenes-format data set, and {index} indexes {facts['dataset']}"
@@ -56,7 +58,7 @@ def evaluate_segmenter(
         writer.write(batch.tokens[0], labels.numpy())
         truth = frame.labels.cpu()  # type: ignore[union-attr]
         confusion += np.asarray(confusion_matrix(truth, labels, segmenter.num_classes))
-    result = evaluate_lidarseg(dataset.index.root, facts["version"], split, folder)
+    result = evaluate_lidarseg(opened.root, facts["version"], split, folder)
     result["frames"] = len(dataset)
     np.save(folder / "confusion.npy", confusion)
     (folder / "metrics.json").write_text(json.dumps(result, indent=2) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,17 @@ from pc3d.geometry.rigid import invert_SE3, make_SE3
 
 _PERIOD_US = 100_000  # 10 Hz, where a drive comes without its timestamps
 
+EGO_SE3_LIDAR = make_SE3(np.eye(3), np.array([0.0, 0.0, 1.73]))
+
 
 class KittiRawReader:
     """Reads KITTI raw date folders (`root` is one of them, or holds several).
 
-    Every scan is a key frame of split `train`. The ego frame is the Velodyne frame (x forward, y left,
-    z up). Raw drives state no LiDAR pose: poses are the identity, so objectives that move points
-    between times need poses from elsewhere. Rectified colour cameras `image_02` and `image_03` are
-    taken where they exist, else the grey ones.
+    Every scan is a key frame of split `train`. The ego frame stands under the Velodyne on the road,
+    1.73 m below it (Geiger et al., IJRR 2013), with its axes (x forward, y left, z up). Raw drives
+    state no LiDAR pose: poses are the identity, so objectives that move points between times need
+    poses from elsewhere. Rectified colour cameras `image_02` and `image_03` are taken where they
+    exist, else the grey ones.
 
     Raises:
         DataError: no drive; a calibration file or an entry is missing.
@@ -49,7 +53,10 @@ class KittiRawReader:
             "root": str(self._root),
             "class_names": [],
             "label_map": None,
-            "frames": {"lidar": "x forward, y left, z up", "ego": "the LiDAR frame"},
+            "frames": {
+                "lidar": "x forward, y left, z up",
+                "ego": "as lidar, on the road 1.73 m below",
+            },
             "notes": ["poses are the identity: the drives state none", "no boxes and no labels"],
         }
 
@@ -71,7 +78,7 @@ class KittiRawReader:
             if not path.exists():
                 path = path.with_suffix(".jpg")
             if path.exists():
-                images.append(_at(camera, path, timestamp))
+                images.append(replace(camera, path=path, timestamp=timestamp))
         return Sweep(
             token=f"{drive.name}/{scan.stem}",
             scene=drive.name,
@@ -79,7 +86,7 @@ class KittiRawReader:
             is_key_frame=True,
             path=scan,
             lidar_format="kitti",
-            ego_SE3_lidar=np.eye(4),
+            ego_SE3_lidar=EGO_SE3_LIDAR,
             world_SE3_ego=np.eye(4),
             split="train",
             cameras=tuple(images),
@@ -110,18 +117,6 @@ def _microseconds(line: str) -> int:
     return int(moment.timestamp()) * 1_000_000 + int(fraction[:6].ljust(6, "0") or 0)
 
 
-def _at(camera: Camera, path: Path, timestamp: int) -> Camera:
-    return Camera(
-        name=camera.name,
-        path=path,
-        size=camera.size,
-        intrinsics=camera.intrinsics,
-        ego_SE3_cam=camera.ego_SE3_cam,
-        world_SE3_ego=camera.world_SE3_ego,
-        timestamp=timestamp,
-    )
-
-
 def _cameras(drive: Path) -> list[Camera]:
     """The rectified cameras of a drive, with their image folder in place of the path."""
     names = [name for name in ("image_02", "image_03") if (drive / name / "data").is_dir()]
@@ -148,7 +143,7 @@ def _cameras(drive: Path) -> list[Camera]:
                 path=drive / name / "data",
                 size=_image_size(drive / name / "data"),
                 intrinsics=shift_pixel_centres(K),
-                ego_SE3_cam=invert_SE3(cam_SE3_rect @ rect_SE3_cam0 @ cam0_SE3_velo),
+                ego_SE3_cam=EGO_SE3_LIDAR @ invert_SE3(cam_SE3_rect @ rect_SE3_cam0 @ cam0_SE3_velo),
                 world_SE3_ego=np.eye(4),
                 timestamp=0,
             )

@@ -1,0 +1,123 @@
+"""Data sets from the `data` section of a config."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import ConcatDataset, Dataset
+
+from pc3d.data.batch import Needs
+from pc3d.data.dataset import FrameConfig, FrameDataset, Sample
+from pc3d.data.index import SweepIndex
+from pc3d.data.pairing import PairingConfig
+from pc3d.data.region_cache import RegionCache
+from pc3d.data.splits import label_fraction, read_tokens
+from pc3d.data.transforms import PointAugmentation, PointFilter
+from pc3d.regions.build import KINDS, open_cache
+
+SOURCE_KEYS = {"index", "root", "split", "fraction", "tokens", "regions", "region_params", "superpixel_params"}
+FRAME_KEYS = {
+    "cameras": "num_cameras",
+    "camera_names": "cameras",
+    "image_size": "image_size",
+    "image_flip": "image_flip",
+    "features": "features",
+    "dense_sweeps": "dense_sweeps",
+}
+NESTED_KEYS = {"augmentation", "points", "pairing"}
+
+
+class MixedDataset(ConcatDataset[Sample]):
+    """Several data sets read as one; keys are (pass, position), as `StreamSampler` gives them."""
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:  # type: ignore[override]
+        number, position = key
+        for dataset in self.datasets:
+            if position < len(dataset):  # type: ignore[arg-type]
+                return dataset[number, position]  # type: ignore[index]
+            position -= len(dataset)  # type: ignore[arg-type]
+        raise IndexError(f"sample {key[1]} of {len(self)}")
+
+
+def build_dataset(config: dict[str, Any], needs: Needs, seed: int = 0) -> Dataset[Sample]:
+    """The training data of a `data` section (without `batch_size` and `workers`).
+
+    Args:
+        config: one source (`index`, `split`, and where asked for `fraction` in percent or `tokens`, a
+            token list; `regions`, the folder of data_prep/regions.py, with `region_params` and
+            `superpixel_params` where they were not made with the defaults), or `sources`, a list of
+            them; beside it the settings of `FrameConfig` (`cameras`: how many of each sample).
+        needs: what the objectives read.
+        seed: of augmentations and choices.
+
+    Raises:
+        ValueError: an unknown setting, or a missing one; it names the known ones.
+        DataError: an index, a split or a token list that is not there.
+    """
+    known = SOURCE_KEYS | set(FRAME_KEYS) | NESTED_KEYS | {"sources"}
+    unknown = sorted(set(config) - known)
+    if unknown:
+        raise ValueError(f"data has no setting {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    shared = {key: value for key, value in config.items() if key in SOURCE_KEYS}
+    frame_config = _frame_config(config)
+    sources = [{**shared, **source} for source in config.get("sources", [{}])]
+    return MixedDataset([_source(source, frame_config, needs, seed) for source in sources])
+
+
+def _frame_config(config: dict[str, Any]) -> FrameConfig:
+    settings = {name: config[key] for key, name in FRAME_KEYS.items() if key in config}
+    if "augmentation" in config:
+        drawn = config["augmentation"]
+        views = drawn if isinstance(drawn, list | tuple) else [drawn]
+        settings["augmentation"] = tuple(_settings(PointAugmentation, view) for view in views)
+    for key, kind in (("points", PointFilter), ("pairing", PairingConfig)):
+        if key in config:
+            settings[key] = _settings(kind, config[key])
+    return FrameConfig(**settings)
+
+
+def _settings(kind: type, values: dict[str, Any]) -> Any:
+    known = list(inspect.signature(kind).parameters)
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ValueError(f"{kind.__name__} has no setting {', '.join(unknown)}; known: {', '.join(known)}")
+    return kind(**values)
+
+
+def _source(source: dict[str, Any], config: FrameConfig, needs: Needs, seed: int) -> FrameDataset:
+    unknown = sorted(set(source) - SOURCE_KEYS)
+    if unknown:
+        raise ValueError(
+            f"a data source has no setting {', '.join(unknown)}; known: {', '.join(SOURCE_KEYS)}"
+        )
+    if "index" not in source:
+        raise ValueError("`data.index` is missing: the folder that data_prep/nuscenes.py wrote")
+    index = SweepIndex.open(source["index"], root=source.get("root"))
+    if source.get("regions") is None and (needs.regions or needs.superpixels):
+        raise ValueError("the objectives read regions: set `data.regions`, see data_prep/regions.py")
+    return FrameDataset(
+        index,
+        needs,
+        **_which(index, source),
+        config=config,
+        regions=_cache(source, "clusters", "region_params") if needs.regions else None,
+        superpixels=_cache(source, "superpixels", "superpixel_params") if needs.superpixels else None,
+        seed=seed,
+    )
+
+
+def _cache(source: dict[str, Any], kind: str, params: str) -> RegionCache:
+    return open_cache(source["regions"], kind, _settings(KINDS[kind], source.get(params, {})))
+
+
+def _which(index: SweepIndex, source: dict[str, Any]) -> dict[str, Any]:
+    """The key frames of a source, as arguments of `FrameDataset`."""
+    if source.get("tokens") is not None:
+        return {"tokens": read_tokens(Path(source["tokens"]))}
+    if source.get("fraction") is not None:
+        return {"tokens": label_fraction(index, source["split"], source["fraction"])}
+    if source.get("split") is not None:
+        return {"split": source["split"]}
+    return {"rows": index.key_rows(None)}
