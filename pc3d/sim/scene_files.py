@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pc3d.geometry.camera import shift_pixel_centres
 from pc3d.geometry.rigid import matrix_to_quaternion
 from pc3d.sim.annotations import KeyFrame, annotate
 from pc3d.sim.cameras import shoot
@@ -140,7 +141,11 @@ class _SceneFiles:
     def _calibrations(self) -> list[Row]:
         rig = self.scene.rig
         sensors: dict[str, tuple[Float, list]] = {LIDAR: (rig.ego_SE3_lidar, [])}
-        sensors |= {channel: (pose, K.tolist()) for channel, (pose, K) in rig.cameras.items()}
+        # The devkit puts pixel centres at integers.
+        sensors |= {
+            channel: (pose, shift_pixel_centres(K, -0.5).tolist())
+            for channel, (pose, K) in rig.cameras.items()
+        }
         return [
             {
                 "token": self._token("calibrated_sensor", channel),

@@ -1,0 +1,71 @@
+"""Simulate drives and write them as a data set in nuScenes format, which the official devkit loads."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+# Run as a script, this folder stands first on the path and its nuscenes.py hides the nuscenes-devkit.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).parent.resolve()]
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pc3d.data.errors import DataError
+from pc3d.sim.sizes import SIZES
+from pc3d.sim.writer import write_dataset
+
+EXAMPLES = """examples:
+  python data_prep/simulate.py data/sim --size tiny
+  python data_prep/simulate.py data/sim --size demo --seed 7 --workers 4
+  python data_prep/simulate.py data/sim --size bench --force
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the data set to write")
+    parser.add_argument(
+        "--size", choices=sorted(SIZES), default="demo", help="scenes and frames (default %(default)s)"
+    )
+    parser.add_argument("--seed", type=_count, default=0, help="seed of everything random (default 0)")
+    parser.add_argument(
+        "--workers",
+        type=_count,
+        default=0,
+        help="processes, 0 for one per core (default); no effect on the data",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="replace a simulated data set that is there already"
+    )
+    args = parser.parse_args()
+
+    columns = (TextColumn("scenes"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns) as bar:
+        task = bar.add_task("scenes")
+        try:
+            root = write_dataset(
+                args.out,
+                args.size,
+                args.seed,
+                args.workers or None,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+                overwrite=args.force,
+            )
+        except DataError as error:
+            bar.stop()
+            sys.exit(str(error))
+    print(f"{root}: open it with NuScenes('v1.0-sim', '{root}')")
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is negative")
+    return value
+
+
+if __name__ == "__main__":
+    main()
