@@ -19,6 +19,8 @@ from pc3d.data.records import Sweep
 
 __all__ = ["SweepIndex", "write_index"]
 
+_OPEN_PARTS = 32
+
 
 class SweepIndex:
     """Read access to an index folder; open it with `SweepIndex.open`.
@@ -37,7 +39,7 @@ class SweepIndex:
         self.metadata = metadata
         self._cached_groups = cached_groups
         self._groups: OrderedDict[int, pa.Table] = OrderedDict()
-        self._part: tuple[Path, pq.ParquetFile] | None = None
+        self._parts: OrderedDict[int, pq.ParquetFile] = OrderedDict()
         self._maps: dict[str, NDArray] = {}
 
     @classmethod
@@ -158,19 +160,30 @@ class SweepIndex:
             self._groups.move_to_end(group)
             return self._groups[group]
         part, inside = divmod(group, self.metadata["groups_per_part"])
-        path = self.folder / "sweeps.parquet" / f"part-{part:05d}.parquet"
         try:
             # Arrow's thread pool does not survive a fork, and loader workers are forked.
-            if self._part is None or self._part[0] != path:
-                self._part = path, pq.ParquetFile(path, memory_map=True)
-            table = self._part[1].read_row_group(inside, use_threads=False)
+            table = self._open_part(part).read_row_group(inside, use_threads=False)
         except (OSError, pa.ArrowException) as error:
-            raise self._broken(path.name, error) from error
-        self._groups[group] = table
-        if len(self._groups) > self._cached_groups:
-            self._groups.popitem(last=False)
+            raise self._broken(f"part {part}", error) from error
+        _remember(self._groups, group, table, self._cached_groups)
         return table
+
+    def _open_part(self, part: int) -> pq.ParquetFile:
+        if part in self._parts:
+            self._parts.move_to_end(part)
+            return self._parts[part]
+        path = self.folder / "sweeps.parquet" / f"part-{part:05d}.parquet"
+        file = pq.ParquetFile(path, memory_map=True)
+        _remember(self._parts, part, file, _OPEN_PARTS)
+        return file
 
     def _broken(self, name: str, error: Exception) -> DataError:
         rebuild = self.metadata["rebuild"]
         return DataError(f"the index is broken: {name}: {error}\n  where: {self.folder}\n  remedy: {rebuild}")
+
+
+def _remember(cache: OrderedDict[int, Any], key: int, value: object, limit: int) -> None:
+    """Put `value` into a least-recently-used cache."""
+    cache[key] = value
+    if len(cache) > limit:
+        cache.popitem(last=False)

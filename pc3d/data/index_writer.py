@@ -31,8 +31,8 @@ from pc3d.data.records import Sweep
 
 ROWS_PER_GROUP = 64
 """Rows decoded for one access: small, because a shuffled loader needs one row of a group."""
-GROUPS_PER_PART = 512
-"""Bounds the footer of a part file, which is read whole."""
+GROUPS_PER_PART = 64
+"""Bounds the footer of a part file, which is read whole (about 3 ms for 64 groups)."""
 
 TOKEN_DTYPE = np.dtype([("hash", "<u8"), ("row", "<i8")])
 
