@@ -1,0 +1,433 @@
+"""Exact ray intersections with the solids of `pc3d.sim.primitives`, and three ray casters.
+
+There is no tree: each caster bounds a solid in its own ray grid (ring and column of the LiDAR,
+pixel of a camera, texel of the sun's map) and tries only the rays inside the bounds, near solids
+first. All sensors share `hit`, so they see the same surfaces.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from pc3d.sim.layout import hit_ground
+from pc3d.sim.primitives import BOX, ELLIPSOID, FOLIAGE, FRUSTUM
+
+INF = np.inf
+GROUND = -1
+NOTHING = -2
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def hash3(i: int, j: int, k: int, seed: int) -> int:
+    """A well-mixed 32-bit hash of three integers and a seed."""
+    h = (i * 0x8DA6B343 + j * 0xD8163841 + k * 0xCB1AB31F + seed * 0x9E3779B1) & 0xFFFFFFFF
+    h ^= h >> 15
+    h = (h * 0x2C1B3C6D) & 0xFFFFFFFF
+    h ^= h >> 12
+    h = (h * 0x297A2D39) & 0xFFFFFFFF
+    return h ^ (h >> 15)
+
+
+@njit(cache=True, error_model="numpy")
+def _box(a, b, c, front, back, side, ox, oy, oz, dx, dy, dz):  # noqa: ANN001, ANN202
+    """Convex clip against six planes; the upright ones may lean inwards towards the top."""
+    near, far = -INF, INF
+    for face in range(6):
+        if face == 0:
+            nx, ny, nz, w = 1.0, 0.0, 0.5 * front / c, a - 0.5 * front
+        elif face == 1:
+            nx, ny, nz, w = -1.0, 0.0, 0.5 * back / c, a - 0.5 * back
+        elif face == 2:
+            nx, ny, nz, w = 0.0, 1.0, 0.5 * side / c, b - 0.5 * side
+        elif face == 3:
+            nx, ny, nz, w = 0.0, -1.0, 0.5 * side / c, b - 0.5 * side
+        elif face == 4:
+            nx, ny, nz, w = 0.0, 0.0, 1.0, c
+        else:
+            nx, ny, nz, w = 0.0, 0.0, -1.0, c
+        gap = w - (nx * ox + ny * oy + nz * oz)
+        slope = nx * dx + ny * dy + nz * dz
+        if slope < 0.0:
+            near = max(near, gap / slope)
+        elif slope > 0.0:
+            far = min(far, gap / slope)
+        elif gap < 0.0:
+            return INF
+        if near > far:
+            return INF
+    return near if near > 0.0 else INF
+
+
+@njit(cache=True, error_model="numpy")
+def _frustum(a, b, c, top, ox, oy, oz, dx, dy, dz):  # noqa: ANN001, ANN202
+    """Radius 1 at z = -c and `top` at z = c, in units of (a, b), with flat ends."""
+    ux, uy, vx, vy = ox / a, oy / b, dx / a, dy / b
+    slope = (1.0 - top) / (2.0 * c)
+    r0, r1 = 1.0 - slope * (oz + c), -slope * dz
+    qa = vx * vx + vy * vy - r1 * r1
+    qb = ux * vx + uy * vy - r0 * r1
+    qc = ux * ux + uy * uy - r0 * r0
+    best = INF
+    if qa != 0.0:
+        disc = qb * qb - qa * qc
+        if disc >= 0.0:
+            root = np.sqrt(disc)
+            for t in ((-qb - root) / qa, (-qb + root) / qa):
+                z = oz + t * dz
+                if 0.0 < t < best and -c <= z <= c and r0 + t * r1 >= 0.0:
+                    best = t
+    if dz != 0.0:
+        for z, r in ((-c, 1.0), (c, top)):
+            t = (z - oz) / dz
+            if 0.0 < t < best and (ux + t * vx) ** 2 + (uy + t * vy) ** 2 <= r * r:
+                best = t
+    return best
+
+
+@njit(cache=True, error_model="numpy")
+def _ellipsoid(a, b, c, ox, oy, oz, dx, dy, dz):  # noqa: ANN001, ANN202
+    """Entry and exit of the ellipsoid with half axes a, b, c; (inf, -inf) where it is missed."""
+    ux, uy, uz, vx, vy, vz = ox / a, oy / b, oz / c, dx / a, dy / b, dz / c
+    qa = vx * vx + vy * vy + vz * vz
+    qb = ux * vx + uy * vy + uz * vz
+    disc = qb * qb - qa * (ux * ux + uy * uy + uz * uz - 1.0)
+    if disc < 0.0:
+        return INF, -INF
+    root = np.sqrt(disc)
+    return (-qb - root) / qa, (-qb + root) / qa
+
+
+@njit(cache=True, error_model="numpy")
+def leaf_ball(i, j, k, a, b, c, cell, density, boxy, seed):  # noqa: ANN001, ANN202
+    """Centre and radius of the leaf ball of a foliage cell; radius 0 where the cell is empty."""
+    x, y, z = (i + 0.5) * cell, (j + 0.5) * cell, (k + 0.5) * cell
+    h = hash3(i, j, k, seed)
+    if (h & 1023) > density * 1024.0:
+        return x, y, z, 0.0
+    if boxy > 0.0:
+        if max(abs(x) - a, abs(y) - b, abs(z) - c) > -0.5 * cell:
+            return x, y, z, 0.0
+    else:
+        ragged = 0.72 + 0.28 * ((hash3(i >> 1, j >> 1, k >> 1, seed + 7) & 255) / 255.0)
+        rim = 0.87 * cell  # keeps every ball inside the ellipsoid
+        if (x / (a - rim)) ** 2 + (y / (b - rim)) ** 2 + (z / (c - rim)) ** 2 > ragged * ragged:
+            return x, y, z, 0.0
+    radius = cell * (0.30 + 0.15 * ((h >> 10) & 15) / 15.0)
+    slack = 0.5 * cell - radius
+    x += slack * (((h >> 14) & 63) / 31.5 - 1.0)
+    y += slack * (((h >> 20) & 63) / 31.5 - 1.0)
+    z += slack * (((h >> 26) & 63) / 31.5 - 1.0)
+    return x, y, z, radius
+
+
+@njit(cache=True, error_model="numpy")
+def _foliage(a, b, c, cell, density, boxy, seed, ox, oy, oz, dx, dy, dz, limit):  # noqa: ANN001, ANN202
+    """First leaf ball along the ray: a walk through the cells (Amanatides and Woo, 1987)."""
+    if boxy > 0.0:
+        start, end = 0.0, INF
+        for o, d, h in ((ox, dx, a), (oy, dy, b), (oz, dz, c)):
+            if d == 0.0:
+                if abs(o) > h:
+                    return INF
+            else:
+                t0, t1 = (-h - o) / d, (h - o) / d
+                start, end = max(start, min(t0, t1)), min(end, max(t0, t1))
+    else:
+        start, end = _ellipsoid(a, b, c, ox, oy, oz, dx, dy, dz)
+        start = max(start, 0.0)
+    end = min(end, limit)
+    if start >= end:
+        return INF
+    i = int(np.floor((ox + start * dx) / cell))
+    j = int(np.floor((oy + start * dy) / cell))
+    k = int(np.floor((oz + start * dz) / cell))
+    si, sj, sk = (1 if dx > 0 else -1), (1 if dy > 0 else -1), (1 if dz > 0 else -1)
+    ti = ((i + (dx > 0)) * cell - ox) / dx if dx != 0.0 else INF
+    tj = ((j + (dy > 0)) * cell - oy) / dy if dy != 0.0 else INF
+    tk = ((k + (dz > 0)) * cell - oz) / dz if dz != 0.0 else INF
+    wi = cell / abs(dx) if dx != 0.0 else INF
+    wj = cell / abs(dy) if dy != 0.0 else INF
+    wk = cell / abs(dz) if dz != 0.0 else INF
+    qa = dx * dx + dy * dy + dz * dz
+    for _ in range(400):
+        x, y, z, r = leaf_ball(i, j, k, a, b, c, cell, density, boxy, seed)
+        if r > 0.0:
+            ex, ey, ez = ox - x, oy - y, oz - z
+            qb = ex * dx + ey * dy + ez * dz
+            disc = qb * qb - qa * (ex * ex + ey * ey + ez * ez - r * r)
+            if disc >= 0.0:
+                t = (-qb - np.sqrt(disc)) / qa
+                if t > 0.0:
+                    return t
+        if ti <= tj and ti <= tk:
+            reached, ti, i = ti, ti + wi, i + si
+        elif tj <= tk:
+            reached, tj, j = tj, tj + wj, j + sj
+        else:
+            reached, tk, k = tk, tk + wk, k + sk
+        if reached > end:
+            return INF
+    return INF
+
+
+@njit(cache=True, error_model="numpy")
+def hit(shape, half, par, seed, ox, oy, oz, dx, dy, dz, limit):  # noqa: ANN001, ANN202
+    """Distance (in units of |d|) to the solid along a ray in its local frame, inf for a miss.
+
+    A ray that begins inside a closed solid does not see it.
+    """
+    if shape == BOX:
+        return _box(half[0], half[1], half[2], par[0], par[1], par[2], ox, oy, oz, dx, dy, dz)
+    if shape == FRUSTUM:
+        return _frustum(half[0], half[1], half[2], par[0], ox, oy, oz, dx, dy, dz)
+    if shape == ELLIPSOID:
+        near, _ = _ellipsoid(half[0], half[1], half[2], ox, oy, oz, dx, dy, dz)
+        return near if near > 0.0 else INF
+    if shape == FOLIAGE:
+        return _foliage(
+            half[0], half[1], half[2], par[0], par[1], par[2], seed, ox, oy, oz, dx, dy, dz, limit
+        )
+    return INF
+
+
+@njit(cache=True, error_model="numpy")
+def _corners(pos, rot, half, sensor_rot, sensor_pos, out):  # noqa: ANN001, ANN202
+    """The eight corners of a solid's bounding box in the sensor frame (columns of rot are axes)."""
+    for n in range(8):
+        lx = half[0] if n & 1 else -half[0]
+        ly = half[1] if n & 2 else -half[1]
+        lz = half[2] if n & 4 else -half[2]
+        wx = pos[0] + rot[0, 0] * lx + rot[0, 1] * ly + rot[0, 2] * lz - sensor_pos[0]
+        wy = pos[1] + rot[1, 0] * lx + rot[1, 1] * ly + rot[1, 2] * lz - sensor_pos[1]
+        wz = pos[2] + rot[2, 0] * lx + rot[2, 1] * ly + rot[2, 2] * lz - sensor_pos[2]
+        for a in range(3):
+            out[n, a] = sensor_rot[0, a] * wx + sensor_rot[1, a] * wy + sensor_rot[2, a] * wz
+
+
+@njit(cache=True, error_model="numpy")
+def _local(pos, rot, sensor_rot, sensor_pos, origin, turn):  # noqa: ANN001, ANN202
+    """Sensor origin and the rotation sensor -> local of one solid."""
+    for a in range(3):
+        origin[a] = (
+            rot[0, a] * (sensor_pos[0] - pos[0])
+            + rot[1, a] * (sensor_pos[1] - pos[1])
+            + rot[2, a] * (sensor_pos[2] - pos[2])
+        )
+        for b in range(3):
+            turn[a, b] = (
+                rot[0, a] * sensor_rot[0, b] + rot[1, a] * sensor_rot[1, b] + rot[2, a] * sensor_rot[2, b]
+            )
+
+
+@njit(cache=True, error_model="numpy")
+def _least_distance(half, o):  # noqa: ANN001, ANN202
+    """Distance from a local point to the bounding box."""
+    total = 0.0
+    for a in range(3):
+        d = max(abs(o[a]) - half[a], 0.0)
+        total += d * d
+    return np.sqrt(total)
+
+
+@njit(cache=True, error_model="numpy")
+def near_first(pos, rot, half, eye):  # noqa: ANN001, ANN202
+    """Order of the solids by the distance of their bounding boxes, and the distances."""
+    n = len(pos)
+    distance = np.empty(n)
+    o = np.empty(3)
+    for i in range(n):
+        for a in range(3):
+            o[a] = (
+                rot[i, 0, a] * (eye[0] - pos[i, 0])
+                + rot[i, 1, a] * (eye[1] - pos[i, 1])
+                + rot[i, 2, a] * (eye[2] - pos[i, 2])
+            )
+        distance[i] = _least_distance(half[i], o)
+    return np.argsort(distance), distance
+
+
+@njit(cache=True, error_model="numpy")
+def cast_ground(ground, directions, sensor_rot, eye, depth, what, code, kerb):  # noqa: ANN001, ANN202
+    """Fill the flat ray buffers with the ground: rays `directions` (N, 3) in the sensor frame."""
+    s, cross, parks, lots = ground
+    for n in range(len(directions)):
+        x, y, z = directions[n]
+        dx = sensor_rot[0, 0] * x + sensor_rot[0, 1] * y + sensor_rot[0, 2] * z
+        dy = sensor_rot[1, 0] * x + sensor_rot[1, 1] * y + sensor_rot[1, 2] * z
+        dz = sensor_rot[2, 0] * x + sensor_rot[2, 1] * y + sensor_rot[2, 2] * z
+        t, c, face = hit_ground(s, cross, parks, lots, eye[0], eye[1], eye[2], dx, dy, dz)
+        depth[n] = t
+        what[n] = NOTHING if t == INF else GROUND
+        code[n] = c
+        kerb[n] = face
+
+
+@njit(cache=True, error_model="numpy")
+def cast_lidar(
+    pos, rot, half, par, shape, seed, sensor_rot, eye, directions, low, step, first, reach, depth, what
+):  # noqa: ANN001, ANN202
+    """Nearest solid of each LiDAR ray; buffers (columns, rings) hold the ground on entry.
+
+    Rings rise from elevation `low` by `step`; columns turn clockwise from azimuth `first` (rad).
+    """
+    columns, rings = depth.shape
+    turn, origin, corner = np.empty((3, 3)), np.empty(3), np.empty((8, 3))
+    order, nearest = near_first(pos, rot, half, eye)
+    width = 2.0 * np.pi / columns
+    for i in order:
+        if nearest[i] > reach:
+            break
+        _corners(pos[i], rot[i], half[i], sensor_rot, eye, corner)
+        top, bottom, far = -INF, INF, 0.0
+        mx, my = corner[:, 0].mean(), corner[:, 1].mean()
+        middle = np.arctan2(my, mx)
+        left, right = 0.0, 0.0
+        for n in range(8):
+            x, y, z = corner[n]
+            top, bottom, far = max(top, z), min(bottom, z), max(far, x * x + y * y + z * z)
+            swing = (np.arctan2(y, x) - middle + 3.0 * np.pi) % (2.0 * np.pi) - np.pi
+            left, right = max(left, swing), min(right, swing)
+        far = np.sqrt(far)
+        near = max(nearest[i], 1e-6)
+        up = np.arcsin(max(-1.0, min(1.0, top / (near if top > 0.0 else far))))
+        down = np.arcsin(max(-1.0, min(1.0, bottom / (near if bottom < 0.0 else far))))
+        r0 = max(0, int(np.ceil((down - low) / step)))
+        r1 = min(rings - 1, int(np.floor((up - low) / step)))
+        if r0 > r1:
+            continue
+        if left - right >= np.pi:
+            c0, count = 0, columns
+        else:
+            c0 = int(np.ceil((first - middle - left) / width))
+            count = int(np.floor((first - middle - right) / width)) - c0 + 1
+        _local(pos[i], rot[i], sensor_rot, eye, origin, turn)
+        for m in range(count):
+            c = (c0 + m) % columns
+            for r in range(r0, r1 + 1):
+                if depth[c, r] <= nearest[i]:
+                    continue
+                x, y, z = directions[c * rings + r]
+                t = hit(
+                    shape[i],
+                    half[i],
+                    par[i],
+                    seed[i],
+                    origin[0],
+                    origin[1],
+                    origin[2],
+                    turn[0, 0] * x + turn[0, 1] * y + turn[0, 2] * z,
+                    turn[1, 0] * x + turn[1, 1] * y + turn[1, 2] * z,
+                    turn[2, 0] * x + turn[2, 1] * y + turn[2, 2] * z,
+                    depth[c, r],
+                )
+                if t < depth[c, r]:
+                    depth[c, r] = t
+                    what[c, r] = i
+
+
+@njit(cache=True, error_model="numpy")
+def _pixel_bounds(corner, fx, fy, cx, cy, width, height):  # noqa: ANN001, ANN202
+    """Columns and rows (first, last) whose pixel centres may see a box; empty if last < first."""
+    near = 0.05
+    u0, v0, u1, v1 = INF, INF, -INF, -INF
+    for n in range(8):
+        x, y, z = corner[n]
+        if z >= near:
+            u, v = fx * x / z + cx, fy * y / z + cy
+            u0, u1, v0, v1 = min(u0, u), max(u1, u), min(v0, v), max(v1, v)
+        for bit in (1, 2, 4):  # where an edge crosses the near plane
+            other = n ^ bit
+            if other > n and (z < near) != (corner[other, 2] < near):
+                k = (near - z) / (corner[other, 2] - z)
+                u = fx * (x + k * (corner[other, 0] - x)) / near + cx
+                v = fy * (y + k * (corner[other, 1] - y)) / near + cy
+                u0, u1, v0, v1 = min(u0, u), max(u1, u), min(v0, v), max(v1, v)
+    if u1 < u0 or u1 < 0.0 or v1 < 0.0 or u0 > width or v0 > height:
+        return 0, -1, 0, -1
+    return (
+        int(max(np.floor(u0 - 0.5), 0.0)),
+        int(min(np.ceil(u1 - 0.5), width - 1.0)),
+        int(max(np.floor(v0 - 0.5), 0.0)),
+        int(min(np.ceil(v1 - 0.5), height - 1.0)),
+    )
+
+
+@njit(cache=True, error_model="numpy")
+def cast_camera(pos, rot, half, par, shape, seed, sensor_rot, eye, intrinsics, reach, depth, what):  # noqa: ANN001, ANN202
+    """Nearest solid of each pixel; buffers (height, width) hold the ground on entry.
+
+    Rays have z = 1 in the camera frame: depth runs along the optical axis.
+    """
+    height, width = depth.shape
+    fx, fy, cx, cy = intrinsics[0, 0], intrinsics[1, 1], intrinsics[0, 2], intrinsics[1, 2]
+    turn, origin, corner = np.empty((3, 3)), np.empty(3), np.empty((8, 3))
+    order, nearest = near_first(pos, rot, half, eye)
+    for i in order:
+        if nearest[i] > reach:
+            break
+        _corners(pos[i], rot[i], half[i], sensor_rot, eye, corner)
+        c0, c1, r0, r1 = _pixel_bounds(corner, fx, fy, cx, cy, width, height)
+        closest = max(corner[:, 2].min(), 0.0)
+        _local(pos[i], rot[i], sensor_rot, eye, origin, turn)
+        for r in range(r0, r1 + 1):
+            y = (r + 0.5 - cy) / fy
+            for c in range(c0, c1 + 1):
+                if depth[r, c] <= closest:
+                    continue
+                x = (c + 0.5 - cx) / fx
+                t = hit(
+                    shape[i],
+                    half[i],
+                    par[i],
+                    seed[i],
+                    origin[0],
+                    origin[1],
+                    origin[2],
+                    turn[0, 0] * x + turn[0, 1] * y + turn[0, 2],
+                    turn[1, 0] * x + turn[1, 1] * y + turn[1, 2],
+                    turn[2, 0] * x + turn[2, 1] * y + turn[2, 2],
+                    depth[r, c],
+                )
+                if t < depth[r, c]:
+                    depth[r, c] = t
+                    what[r, c] = i
+
+
+@njit(cache=True, error_model="numpy")
+def cast_sun(pos, rot, half, par, shape, seed, axes, start, cell, height):  # noqa: ANN001, ANN202
+    """Raise `height` (rows, columns): distance towards the sun of the solid nearest to it.
+
+    Texel (r, c) is the line through start + cell * (c axes[:, 0] + r axes[:, 1]) along axes[:, 2],
+    the direction to the sun; heights count from `start` along it.
+    """
+    rows, columns = height.shape
+    turn, origin, corner = np.empty((3, 3)), np.empty(3), np.empty((8, 3))
+    for i in range(len(pos)):
+        _corners(pos[i], rot[i], half[i], axes, start, corner)
+        c0 = max(0, int(np.ceil(corner[:, 0].min() / cell)))
+        c1 = min(columns - 1, int(np.floor(corner[:, 0].max() / cell)))
+        r0 = max(0, int(np.ceil(corner[:, 1].min() / cell)))
+        r1 = min(rows - 1, int(np.floor(corner[:, 1].max() / cell)))
+        top = corner[:, 2].max() + 1.0
+        _local(pos[i], rot[i], axes, start, origin, turn)
+        for r in range(r0, r1 + 1):
+            for c in range(c0, c1 + 1):
+                if height[r, c] >= top - 1.0:
+                    continue
+                x, y = c * cell, r * cell
+                t = hit(
+                    shape[i],
+                    half[i],
+                    par[i],
+                    seed[i],
+                    origin[0] + turn[0, 0] * x + turn[0, 1] * y + turn[0, 2] * top,
+                    origin[1] + turn[1, 0] * x + turn[1, 1] * y + turn[1, 2] * top,
+                    origin[2] + turn[2, 0] * x + turn[2, 1] * y + turn[2, 2] * top,
+                    -turn[0, 2],
+                    -turn[1, 2],
+                    -turn[2, 2],
+                    INF,
+                )
+                if top - t > height[r, c]:
+                    height[r, c] = top - t
