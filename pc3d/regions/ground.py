@@ -16,6 +16,8 @@ class RegionParams:
     Lengths in metres. [O] marks our choice where the code is not followed.
 
     Attributes:
+        sensor_height: of the LiDAR above the road, where a data set's extrinsics do not tell it;
+            None takes theirs.
         xy_range: points with |x| or |y| beyond it belong to no region.
         ground: `slabs` (plane fits) or `patchwork` (Patchwork++, the optional package) [O].
         slab_width: width along x of the slabs, counted from -xy_range.
@@ -38,6 +40,7 @@ class RegionParams:
         ValueError: an unknown choice, or a length or count that is not positive.
     """
 
+    sensor_height: float | None = None
     xy_range: float = 54.0
     ground: Literal["slabs", "patchwork"] = "slabs"
     slab_width: float = 10.0
