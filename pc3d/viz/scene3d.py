@@ -26,15 +26,15 @@ SYSTEM_LIBRARIES = {
 }
 
 # Open3D takes the background as linear light, and the colours of geometry as they are shown.
-_BACKGROUND = tuple((c / 255) ** (1 / 2.2) for c in (11, 14, 20)) + (1.0,)
+_BACKGROUND = (*((c / 255) ** (1 / 2.2) for c in (11, 14, 20)), 1.0)
 _FIELD_OF_VIEW = 55.0
 _EDGES = [(0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7)]
 # A cross over the front face says which way a box looks.
 _FRONT = [(0, 5), (1, 4)]
 
 
-class SystemLibraryError(ImportError):
-    """A library of the operating system that Open3D needs is missing."""
+class DisplayError(ImportError):
+    """Open3D cannot draw here: a library of the operating system, or the display, is missing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +119,7 @@ def render_scene(
     Args:
         view: see `camera_pose`. size: (width, height) in pixels. point_size: in pixels.
     Raises:
-        SystemLibraryError: Open3D or EGL cannot be loaded; it names the packages to install.
+        DisplayError: a system library is missing; it names the packages to install.
     """
     from PIL import Image
 
@@ -141,11 +141,10 @@ def show_scene(scene: Scene3D, *, view: str = "behind", title: str = "pc3d", poi
     """Show a scene in a window that can be turned with the mouse; returns when it is closed.
 
     Raises:
-        SystemLibraryError: Open3D cannot be loaded.
-        RuntimeError: there is no display.
+        DisplayError: there is no display, or a system library is missing; it names the remedy.
     """
     if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")) and os.name == "posix":
-        raise RuntimeError(
+        raise DisplayError(
             "there is no display to open a window on: give --out picture.png to draw into a file"
         )
     target, eye, up = camera_pose(scene, view)
@@ -169,7 +168,7 @@ def _open3d(off_screen: bool) -> Any:
     missing = [name for name in libraries if os.name == "posix" and not _loads(name)]
     if missing:
         packages = " ".join(SYSTEM_LIBRARIES[name] for name in missing)
-        raise SystemLibraryError(
+        raise DisplayError(
             f"Open3D needs {', '.join(missing)} of the operating system; "
             f"install it, on Debian or Ubuntu: apt-get install {packages}"
         )

@@ -1,0 +1,215 @@
+"""Colours of a sweep's points by what is known of them: labels, regions, features of a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pc3d.data.errors import DataError, fail
+from pc3d.data.label_maps import LABEL_MAPS, load_lidarseg
+from pc3d.data.records import Float32, Sweep
+from pc3d.data.region_cache import RegionCache
+from pc3d.viz.colours import (
+    Rgb,
+    categorical_colours,
+    height_colours,
+    intensity_colours,
+    label_colours,
+    pca_colours,
+    similarity_colours,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pc3d.data.batch import PointView
+
+COLOURINGS = ("height", "intensity", "label", "prediction", "region", "pca", "similarity")
+
+
+@dataclass(frozen=True)
+class ColourOptions:
+    """How points are coloured.
+
+    Attributes:
+        colour: one of `COLOURINGS`.
+        label_map: key of `LABEL_MAPS`, for `label` and `prediction`.
+        checkpoint: a backbone (`pca`, `similarity`) or a segmenter (these and `prediction`).
+        regions: folder of region caches; without one, `region` computes the clusters.
+        anchor: x, y (m, LiDAR frame): `similarity` compares with the point that is nearest to it.
+    """
+
+    colour: str = "height"
+    label_map: str = "nuscenes_lidarseg"
+    checkpoint: Path | None = None
+    regions: Path | None = None
+    anchor: tuple[float, float] = (10.0, 0.0)
+
+
+def point_colours(points: Float32, sweep: Sweep, options: ColourOptions) -> Rgb:
+    """(P, 3) uint8 colours of a sweep's (P, 4 or more) points.
+
+    Raises:
+        DataError: the labels, the regions or the checkpoint are not there.
+        ValueError: unknown colouring.
+    """
+    ground = ground_height(sweep)
+    classes = class_names(options)
+    makers: dict[str, Callable[[], Rgb]] = {
+        "height": lambda: height_colours(points[:, 2], ground - 0.5, ground + 6.0),
+        "intensity": lambda: intensity_colours(points[:, 3]),
+        "label": lambda: label_colours(true_labels(points, sweep, options), classes),
+        "prediction": lambda: label_colours(predict(points, options), classes),
+        "region": lambda: categorical_colours(_regions(points, sweep, options.regions)),
+        "pca": lambda: pca_colours(*encode(points, options)),
+        "similarity": lambda: _similarity(points, options),
+    }
+    if options.colour not in makers:
+        raise ValueError(f"no colouring {options.colour!r}; choose one of {', '.join(COLOURINGS)}")
+    return makers[options.colour]()
+
+
+def ground_height(sweep: Sweep) -> float:
+    """z of the road in the LiDAR frame; 1.8 m below a sensor whose extrinsics do not tell."""
+    height = float(sweep.ego_SE3_lidar[2, 3])
+    return -height if height > 0.5 else -1.8
+
+
+def class_names(options: ColourOptions) -> tuple[str, ...]:
+    """Names of the label map's classes."""
+    return LABEL_MAPS[options.label_map][0] if options.label_map in LABEL_MAPS else ()
+
+
+def true_labels(points: Float32, sweep: Sweep, options: ColourOptions) -> NDArray[np.int64]:
+    """(P,) class of each point, -1 ignored.
+
+    Raises:
+        DataError: the sweep has no labels.
+    """
+    if sweep.lidarseg_path is None:
+        fail(
+            "the sweep has no point labels",
+            f"sweep {sweep.token}",
+            "choose a labelled key frame or another --colour",
+        )
+    return load_lidarseg(sweep.lidarseg_path, len(points), options.label_map, sweep.token)
+
+
+def predict(points: Float32, options: ColourOptions) -> NDArray[np.int64]:
+    """(P,) class of each point as a fine-tuned segmenter says.
+
+    Raises:
+        DataError: there is no checkpoint, or it is no segmenter.
+    """
+    import torch
+
+    from pc3d.engine.finetuner import load_segmenter
+
+    segmenter = load_segmenter(_checkpoint(options))
+    with torch.no_grad():
+        return segmenter.predict(_view(points)).numpy()
+
+
+def encode(points: Float32, options: ColourOptions) -> tuple[Float32, NDArray[np.bool_]]:
+    """Point features of a pretrained backbone, or of a fine-tuned segmenter's encoder.
+
+    Args:
+        points: (P, 4 or more) x y z intensity, one sweep.
+    Returns:
+        (P, C) float32, and (P,) bool: False outside the encoder's range.
+    Raises:
+        DataError: there is no checkpoint, or it does not say how its encoder was built.
+    """
+    import torch
+
+    with torch.no_grad():
+        features = _load_encoder(_checkpoint(options))(_view(points), want_bev=False)
+    return features.points.float().numpy(), features.valid.numpy()
+
+
+def _checkpoint(options: ColourOptions) -> Path:
+    if options.checkpoint is None:
+        fail(
+            f"colouring by {options.colour} needs a checkpoint",
+            "the options",
+            "give --checkpoint RUN/backbone.safetensors (prediction: RUN/segmenter.safetensors)",
+        )
+    return options.checkpoint
+
+
+def _load_encoder(checkpoint: Path) -> nn.Module:
+    from safetensors import SafetensorError, safe_open
+
+    from pc3d.engine.finetuner import load_segmenter
+    from pc3d.models.lidar import build_lidar_encoder
+    from pc3d.models.weights import load_backbone
+
+    try:
+        with safe_open(str(checkpoint), framework="pt") as file:
+            metadata: dict[str, Any] = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise DataError(
+            f"checkpoint cannot be read: {error}\n  where: {checkpoint}\n  remedy: check the path"
+        ) from error
+    if "head" in metadata:
+        return load_segmenter(checkpoint).encoder
+    if "lidar" not in metadata:
+        fail(
+            "the checkpoint does not say how its encoder was built",
+            checkpoint,
+            "write it with tools/pretrain.py",
+        )
+    encoder = build_lidar_encoder(json.loads(metadata["lidar"]))
+    load_backbone(encoder, checkpoint)
+    return encoder.eval()
+
+
+def _view(points: Float32) -> PointView:
+    import torch
+
+    from pc3d.data.batch import PointView
+
+    return PointView(
+        points=torch.from_numpy(points[:, :4].copy()),
+        batch=torch.zeros(len(points), dtype=torch.long),
+        row=torch.arange(len(points)),
+        lidar_SE3=torch.eye(4)[None],
+        size=1,
+    )
+
+
+def _similarity(points: Float32, options: ColourOptions) -> Rgb:
+    features, valid = encode(points, options)
+    distance = np.hypot(*(points[:, :2] - np.asarray(options.anchor)).T)
+    return similarity_colours(features, int(np.where(valid, distance, np.inf).argmin()), valid)
+
+
+def _regions(points: Float32, sweep: Sweep, folder: Path | None) -> NDArray[np.integer]:
+    """(P,) region ids of the cache, whatever its parameters, or clusters made now."""
+    if folder is None:
+        from pc3d.regions.lidar_regions import lidar_regions
+
+        return lidar_regions(points, -ground_height(sweep))
+    params = [json.loads(file.read_text()) for file in sorted(Path(folder).glob("clusters-*/params.json"))]
+    caches = [RegionCache(folder, "clusters", one) for one in params]
+    having = [cache for cache in caches if cache.has(sweep.token)]
+    if len(having) != 1:
+        fail(
+            f"{len(having)} of the {len(caches)} cluster caches hold the sweep, expected one",
+            f"{folder} (sweep {sweep.token})",
+            "make them with data_prep/regions.py, or remove those with other parameters",
+        )
+    regions = having[0].load(sweep.token)
+    if len(regions) != len(points):
+        fail(
+            f"{len(regions)} regions for {len(points)} points",
+            having[0].path(sweep.token),
+            "make the regions again",
+        )
+    return regions

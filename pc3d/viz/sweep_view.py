@@ -1,0 +1,136 @@
+"""One sweep of an index as a picture: what `tools/visualize.py` draws."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pc3d.data.errors import fail
+from pc3d.data.images import load_image
+from pc3d.data.index import SweepIndex
+from pc3d.data.pairing import cam_SE3_lidar
+from pc3d.data.points import load_points
+from pc3d.data.records import Float32, Sweep
+from pc3d.geometry.camera import in_image, project
+from pc3d.geometry.rigid import invert_SE3, transform_points
+from pc3d.viz.colours import NEUTRAL, Rgb, class_colours
+from pc3d.viz.plots import bev, camera_overlay, heading_of, side_by_side
+from pc3d.viz.scene3d import Frustum, Scene3D
+from pc3d.viz.sweep_colours import (
+    ColourOptions,
+    class_names,
+    ground_height,
+    point_colours,
+    predict,
+    true_labels,
+)
+
+
+def sweep_scene(
+    index: SweepIndex,
+    row: int,
+    options: ColourOptions,
+    *,
+    boxes: bool = False,
+    cameras: bool = False,
+    sweeps: int = 0,
+) -> Scene3D:
+    """The scene of sweep `row`, in its LiDAR frame.
+
+    Args:
+        boxes, cameras: whether they are in it.
+        sweeps: earlier sweeps in it, moved into this one's frame by the poses.
+    Raises:
+        DataError: what is asked for is not there.
+    """
+    sweep = index[row]
+    points = load_points(sweep.path, sweep.lidar_format, sweep.token)
+    if boxes and sweep.boxes is None:
+        fail("the sweep has no boxes", f"sweep {sweep.token}", "choose an annotated key frame")
+    return Scene3D(
+        points=points,
+        colours=point_colours(points, sweep, options),
+        boxes=sweep.boxes if boxes else None,
+        frusta=_frusta(sweep) if cameras else (),
+        clouds=tuple(_moved(index[other], sweep, options) for other in index.previous_sweeps(row, sweeps)),
+        heading=heading_of(sweep.ego_SE3_lidar),
+        ground=ground_height(sweep),
+    )
+
+
+def draw_flat(
+    scene: Scene3D, path: Path, options: ColourOptions, title: str = "", extent: float = 50.0
+) -> None:
+    """The scene from above with range rings and a legend; needs no OpenGL."""
+    clouds = [*reversed(scene.clouds), (scene.points, scene.colours)]
+    names = class_names(options) if options.colour in ("label", "prediction") else ()
+    legend = {name: tuple(rgb) for name, rgb in zip(names, class_colours(names).tolist(), strict=True)}
+    bev(
+        np.vstack([points[:, :3] for points, _ in clouds]),
+        np.vstack([colours for _, colours in clouds]),
+        path,
+        boxes=scene.boxes,
+        title=title,
+        extent=extent,
+        heading=scene.heading,
+        legend=legend or None,
+    )
+
+
+def draw_comparison(
+    sweep: Sweep, path: Path, options: ColourOptions, title: str = "", extent: float = 50.0
+) -> None:
+    """What the segmenter predicts beside the truth, and where they differ.
+
+    Raises:
+        DataError: no labels, or no segmenter.
+    """
+    points = load_points(sweep.path, sweep.lidar_format, sweep.token)
+    truth = true_labels(points, sweep, options)
+    side_by_side(
+        points,
+        predict(points, options),
+        truth,
+        class_names(options),
+        path,
+        title=title,
+        extent=extent,
+        heading=heading_of(sweep.ego_SE3_lidar),
+    )
+
+
+def draw_camera(sweep: Sweep, scene: Scene3D, name: str, path: Path, title: str = "") -> None:
+    """The points over the image of camera `name`, in the scene's colours; near points cover far ones.
+
+    Raises:
+        DataError: the sweep has no such camera.
+    """
+    camera = next((camera for camera in sweep.cameras if camera.name == name), None)
+    if camera is None:
+        names = ", ".join(camera.name for camera in sweep.cameras) or "none: choose a key frame"
+        fail(f"no camera {name!r}", f"sweep {sweep.token}", f"cameras of this sweep: {names}")
+    in_camera = transform_points(cam_SE3_lidar(sweep, camera), scene.points)
+    uv, depth = project(in_camera, camera.intrinsics, camera.distortion)
+    seen = np.flatnonzero(in_image(uv, camera.size) & (depth > 1.0))
+    seen = seen[np.argsort(-depth[seen])]
+    camera_overlay(load_image(camera.path), uv[seen], scene.colours[seen], path, title=title)
+
+
+def _frusta(sweep: Sweep) -> tuple[Frustum, ...]:
+    return tuple(
+        Frustum(invert_SE3(cam_SE3_lidar(sweep, camera)), camera.intrinsics, camera.size)
+        for camera in sweep.cameras
+    )
+
+
+def _moved(other: Sweep, now: Sweep, options: ColourOptions) -> tuple[Float32, Rgb]:
+    """An earlier sweep in the frame of `now`; grey where its colours would need a network or labels."""
+    points = load_points(other.path, other.lidar_format, other.token)
+    if options.colour in ("height", "intensity"):
+        colours = point_colours(points, other, options)
+    else:
+        colours = np.tile(np.array(NEUTRAL, np.uint8), (len(points), 1))
+    world_SE3_now = now.world_SE3_ego @ now.ego_SE3_lidar
+    now_SE3_other = invert_SE3(world_SE3_now) @ other.world_SE3_ego @ other.ego_SE3_lidar
+    return transform_points(now_SE3_other, points), colours
