@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from skimage.measure import points_in_poly
 
+from pc3d.sim.lanes import along_traffic, arcline_path, connector, lanes_straight_on
 from pc3d.sim.tables import Row, token
 from pc3d.sim.types import Float, MapLayers
 
@@ -21,9 +21,6 @@ _LINES = ("road_divider", "lane_divider", "traffic_light")
 
 _CUE_RANGE = 10.0
 """Metres within which a stop line belongs to a crossing or a traffic light."""
-
-_STRAIGHT = 999.999
-"""Radius of a straight arcline path in the official maps."""
 
 
 class _Area(NamedTuple):
@@ -38,9 +35,6 @@ class _Area(NamedTuple):
 
 class MapExpansion:
     """The map expansion of one town, filled scene by scene; `content` is what its JSON file holds.
-
-    The ring of a lane or a road block starts at the edge at which traffic enters: the first half of its
-    points runs along one side, the second half back along the other.
 
     Args:
         canvas: (width, height) of the town in metres; every coordinate lies on it.
@@ -61,9 +55,12 @@ class MapExpansion:
         """Adds the map of one scene; its tokens are hashed from `namespace`.
 
         Raises:
-            ValueError: a coordinate lies outside the canvas, or a ring has fewer than three points.
+            ValueError: a coordinate lies outside the canvas, or a ring has too few points.
         """
-        rings = layers.polygons
+        rings = dict(layers.polygons)
+        for layer in ("road_block", "lane"):
+            dividers = layers.lines.get("road_divider", [])
+            rings[layer] = [along_traffic(ring, dividers) for ring in rings.get(layer, [])]
         areas = {layer: self._areas(namespace, layer, rings.get(layer, [])) for layer in _AREAS}
         for area in areas["drivable_area"]:
             area.record["polygon_tokens"] = [area.record.pop("polygon_token")]
@@ -78,7 +75,7 @@ class MapExpansion:
         for area in areas["road_block"]:
             self._set_edges(area)
             area.record["road_segment_token"] = _holder(area.centre, segments)
-        self._set_lanes(areas["lane"])
+        self._set_lanes(namespace, areas["lane"])
         lights = self._add_lights(namespace, layers.traffic_lights)
         for area in areas["stop_line"]:
             _set_cue(area, areas["ped_crossing"], lights, areas["road_block"])
@@ -120,32 +117,32 @@ class MapExpansion:
 
     def _set_edges(self, area: _Area) -> None:
         """Lines at which traffic enters and leaves; they share the nodes of the ring."""
-        nodes, half = area.nodes, len(area.nodes) // 2
         name = area.record["token"]
-        area.record["from_edge_line_token"] = self._line((nodes[0], nodes[-1]), name, "from")
-        area.record["to_edge_line_token"] = self._line((nodes[half - 1], nodes[half]), name, "to")
+        start_right, end_right, end_left, start_left = area.nodes
+        area.record["from_edge_line_token"] = self._line((start_left, start_right), name, "from")
+        area.record["to_edge_line_token"] = self._line((end_left, end_right), name, "to")
 
-    def _set_lanes(self, lanes: Sequence[_Area]) -> None:
-        """Edges, sides, centre lines and successors of the lanes."""
-        ends = []
+    def _set_lanes(self, namespace: str, lanes: Sequence[_Area]) -> None:
+        """Edges, sides and middles of the lanes, and connectors to the lanes straight on."""
         for area in lanes:
             self._set_edges(area)
-            half = len(area.nodes) // 2
-            first, second = area.nodes[:half], area.nodes[half:][::-1]
-            left, right = (second, first) if _signed_area(area.ring) > 0 else (first, second)
+            start_right, end_right, end_left, start_left = area.nodes
             area.record.update(
                 lane_type="CAR",
-                left_lane_divider_segments=_divider_segments(left),
-                right_lane_divider_segments=_divider_segments(right),
+                left_lane_divider_segments=_divider_segments((start_left, end_left)),
+                right_lane_divider_segments=_divider_segments((start_right, end_right)),
             )
-            centre = _centre_line(area.ring)
-            self.content["arcline_path_3"][area.record["token"]] = _arclines(centre)
-            ends.append((area.record["token"], centre[0], centre[-1]))
-        for name, start, end in ends:
-            self.content["connectivity"][name] = {
-                "incoming": [t for t, _, e in ends if t != name and math.dist(e, start) < 1.0],
-                "outgoing": [t for t, s, _ in ends if t != name and math.dist(end, s) < 1.0],
-            }
+        pairs = [(lanes[i], lanes[j]) for i, j in lanes_straight_on([area.ring for area in lanes])]
+        connectors = self._areas(namespace, "lane_connector", [connector(a.ring, b.ring) for a, b in pairs])
+        connectivity = self.content["connectivity"]
+        for area in (*lanes, *connectors):
+            name = area.record["token"]
+            self.content["arcline_path_3"][name] = [arcline_path(area.ring)]
+            connectivity[name] = {"incoming": [], "outgoing": []}
+        for (before, after), link in zip(pairs, connectors, strict=True):
+            for one, two in ((before, link), (link, after)):
+                connectivity[one.record["token"]]["outgoing"].append(two.record["token"])
+                connectivity[two.record["token"]]["incoming"].append(one.record["token"])
 
     def _add_lights(self, namespace: str, positions: Float) -> list[_Area]:
         lights = []
@@ -203,35 +200,5 @@ def _holder(point: Float, areas: Iterable[_Area]) -> str:
     return next((area.record["token"] for area in areas if _contains(area, point)), "")
 
 
-def _signed_area(ring: Float) -> float:
-    """Positive for a counter-clockwise ring."""
-    x, y = ring.T
-    return float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum() / 2)
-
-
-def _centre_line(ring: Float) -> Float:
-    """(K, 2) points halfway between the sides of a lane's ring of 2 K points."""
-    half = len(ring) // 2
-    return (ring[:half] + ring[::-1][:half]) / 2
-
-
 def _divider_segments(nodes: Sequence[str]) -> list[Row]:
     return [{"node_token": node, "segment_type": "SINGLE_ZIGZAG_WHITE"} for node in nodes]
-
-
-def _arclines(centre: Float) -> list[Row]:
-    """Straight arcline paths along a (K, 2) polyline."""
-    paths = []
-    for start, end in pairwise(centre):
-        dx, dy = (end - start).tolist()
-        yaw = math.atan2(dy, dx)
-        paths.append(
-            {
-                "start_pose": [*start.tolist(), yaw],
-                "end_pose": [*end.tolist(), yaw],
-                "shape": "LSL",
-                "radius": _STRAIGHT,
-                "segment_length": [0.0, math.hypot(dx, dy), 0.0],
-            }
-        )
-    return paths

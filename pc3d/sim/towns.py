@@ -9,7 +9,7 @@ import numpy as np
 
 from pc3d.sim.tables import token
 
-PLOT = 640.0
+PLOT = 560.0
 """Metres between the origins of neighbouring scenes; a scene's map stays within half of it."""
 
 SCENES_PER_TOWN = 6

@@ -12,9 +12,12 @@ from PIL import Image
 from skimage.measure import points_in_poly
 
 from pc3d.sim.annotations import KeyFrame, annotate, visible_share
+from pc3d.sim.lanes import along_traffic
+from pc3d.sim.layout import draw_plan
 from pc3d.sim.maps import MapExpansion
 from pc3d.sim.semantic_prior import write_semantic_prior
 from pc3d.sim.tables import visibility_token
+from pc3d.sim.town_map import map_layers
 from pc3d.sim.towns import PLOT, TOWNS, needed_canvas, plan_scenes
 from pc3d.sim.types import CameraShot, MapLayers, SensorRig, Track
 
@@ -106,7 +109,7 @@ def test_annotates_only_what_is_near_and_known_of() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(count=st.integers(1, 59), seed=st.integers(0, 2**40))
+@given(count=st.integers(1, 76), seed=st.integers(0, 2**40))
 def test_scenes_lie_apart_on_the_official_canvases(count: int, seed: int) -> None:
     plans = plan_scenes(count - count // 3, count // 3, seed, "v1.0-sim")
     assert len({plan.name for plan in plans}) == len({plan.seed for plan in plans}) == count
@@ -123,14 +126,21 @@ def test_scenes_lie_apart_on_the_official_canvases(count: int, seed: int) -> Non
 
 
 def test_too_many_or_no_scenes_are_refused() -> None:
-    with pytest.raises(ValueError, match="at most 59"):
-        plan_scenes(60, 0, 0, "v1.0-sim")
+    with pytest.raises(ValueError, match="at most 76"):
+        plan_scenes(77, 0, 0, "v1.0-sim")
     with pytest.raises(ValueError, match="at least one scene"):
         plan_scenes(0, 0, 0, "v1.0-sim")
 
 
 def layers(ring: np.ndarray) -> MapLayers:
-    return MapLayers({"drivable_area": [ring], "lane": [ring]}, {}, np.zeros((0, 3)))
+    return MapLayers({"drivable_area": [ring]}, {}, np.zeros((0, 3)))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_map_of_a_scene_stays_on_its_plot(seed: int) -> None:
+    polygons = map_layers(draw_plan(np.random.default_rng(seed), (0.0, 0.0))).polygons
+    assert max(np.abs(ring).max() for rings in polygons.values() for ring in rings) < PLOT / 2
 
 
 def test_map_outside_of_the_canvas_is_refused() -> None:
@@ -141,20 +151,41 @@ def test_map_outside_of_the_canvas_is_refused() -> None:
         MapExpansion((200.0, 200.0)).add_scene("here", layers(ring[:2]))
 
 
-def test_lanes_in_a_row_are_connected_and_share_nodes() -> None:
+@settings(max_examples=50, deadline=None)
+@given(yaw=st.floats(-3.2, 3.2), first=st.integers(0, 3), mirrored=st.booleans(), aside=st.floats(2.0, 20.0))
+def test_lanes_keep_right_of_the_road_divider(yaw: float, first: int, mirrored: bool, aside: float) -> None:
+    turn = np.array([[np.cos(yaw), np.sin(yaw)], [-np.sin(yaw), np.cos(yaw)]])
+    divider = np.array([[-50.0, 0.0], [50.0, 0.0]])
+    expected = np.array([[-20.0, -2.0], [20.0, -2.0], [20.0, 1.5], [-20.0, 1.5]]) - [0.0, aside]
+    ring = np.roll(expected, first, axis=0)[:: -1 if mirrored else 1]
+    np.testing.assert_allclose(along_traffic(ring @ turn, [divider @ turn]), expected @ turn, atol=1e-9)
+
+
+def test_lanes_lead_on_across_the_junction() -> None:
+    divider = np.array([[0.0, 20.0], [150.0, 20.0]])
     first = np.array([[10.0, 10.0], [50.0, 10.0], [50.0, 14.0], [10.0, 14.0]])
-    second = first + np.array([40.0, 0.0])
-    expansion = MapExpansion((100.0, 100.0))
-    expansion.add_scene("here", MapLayers({"lane": [first, second]}, {}, np.zeros((0, 3))))
-    one, two = expansion.content["lane"]
-    connectivity = expansion.content["connectivity"]
-    assert connectivity[one["token"]] == {"incoming": [], "outgoing": [two["token"]]}
-    assert connectivity[two["token"]] == {"incoming": [one["token"]], "outgoing": []}
-    lines = {line["token"]: set(line["node_tokens"]) for line in expansion.content["line"]}
-    assert lines[one["to_edge_line_token"]] == lines[two["from_edge_line_token"]]
-    assert len(expansion.content["node"]) == 6
-    left = [segment["node_token"] for segment in one["left_lane_divider_segments"]]
-    height = {node["token"]: node["y"] for node in expansion.content["node"]}
+    far, aside = first + np.array([60.0, 0.0]), first + np.array([60.0, 14.0])
+    expansion = MapExpansion((150.0, 100.0))
+    lines = {"road_divider": [divider]}
+    expansion.add_scene("here", MapLayers({"lane": [far, first, aside]}, lines, np.zeros((0, 3))))
+    content = expansion.content
+    after, before, other = (record["token"] for record in content["lane"])
+    (link,) = (record["token"] for record in content["lane_connector"])
+    assert content["connectivity"] == {
+        before: {"incoming": [], "outgoing": [link]},
+        link: {"incoming": [before], "outgoing": [after]},
+        after: {"incoming": [link], "outgoing": []},
+        other: {"incoming": [], "outgoing": []},
+    }
+    (path,) = content["arcline_path_3"][link]
+    assert path["start_pose"] == [50.0, 12.0, 0.0]
+    assert path["end_pose"] == [70.0, 12.0, 0.0]
+    nodes = {record["token"]: set(record["exterior_node_tokens"]) for record in content["polygon"]}
+    edges = {record["token"]: set(record["node_tokens"]) for record in content["line"]}
+    lane, joined = content["lane"][1], content["lane_connector"][0]
+    assert edges[lane["to_edge_line_token"]] <= nodes[joined["polygon_token"]]
+    height = {record["token"]: record["y"] for record in content["node"]}
+    left = [segment["node_token"] for segment in lane["left_lane_divider_segments"]]
     assert [height[node] for node in left] == [14.0, 14.0], "left of a lane that runs east is north"
 
 
