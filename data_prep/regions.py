@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -84,9 +85,8 @@ def _report(summary: BuildSummary, kinds: dict[str, Params], out: Path, console:
     """Print the statistics and write them to `statistics.json`."""
     statistics = summary.statistics()
     for kind, values in statistics.items():
-        table = Table(
-            title=f"{kind}: {summary.computed[kind]} sweeps computed, {summary.reused[kind]} reused"
-        )
+        console.print(f"{kind}: {summary.computed[kind]} sweeps computed, {summary.reused[kind]} reused")
+        table = Table()
         table.add_column("statistic")
         table.add_column("value", justify="right")
         for name, value in values.items():
@@ -128,16 +128,25 @@ def main() -> None:
     )
     # Spawned, not forked: the progress bar has a thread.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(args.workers, mp_context=context) as executor, progress:
-        task = progress.add_task("regions", total=len(rows))
-        summary = build_regions(
-            (index[int(row)] for row in rows),
-            args.out,
-            kinds,
-            executor,
-            in_flight=4 * args.workers,
-            on_done=lambda: progress.advance(task),
+    try:
+        with ProcessPoolExecutor(args.workers, mp_context=context) as executor, progress:
+            task = progress.add_task("regions", total=len(rows))
+            summary = build_regions(
+                (index[int(row)] for row in rows),
+                args.out,
+                kinds,
+                executor,
+                in_flight=4 * args.workers,
+                on_done=lambda: progress.advance(task),
+            )
+    except BrokenProcessPool:
+        console.print(
+            "error: a worker was killed, most often for want of memory. Run it again with fewer --workers: "
+            "what is done is kept",
+            style="red",
+            soft_wrap=True,
         )
+        sys.exit(1)
     _report(summary, kinds, args.out, Console())
     sys.exit(1 if summary.failures else 0)
 
