@@ -8,7 +8,8 @@ from numba import njit
 from pc3d.sim import categories
 from pc3d.sim import primitives as p
 from pc3d.sim.layout import GROUND_LABELS, LAWN, PLAZA, ROAD, WALK
-from pc3d.sim.raycast import GROUND, NOTHING, cast_ground, cast_lidar, hash3
+from pc3d.sim.raycast import GROUND, NOTHING, cast_ground, cast_lidar
+from pc3d.sim.shapes import hash3
 from pc3d.sim.types import Float, LidarScan, SimScene
 from pc3d.sim.world import World
 

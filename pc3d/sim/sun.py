@@ -26,6 +26,7 @@ class Light:
     sky_colour: Float
     zenith: Float
     clouds: float
+    exposure: float
 
 
 def draw_light(rng: np.random.Generator) -> Light:
@@ -46,6 +47,7 @@ def draw_light(rng: np.random.Generator) -> Light:
         sky_colour=np.array(sky) * tint * (1.0 if name == "overcast" else 0.75),
         zenith=np.array(zenith),
         clouds=float(rng.uniform(0.2, 0.8)) if name != "overcast" else 1.0,
+        exposure=float(rng.uniform(0.9, 1.15)) * (1.75 if name == "overcast" else 1.15 if name == "hazy" else 1.0),
     )
 
 
