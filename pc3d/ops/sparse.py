@@ -113,4 +113,5 @@ class ConvNormReLU(nn.Module):
 
 def dense(x: SparseTensor) -> Tensor:
     """(B, C, Z, Y, X) dense map, zero where no voxel is active."""
-    return x.dense()
+    out = x.features.new_zeros(x.batch_size, *x.spatial_shape, x.features.shape[1])
+    return out.index_put(x.indices.long().unbind(1), x.features).permute(0, 4, 1, 2, 3)

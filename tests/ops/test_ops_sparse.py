@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pc3d.ops.sparse import SparseTensor, inverse_conv, sparse_tensor, strided_conv, submanifold_conv
+from pc3d.ops.sparse import SparseTensor, dense, inverse_conv, sparse_tensor, strided_conv, submanifold_conv
 
 SHAPE = (6, 8, 10)
 
@@ -65,9 +65,9 @@ def test_submanifold_matches_dense(seed: int, threads: int) -> None:
     features.requires_grad_()
     layer = submanifold_conv(5, 7, key="a")
     out = layer(sparse_tensor(features, coords, SHAPE, 2))
-    dense = functional.conv3d(densify(features, coords, SHAPE), kernel(layer), padding=1)
+    expected = functional.conv3d(densify(features, coords, SHAPE), kernel(layer), padding=1)
     assert torch.equal(out.indices.long(), coords)
-    compare(layer, features, out.features, at(dense, coords), seed)
+    compare(layer, features, out.features, at(expected, coords), seed)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -77,11 +77,13 @@ def test_strided_matches_dense(seed: int, threads: int, size: int, stride: int, 
     features.requires_grad_()
     layer = strided_conv(5, 7, key="a", kernel=size, stride=stride, padding=padding)
     out = layer(sparse_tensor(features, coords, SHAPE, 2))
-    dense = functional.conv3d(densify(features, coords, SHAPE), kernel(layer), stride=stride, padding=padding)
-    assert tuple(out.spatial_shape) == tuple(dense.shape[2:])
+    expected = functional.conv3d(
+        densify(features, coords, SHAPE), kernel(layer), stride=stride, padding=padding
+    )
+    assert tuple(out.spatial_shape) == tuple(expected.shape[2:])
     inactive = densify(torch.ones(len(out.indices), 1), out.indices, tuple(out.spatial_shape)) == 0
-    assert (dense.abs().sum(1, keepdim=True)[inactive] == 0).all()
-    compare(layer, features, out.features, at(dense, out.indices), seed)
+    assert (expected.abs().sum(1, keepdim=True)[inactive] == 0).all()
+    compare(layer, features, out.features, at(expected, out.indices), seed)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -93,10 +95,10 @@ def test_inverse_matches_dense_transposed(seed: int, threads: int) -> None:
     rows = low.features.clone().requires_grad_()
     out: SparseTensor = up(low.replace_feature(rows))
     assert torch.equal(out.indices.long(), coords)
-    dense = functional.conv_transpose3d(
+    expected = functional.conv_transpose3d(
         densify(rows, low.indices, tuple(low.spatial_shape)), kernel(up).transpose(0, 1), stride=2
     )
-    compare(up, rows, out.features, at(dense, coords), seed)
+    compare(up, rows, out.features, at(expected, coords), seed)
 
 
 def test_layers_of_one_level_share_their_neighbours() -> None:
@@ -104,6 +106,11 @@ def test_layers_of_one_level_share_their_neighbours() -> None:
     first, second = submanifold_conv(4, 4, key="a"), submanifold_conv(4, 4, key="a")
     out = second(first(sparse_tensor(features, coords, SHAPE, 2)))
     assert list(out.indice_dict) == ["a"]
+
+
+def test_dense_puts_every_row_in_its_place() -> None:
+    coords, features = random_cloud(1, 3)
+    assert torch.equal(dense(sparse_tensor(features, coords, SHAPE, 2)), densify(features, coords, SHAPE))
 
 
 def test_no_voxel_is_an_error_that_says_so() -> None:

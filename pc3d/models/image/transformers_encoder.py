@@ -64,25 +64,37 @@ class TransformersEncoder(FreezableImageEncoder):
 
 
 def _load(model: str | Mapping[str, Any], stage: str | None) -> Any:
-    from transformers import AutoBackbone, AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
+
+    config = _configuration(model)
+    if type(config) not in MODEL_FOR_BACKBONE_MAPPING:
+        raise ValueError(f"transformers has no backbone of type {config.model_type!r}")
+    if stage is not None:
+        if stage not in config.stage_names:
+            known = ", ".join(config.stage_names)
+            raise ValueError(f"{config.model_type} has no stage {stage!r}; known: {known}")
+        config = type(config).from_dict({**config.to_dict(), "out_features": [stage], "out_indices": None})
+    # Not AutoBackbone.from_pretrained: it asks the hub whether even a local folder exists there.
+    backbone: Any = MODEL_FOR_BACKBONE_MAPPING[type(config)]
+    return backbone.from_pretrained(model, config=config) if isinstance(model, str) else backbone(config)
+
+
+def _configuration(model: str | Mapping[str, Any]) -> Any:
+    from transformers import AutoConfig
 
     if isinstance(model, str):
         try:
-            config = AutoConfig.from_pretrained(model)
+            return AutoConfig.from_pretrained(model)
         except OSError as error:
             raise OSError(
                 f"no image backbone {model!r}: no folder with config.json, no name that the hub answers to"
             ) from error
-    else:
-        arguments = dict(model)
-        if "model_type" not in arguments:
-            raise ValueError(f"the image backbone's configuration names no model_type: {arguments}")
-        config = AutoConfig.for_model(arguments.pop("model_type"), **arguments)
-    stages = list(getattr(config, "stage_names", []))
-    if stage is not None and stage not in stages:
-        raise ValueError(f"{config.model_type} has no stage {stage!r}; known: {', '.join(stages)}")
-    choice = {} if stage is None else {"out_features": [stage]}
-    if isinstance(model, str):
-        return AutoBackbone.from_pretrained(model, **choice)
-    config = type(config)(**{**arguments, **choice})
-    return AutoBackbone.from_config(config)
+    arguments = dict(model)
+    if "model_type" not in arguments:
+        raise ValueError(f"the image backbone's configuration names no model_type: {arguments}")
+    kind = arguments.pop("model_type")
+    known = AutoConfig.for_model(kind).to_dict()
+    unknown = sorted(set(arguments) - set(known))
+    if unknown:  # transformers would take them in silence
+        raise ValueError(f"{kind} has no {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    return AutoConfig.for_model(kind, **arguments)
