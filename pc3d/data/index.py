@@ -151,7 +151,7 @@ class SweepIndex:
         if name not in self._maps:
             try:
                 self._maps[name] = np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, EOFError) as error:
                 raise self._broken(f"{name}.npy", error) from error
         return self._maps[name]
 

@@ -98,8 +98,8 @@ class RegionCache:
             fail(
                 f"no {self.kind} regions of sweep {token}",
                 path,
-                f"make them: python data_prep/regions.py INDEX --kind {self.kind} "
-                f"--out {self.folder.parent}; parameters {self._text}",
+                f"python data_prep/regions.py INDEX --out {self.folder.parent} --kinds {self.kind} "
+                f"(with the parameters {self._text})",
             )
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(

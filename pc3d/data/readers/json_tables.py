@@ -30,10 +30,12 @@ def stream_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 def _rows(file: Any, path: Path) -> Iterator[dict[str, Any]]:
     decode = json.JSONDecoder().raw_decode
-    buffer = file.read(_CHUNK).lstrip()
-    if not buffer.startswith("["):
+    first = file.read(1)
+    while first.isspace():
+        first = file.read(1)
+    if first != "[":
         fail("table is not a JSON array", path, "extract the metadata archive again")
-    at = 1
+    buffer, at = "", 0
     while True:
         # Between rows stand white space and commas; a row that is cut by the end of the buffer
         # does not decode and is tried again with more text.
