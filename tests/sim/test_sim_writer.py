@@ -20,6 +20,7 @@ from pc3d.sim.sizes import SIZES, SimSize
 from pc3d.sim.writer import MARKER, write_dataset
 
 SMALL = SimSize(train_scenes=1, val_scenes=1, key_frames=2, sweeps_per_key_frame=1, image_size=(96, 54))
+ONE = SimSize(train_scenes=1, val_scenes=0, key_frames=1, image_size=(96, 54))
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -55,7 +56,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_dataset(tmp_path / "sim", SMALL, workers=1, progress=interrupt)
+        write_dataset(tmp_path / "sim", ONE, workers=1, progress=interrupt)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -65,17 +66,17 @@ def test_replaces_only_what_it_made(tmp_path: Path) -> None:
     (foreign / "thesis.txt").write_text("years of work")
     for overwrite in (False, True):
         with pytest.raises(DataError, match="no simulated data set"):
-            write_dataset(foreign, SMALL, workers=1, overwrite=overwrite)
+            write_dataset(foreign, ONE, workers=1, overwrite=overwrite)
     assert (foreign / "thesis.txt").read_text() == "years of work"
 
     own = tmp_path / "own"
     own.mkdir()  # an empty folder is free
-    write_dataset(own, SMALL, seed=1, workers=1)
+    write_dataset(own, ONE, seed=1, workers=1)
     before = tree_hashes(own)
     with pytest.raises(DataError, match="--force"):
-        write_dataset(own, SMALL, seed=2, workers=1)
+        write_dataset(own, ONE, seed=2, workers=1)
     assert tree_hashes(own) == before
-    write_dataset(own, SMALL, seed=2, workers=1, overwrite=True)
+    write_dataset(own, ONE, seed=2, workers=1, overwrite=True)
     assert json.loads((own / MARKER).read_text())["seed"] == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["foreign", "own"]
 
