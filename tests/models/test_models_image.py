@@ -107,7 +107,7 @@ def test_mistakes_in_the_configuration_are_named() -> None:
         build_image_encoder({"type": "TransformersEncoder", "model": TINY["resnet"][0], "stage": "stage9"})
     with pytest.raises(ValueError, match="names no model_type"):
         build_image_encoder({"type": "TransformersEncoder", "model": {"depths": [1]}})
-    with pytest.raises(ValueError, match="resnet has no depth; known: .*depths"):
+    with pytest.raises(ValueError, match=r"resnet has no depth; known: .*depths"):
         build_image_encoder({"type": "TransformersEncoder", "model": {"model_type": "resnet", "depth": 1}})
     with pytest.raises(ValueError, match="no backbone of type 'bert'"):
         build_image_encoder({"type": "TransformersEncoder", "model": {"model_type": "bert"}})

@@ -35,11 +35,21 @@ SECOND: dict[str, Any] = {
     "voxel_height": 0.1,
     "grid": GRID,
 }
+PILLARS: dict[str, Any] = {
+    "type": "PointPillars",
+    "pillar_channels": 8,
+    "bev_widths": (8, 8),
+    "bev_layers": (1, 1),
+    "bev_channels": 8,
+    "z_range": (-2.0, 2.0),
+    "grid": GRID,
+}
 ENCODERS = {
     "unet": UNET,
     "unet-34": {**UNET, "depth": 34},
     "unet-cylinder": {**UNET, "voxel": "cylinder"},
     "second": SECOND,
+    "pillars": PILLARS,
     "second-trilinear": {**SECOND, "point_source": "trilinear"},
 }
 
@@ -198,13 +208,13 @@ def real_sweep(path: Path, columns: int, scale: float) -> PointView:
     return PointView(points, torch.zeros(count, dtype=torch.long), torch.arange(count), torch.eye(4)[None], 1)
 
 
-@pytest.mark.parametrize("kind", ["unet", "unet-cylinder", "second"])
+@pytest.mark.parametrize("kind", ["unet", "unet-cylinder", "second", "pillars"])
 def test_real_sweeps_forward_and_backward(real_data: Path, kind: str) -> None:
     config = {**ENCODERS[kind], "grid": BevGrid()}
     if "point_range" in config:
         config["point_range"] = (-54.0, -54.0, -5.0, 54.0, 54.0, 3.0)
     else:
-        config |= {"z_range": (-5.0, 3.0), "voxel_height": 0.2}
+        config["z_range"] = (-5.0, 3.0)
     encoder = build_lidar_encoder(config)
     nuscenes = next((real_data / "nuscenes/samples/LIDAR_TOP").glob("*.bin"))
     kitti = next((real_data / "kitti_raw").rglob("velodyne_points/data/*.bin"))

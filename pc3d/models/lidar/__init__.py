@@ -8,9 +8,14 @@ from typing import Any
 from pc3d.models.build import build
 from pc3d.models.lidar.base import LidarEncoder, LidarFeatures
 from pc3d.models.lidar.minkunet import MinkUNet
+from pc3d.models.lidar.pointpillars import PointPillars
 from pc3d.models.lidar.second import SECOND
 
-LIDAR_ENCODERS: dict[str, Callable[..., LidarEncoder]] = {"MinkUNet": MinkUNet, "SECOND": SECOND}
+LIDAR_ENCODERS: dict[str, Callable[..., LidarEncoder]] = {
+    "MinkUNet": MinkUNet,
+    "PointPillars": PointPillars,
+    "SECOND": SECOND,
+}
 
 
 def build_lidar_encoder(config: Mapping[str, Any]) -> LidarEncoder:
@@ -22,4 +27,12 @@ def build_lidar_encoder(config: Mapping[str, Any]) -> LidarEncoder:
     return build(config, LIDAR_ENCODERS, "LiDAR encoder")
 
 
-__all__ = ["LIDAR_ENCODERS", "SECOND", "LidarEncoder", "LidarFeatures", "MinkUNet", "build_lidar_encoder"]
+__all__ = [
+    "LIDAR_ENCODERS",
+    "SECOND",
+    "LidarEncoder",
+    "LidarFeatures",
+    "MinkUNet",
+    "PointPillars",
+    "build_lidar_encoder",
+]

@@ -21,7 +21,7 @@ def _conv(in_channels: int, channels: int, stride: int = 1) -> list[nn.Module]:
 class BevBackbone(nn.Module):
     """The 2D backbone and neck of SECOND (Yan et al., Sensors 2018).
 
-    Level k works at stride 2^k; every level is brought back to the full resolution and projected to
+    Level k works at `stride` * 2^k; every level is brought back to `stride` and projected to
     `out_channels / levels`, and the levels are concatenated.
 
     Args:
@@ -29,10 +29,16 @@ class BevBackbone(nn.Module):
         widths: channels of each level.
         layers: convolutions of each level, after its first.
         out_channels: width of the output map, which the number of levels divides.
+        stride: input cells per output cell along each side.
     """
 
     def __init__(
-        self, in_channels: int, widths: Sequence[int], layers: Sequence[int], out_channels: int
+        self,
+        in_channels: int,
+        widths: Sequence[int],
+        layers: Sequence[int],
+        out_channels: int,
+        stride: int = 1,
     ) -> None:
         super().__init__()
         if len(widths) != len(layers) or not widths or out_channels % len(widths):
@@ -40,11 +46,12 @@ class BevBackbone(nn.Module):
                 f"widths {tuple(widths)} and layers {tuple(layers)} need the same length, "
                 f"which divides the {out_channels} output channels"
             )
+        self.stride = stride
         share = out_channels // len(widths)
         before = [in_channels, *widths]
         self.levels = nn.ModuleList(
             nn.Sequential(
-                *_conv(before[i], width, stride=1 if i == 0 else 2),
+                *_conv(before[i], width, stride=stride if i == 0 else 2),
                 *(module for _ in range(layers[i]) for module in _conv(width, width)),
             )
             for i, width in enumerate(widths)
@@ -59,8 +66,8 @@ class BevBackbone(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in_channels, rows, cols) to (B, out_channels, rows, cols)."""
-        rows, cols = x.shape[2:]
+        """(B, in_channels, rows, cols) to (B, out_channels, rows / stride, cols / stride)."""
+        rows, cols = (-(-side // self.stride) for side in x.shape[2:])
         outputs = []
         for level, neck in zip(self.levels, self.necks, strict=True):
             x = level(x)

@@ -7,10 +7,18 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from pc3d.data.batch import PointView
+from pc3d.geometry.grid import BevGrid
 from pc3d.ops.segment import segment_mean
 from pc3d.ops.voxelize import VoxelGrid, Voxels, voxelize
 
 DEFAULT_SIZES = {"cubic": (0.1, 0.1, 0.1), "cylinder": (0.1, 1.0, 0.1)}
+
+
+def range_of(grid: BevGrid, z_range: Sequence[float]) -> tuple[float, ...]:
+    """Point range that covers the whole cells of a BEV grid: x, y, z lowest, then highest."""
+    x_max = grid.x_min + grid.cols * grid.cell
+    y_max = grid.y_min + grid.rows * grid.cell
+    return (grid.x_min, grid.y_min, z_range[0], x_max, y_max, z_range[1])
 
 
 class PointInputs(nn.Module):
@@ -38,16 +46,16 @@ class PointInputs(nn.Module):
         size = DEFAULT_SIZES.get(voxel, (1.0, 1.0, 1.0)) if voxel_size is None else voxel_size
         self.grid = VoxelGrid(tuple(size), tuple(point_range), voxel)  # type: ignore[arg-type]
 
-    def forward(self, view: PointView) -> tuple[Voxels, Tensor]:
-        """Voxels, and their (N, in_channels) float32 features."""
+    def voxels(self, view: PointView) -> Voxels:
+        """The voxels of the view's points."""
         if view.points.shape[1] <= max(self.columns):
             raise ValueError(
                 f"the points have {view.points.shape[1]} columns, the encoder reads columns {self.columns}"
             )
-        voxels = voxelize(view.points[:, :3], view.batch, view.size, self.grid)
-        if self.columns == list(range(view.points.shape[1])):
-            columns = view.points
-        else:
-            columns = view.points[:, self.columns]
-        features, _ = segment_mean(columns, voxels.index, len(voxels))
+        return voxelize(view.points[:, :3], view.batch, view.size, self.grid)
+
+    def forward(self, view: PointView) -> tuple[Voxels, Tensor]:
+        """Voxels, and their (N, in_channels) float32 features."""
+        voxels = self.voxels(view)
+        features, _ = segment_mean(view.points[:, self.columns], voxels.index, len(voxels))
         return voxels, features

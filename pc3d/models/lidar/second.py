@@ -11,7 +11,7 @@ from pc3d.data.batch import PointView
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.lidar.base import LidarEncoder, LidarFeatures
 from pc3d.models.lidar.bev_backbone import BevBackbone
-from pc3d.models.lidar.inputs import PointInputs
+from pc3d.models.lidar.inputs import PointInputs, range_of
 from pc3d.ops.interpolate import sample_bev, sample_voxels
 from pc3d.ops.sparse import ConvNormReLU, SparseTensor, dense, sparse_tensor, strided_conv, submanifold_conv
 from pc3d.ops.voxelize import Voxels
@@ -72,14 +72,7 @@ class SECOND(LidarEncoder):
         self.point_source = point_source
         self.point_channels = self.bev_channels = bev_channels
         size = (self.grid.cell / STRIDE, self.grid.cell / STRIDE, voxel_height)
-        low = (self.grid.x_min, self.grid.y_min, z_range[0])
-        # The grid may end within its last cell: its whole cells count.
-        high = (
-            low[0] + self.grid.cols * self.grid.cell,
-            low[1] + self.grid.rows * self.grid.cell,
-            z_range[1],
-        )
-        self.inputs = PointInputs(in_channels, columns, "cubic", size, (*low, *high))
+        self.inputs = PointInputs(in_channels, columns, "cubic", size, range_of(self.grid, z_range))
         before = [in_channels, *widths]
         self.levels = nn.ModuleList(
             _level(before[i], widths[i], i, blocks=1 if i == 0 else 2) for i in range(4)

@@ -1,0 +1,77 @@
+"""PointPillars: a small network over the points of each vertical column (Lang et al., CVPR 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pc3d.data.batch import PointView
+from pc3d.geometry.grid import BevGrid
+from pc3d.models.lidar.base import LidarEncoder, LidarFeatures
+from pc3d.models.lidar.bev_backbone import BevBackbone
+from pc3d.models.lidar.inputs import PointInputs, range_of
+from pc3d.ops.interpolate import sample_bev
+from pc3d.ops.segment import segment_max, segment_mean
+from pc3d.ops.voxelize import Voxels
+
+
+class PointPillars(LidarEncoder):
+    """Pillars, a linear layer with batch norm and ReLU, the maximum of each pillar, a 2D backbone.
+
+    A point enters with its columns, its offset from the mean of its pillar (x, y, z) and from the pillar's
+    centre (x, y). A point's feature is the BEV map, bilinear at the point.
+
+    Args:
+        pillar_channels: width of a pillar's feature.
+        stride: pillars per BEV cell along x and y.
+        bev_widths, bev_layers: see `BevBackbone`.
+        bev_channels: width of the BEV map.
+        in_channels, columns: see `PointInputs`.
+        z_range: lowest and highest z in metres.
+        grid: BEV grid of the map.
+    """
+
+    def __init__(
+        self,
+        pillar_channels: int = 64,
+        stride: int = 2,
+        bev_widths: Sequence[int] = (64, 128, 256),
+        bev_layers: Sequence[int] = (3, 5, 5),
+        bev_channels: int = 384,
+        in_channels: int = 4,
+        columns: Sequence[int] | None = None,
+        z_range: Sequence[float] = (-5.0, 3.0),
+        grid: BevGrid | None = None,
+    ) -> None:
+        super().__init__()
+        self.grid = grid if grid is not None else BevGrid()
+        self.point_channels = self.bev_channels = bev_channels
+        size = (self.grid.cell / stride, self.grid.cell / stride, z_range[1] - z_range[0])
+        self.inputs = PointInputs(in_channels, columns, "cubic", size, range_of(self.grid, z_range))
+        self.linear = nn.Linear(in_channels + 5, pillar_channels, bias=False)
+        self.norm = nn.BatchNorm1d(pillar_channels)
+        self.backbone = BevBackbone(pillar_channels, bev_widths, bev_layers, bev_channels, stride)
+
+    def forward(self, view: PointView, want_bev: bool = True) -> LidarFeatures:
+        pillars = self.inputs.voxels(view)
+        if len(pillars) == 0:
+            raise ValueError("no point of the whole batch is within the encoder's range")
+        bev = self.backbone(self._canvas(view, pillars))
+        points, _ = sample_bev(bev, self.grid, view.points[:, :2], view.batch)
+        points = torch.where(pillars.valid.unsqueeze(1), points, torch.zeros_like(points))
+        return LidarFeatures(points, pillars.valid, bev if want_bev else None)
+
+    def _canvas(self, view: PointView, pillars: Voxels) -> Tensor:
+        """(B, pillar_channels, rows * stride, cols * stride) map of the pillars, zero where empty."""
+        points, index = view.points[pillars.valid], pillars.index[pillars.valid]
+        mean, _ = segment_mean(points[:, :3], index, len(pillars))
+        centre = self.inputs.grid.centers(pillars.coords)[:, :2]
+        offsets = (points[:, :3] - mean[index], points[:, :2] - centre[index])
+        decorated = torch.cat((points[:, self.inputs.columns], *offsets), dim=1)
+        features = segment_max(self.norm(self.linear(decorated)).relu(), index, len(pillars))
+        _, rows, cols = pillars.shape
+        canvas = features.new_zeros(pillars.batch_size, rows, cols, features.shape[1])
+        sample, _, row, col = pillars.coords.unbind(1)
+        return canvas.index_put((sample, row, col), features).permute(0, 3, 1, 2).contiguous()
