@@ -82,7 +82,7 @@ def main() -> None:
         raise ValueError(f"--row {row}: {args.index} has rows 0 to {len(index) - 1}")
     sweep = index[row]
     options = ColourOptions(
-        args.colour, index.metadata.get("label_map", ""), args.checkpoint, args.regions, tuple(args.anchor)
+        args.colour, index.metadata.get("label_map") or "", args.checkpoint, args.regions, tuple(args.anchor)
     )
     title = f"{sweep.scene}  row {row}"
     if args.view == "compare":

@@ -220,4 +220,8 @@ def _unit(values: NDArray[np.floating], low: float | None, high: float | None) -
 def _lookup(unit: NDArray[np.float64], anchors: NDArray[np.float64]) -> Rgb:
     """(P, 3) uint8 of (P,) values in 0..1 by linear interpolation between equidistant anchors."""
     at = np.linspace(0.0, 1.0, len(anchors))
-    return np.column_stack([np.interp(unit, at, channel) for channel in anchors.T]).round().astype(np.uint8)
+    return (
+        np.column_stack([np.interp(np.nan_to_num(unit), at, channel) for channel in anchors.T])
+        .round()
+        .astype(np.uint8)
+    )

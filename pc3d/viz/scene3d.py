@@ -28,6 +28,8 @@ SYSTEM_LIBRARIES = {
 # Open3D takes the background as linear light, and the colours of geometry as they are shown.
 _BACKGROUND = (*((c / 255) ** (1 / 2.2) for c in (11, 14, 20)), 1.0)
 _FIELD_OF_VIEW = 55.0
+# Near and far planes in metres: those that Open3D fits to the scene cut off a small one.
+_CLIP = (0.2, 600.0)
 _EDGES = [(0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7)]
 # A cross over the front face says which way a box looks.
 _FRONT = [(0, 5), (1, 4)]
@@ -131,7 +133,7 @@ def render_scene(
     renderer.scene.view.set_post_processing(False)
     for name, geometry, material in _geometries(o3d, scene, 2 * point_size, 2 * 2.2):
         renderer.scene.add_geometry(name, geometry, material)
-    renderer.setup_camera(_FIELD_OF_VIEW, target, eye, up)
+    renderer.setup_camera(_FIELD_OF_VIEW, target, eye, up, *_CLIP)
     picture = Image.fromarray(np.asarray(renderer.render_to_image())).resize(size, Image.Resampling.BOX)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     picture.save(path)

@@ -48,12 +48,19 @@ def sweep_scene(
     points = load_points(sweep.path, sweep.lidar_format, sweep.token)
     if boxes and sweep.boxes is None:
         fail("the sweep has no boxes", f"sweep {sweep.token}", "choose an annotated key frame")
+    earlier = [index[other] for other in index.previous_sweeps(row, sweeps)]
+    if earlier and all(np.array_equal(other.world_SE3_ego, sweep.world_SE3_ego) for other in earlier):
+        fail(
+            "the poses of the sweeps are all the same",
+            f"sweep {sweep.token}",
+            "leave --sweeps out, or add poses",
+        )
     return Scene3D(
         points=points,
         colours=point_colours(points, sweep, options),
         boxes=sweep.boxes if boxes else None,
         frusta=_frusta(sweep) if cameras else (),
-        clouds=tuple(_moved(index[other], sweep, options) for other in index.previous_sweeps(row, sweeps)),
+        clouds=tuple(_moved(other, sweep, options) for other in earlier),
         heading=heading_of(sweep.ego_SE3_lidar),
         ground=ground_height(sweep),
     )
