@@ -22,8 +22,8 @@ REACH = 400.0
 def palette(seed: int) -> Float:
     """(8, 3) ground colours of a scene, in the row order of `pc3d.sim.ground_paint`."""
     rng = np.random.default_rng([seed, 0xC0105])
-    grey = rng.uniform(0.30, 0.52)
-    warm = rng.normal(0.0, 0.02)
+    grey = rng.uniform(0.36, 0.56)
+    warm = rng.normal(0.008, 0.01)
     paving = np.array([[0.62, 0.60, 0.56], [0.55, 0.44, 0.36], [0.50, 0.50, 0.51], [0.66, 0.55, 0.42]])
     grass = np.array([[0.28, 0.38, 0.14], [0.36, 0.42, 0.16], [0.22, 0.32, 0.13], [0.45, 0.42, 0.20]])
     return np.array(
@@ -63,7 +63,7 @@ def _shade(
     """Fill the linear image, labels and instances (flat pixel buffers)."""
     pos, rot, half, par, shape, seeds, material, colour, colour2, label, instance, ground_labels = solids
     s, cross = ground[0], ground[1]
-    sun_colour, sky_colour, zenith = sky[0], sky[1], sky[2]
+    sun_colour, sky_colour, horizon, zenith = sky[0], sky[1], sky[2], sky[3]
     out, glow = np.empty(3), np.empty(3)
     for n in range(len(depth)):
         x, y, z = directions[n]
@@ -76,7 +76,7 @@ def _shade(
         if h == NOTHING:
             labels[n] = 255
             paint_sky(
-                dx / length, dy / length, dz / length, sun_axes[:, 2], sun_colour, sky_colour, zenith, clouds, seed, out
+                dx / length, dy / length, dz / length, sun_axes[:, 2], sun_colour, horizon, zenith, clouds, seed, out
             )
             for a in range(3):
                 linear[n, a] = out[a] * out[a]
@@ -109,7 +109,13 @@ def _shade(
             nx = r[0, 0] * mx + r[0, 1] * my + r[0, 2] * mz
             ny = r[1, 0] * mx + r[1, 1] * my + r[1, 2] * mz
             nz = r[2, 0] * mx + r[2, 1] * my + r[2, 2] * mz
-            if material[h] == 4 or material[h] == 5:
+            if material[h] == p.LEAVES:  # a crown is lit as a whole, not ball by ball
+                mx, my, mz = 0.3 * mx + lx / half[h, 0], 0.3 * my + ly / half[h, 1], 0.3 * mz + lz / half[h, 2]
+                size = max(np.sqrt(mx * mx + my * my + mz * mz), 1e-6)
+                nx = (r[0, 0] * mx + r[0, 1] * my + r[0, 2] * mz) / size
+                ny = (r[1, 0] * mx + r[1, 1] * my + r[1, 2] * mz) / size
+                nz = (r[2, 0] * mx + r[2, 1] * my + r[2, 2] * mz) / size
+            elif material[h] == p.HEADLIGHT or material[h] == p.TAILLIGHT:
                 bright = 0.5
         facing = nx * sun_axes[0, 2] + ny * sun_axes[1, 2] + nz * sun_axes[2, 2]
         direct = 0.0
@@ -120,19 +126,19 @@ def _shade(
             rx, ry, rz = (dx - along * nx) / length, (dy - along * ny) / length, (dz - along * nz) / length
             fresnel = glass * (0.12 + 0.7 * (1.0 - min(1.0, abs(along / (2.0 * length)))) ** 3)
             if rz > 0.0:
-                paint_sky(rx, ry, rz, sun_axes[:, 2], sun_colour, sky_colour, zenith, clouds, seed, glow)
+                paint_sky(rx, ry, rz, sun_axes[:, 2], sun_colour, horizon, zenith, clouds, seed, glow)
             else:
                 for a in range(3):
                     glow[a] = 0.25
             shine = max(0.0, rx * sun_axes[0, 2] + ry * sun_axes[1, 2] + rz * sun_axes[2, 2]) ** 60
-        ambient = 0.30 * (0.62 + 0.38 * nz) * (0.75 + 0.25 * min(1.0, pz / 1.5) if nz < 0.5 else 1.0)
+        ambient = 0.42 * (0.62 + 0.38 * nz) * (0.75 + 0.25 * min(1.0, pz / 1.5) if nz < 0.5 else 1.0)
         haze = 1.0 - np.exp(-t * length / 600.0)
         for a in range(3):
-            light = ambient * sky_colour[a] * 1.6 + direct * sun_colour[a] * 0.95
+            light = ambient * sky_colour[a] * 1.6 + direct * sun_colour[a] * 1.15
             value = out[a] * out[a] * (light + bright)
             if glass > 0.0:
                 value += fresnel * glow[a] * glow[a] + 0.5 * glass * shine * (direct > 0.0)
-            linear[n, a] = value + haze * (sky_colour[a] * sky_colour[a] - value)
+            linear[n, a] = value + haze * (horizon[a] * horizon[a] - value)
 
 
 @njit(cache=True, error_model="numpy")
@@ -196,7 +202,7 @@ def shoot(scene: SimScene, time: float, camera: str) -> CameraShot:
     )  # fmt: skip
     _shade(
         depth, what, code, kerb, directions, turn, eye, intrinsics[0, 0], look, world.ground,
-        world.plan.bays, palette(world.seed), np.stack([light.sun_colour, light.sky_colour, light.zenith]),
+        world.plan.bays, palette(world.seed), np.stack([light.sun_colour, light.sky_colour, light.horizon, light.zenith]),
         shadows.axes, shadows.start, shadows.height, light.clouds, int(world.seed), linear, labels, instances,
     )  # fmt: skip
     rgb = np.empty((height, width, 3), np.uint8)

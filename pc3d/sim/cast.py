@@ -86,6 +86,11 @@ class Casting:
         x = self.ego.at(self.rng.uniform(0.0, self.end))[0][0]
         return float(np.clip(x, *sorted(self.span)) + self.rng.uniform(-back, ahead))
 
+    def beside(self, x0: float, x1: float) -> bool:
+        """Whether the kerb side from x0 to x1 belongs to one block, clear of its rounded corners."""
+        low, high = min(x0, x1) - self.plan.radius, max(x0, x1) + self.plan.radius
+        return bool(np.all((high < self.plan.cross[:, 0] - self.plan.cross[:, 1]) | (low > self.plan.cross.sum(1))))
+
     # --- where things can stand or drive: (motion, attribute when at rest) -------------------------
     def strips(self, near: bool, tries: int = 24) -> Iterator[tuple[Motion, str]]:
         """Parked along the kerb of the main street, or of a cross street."""
@@ -146,7 +151,7 @@ class Casting:
         for _ in range(tries):
             side = self.rng.choice([-1.0, 1.0])
             x = self.near()
-            if np.min(np.abs(x - self.plan.cross[:, 0]) - self.plan.cross[:, 1]) < 9.0:
+            if not self.beside(x - 7.0, x + 7.0):
                 continue
             y = side * (self.plan.half + offset)
             yield still(x, y, self.rng.choice([0.0, np.pi]) + self.rng.normal(0, 0.05), KERB), "vehicle.parked"
@@ -162,10 +167,12 @@ class Casting:
                 yield straight(self.near(12, 25), y, 0.0 if side < 0 else np.pi, speed, self.end), "cycle.with_rider"
             else:
                 x, y = self.near(), side * (plan.half + rng.uniform(0.5, 0.9))
+                if not self.beside(x, x):
+                    continue
                 yaw = rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.25)
                 yield still(x, y, yaw, KERB), "cycle.without_rider"
 
-    def walks(self, stride: float, tries: int = 12) -> Iterator[tuple[Motion, str]]:
+    def walks(self, stride: float, tries: int = 24) -> Iterator[tuple[Motion, str]]:
         """On foot: along a walkway, over a crossing, or standing about."""
         plan, rng = self.plan, self.rng
         for _ in range(tries):
@@ -181,6 +188,8 @@ class Casting:
                 y = side * (plan.half + plan.verge + rng.uniform(0.25, 0.85) * plan.walk)
                 yaw = rng.choice([0.0, np.pi]) if stride else rng.uniform(-np.pi, np.pi)
                 x = self.near(25.0, 35.0)
+                if not self.beside(x, x + np.cos(yaw) * speed * self.end):
+                    continue
                 if stride:
                     yield straight(x, y, yaw + rng.normal(0, 0.02), speed, self.end, KERB), ""
                 else:

@@ -59,9 +59,9 @@ def _asphalt(palette, x, y, pixel, seed, out):  # noqa: ANN001, ANN202
     patch = speck(int(np.floor(x / 7.0)), int(np.floor(y / 3.0)), 2, seed)
     if patch > 0.86 and 0.8 < x % 7.0 < 5.0:
         tone *= 0.84
-    crack = abs(grain(x * 0.6, y * 0.6, seed + 5) - 0.5)
-    if crack < 0.012:
-        tone *= 1.0 - 0.35 * fade(0.06, pixel)
+    crack = abs(grain(x * 0.45, y * 0.45, seed + 5) + 0.12 * grain(x * 5.0, y * 5.0, seed + 6) - 0.62)
+    if crack < 0.004:
+        tone *= 1.0 - 0.3 * fade(0.04, pixel)
     for a in range(3):
         out[a] = palette[ASPHALT, a] * tone
 

@@ -37,6 +37,8 @@ CORNER_SQUARE = 9.0
 CROSSING = (0.6, 3.8)
 """Begin and end of a pedestrian crossing beyond the corner radius (m from the cross street's kerb)."""
 STOP_LINE = (4.8, 5.3)
+MIDDLE = 50.0
+"""x of the street frame that the plan is centred on; everything lies within 265 m of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +68,7 @@ class StreetPlan:
     parks: Float
     bays: Float
     lots: Float
-    x_range: tuple[float, float] = (-170.0, 270.0)
+    x_range: tuple[float, float] = (-150.0, 250.0)
     y_max: float = 170.0
 
     @property
@@ -209,7 +211,7 @@ def hit_ground(
 
 
 def draw_plan(rng: np.random.Generator, origin: tuple[float, float]) -> StreetPlan:
-    """A random street plan whose street frame sits at `origin` of the world."""
+    """A random street plan whose middle (x = `MIDDLE` of the street frame) is at `origin` of the world."""
     lanes = int(rng.choice([1, 2, 2, 3]))
     parking = float(rng.choice([0.0, 2.3, 2.5]))
     median = float(rng.choice([0.0, 0.0, 1.2, 2.0]))
@@ -230,9 +232,10 @@ def draw_plan(rng: np.random.Generator, origin: tuple[float, float]) -> StreetPl
     gate = rng.uniform(left + 6.0, right - 6.0)
     rects.append((gate - 3.2, half, gate + 3.2, low))
     parks = np.array([(a, min(side * b, side * d), c, max(side * b, side * d)) for a, b, c, d in rects])
+    yaw = float(rng.uniform(-np.pi, np.pi))
     return StreetPlan(
-        origin=np.array(origin, dtype=np.float64),
-        yaw=float(rng.uniform(-np.pi, np.pi)),
+        origin=np.array(origin) - MIDDLE * np.array([np.cos(yaw), np.sin(yaw)]),
+        yaw=yaw,
         lanes=lanes,
         parking=parking,
         median=median,

@@ -113,7 +113,7 @@ def _measure(
             continue
         t += rough * noise
         points[n, 0], points[n, 1], points[n, 2] = t * x, t * y, t * z
-        speckle = 0.55 + 0.9 * _uniform(n, 4, seed)
+        speckle = 0.85 * np.exp(0.6 * np.sqrt(-2.0 * np.log(_uniform(n, 4, seed))) * np.sin(2.0 * np.pi * v))
         points[n, 3] = min(255.0, max(1.0, np.floor(base * speckle * (1.0 - 0.003 * t))))
         points[n, 4] = ring
         if hit == GROUND:

@@ -40,13 +40,13 @@ def building(b: Builder, x0: float, x1: float, y: float, depth: float, side: flo
     def block(xa: float, xb: float, ya: float, yb: float, za: float, zb: float, material: int, c: Float, c2: Float) -> None:
         b.box((xa, min(side * ya, side * yb), za), (xb, max(side * ya, side * yb), zb), material, c, c2, label=MANMADE)
 
-    arcade = rng.uniform(1.5, 3.0) if rng.random() < 0.35 else 0.0
+    arcade = rng.uniform(2.0, 4.0) if rng.random() < 0.6 else 0.0
     ground_floor = p.SHOPFRONT if rng.random() < 0.5 else wall
     block(x0, x1, y + arcade, y + depth, 0.0, base, ground_floor, trim, colour)
     block(x0, x1, y, y + depth, base, height, wall, colour, trim)
     block(x0, x1, y - 0.25, y, base - 0.25, base + 0.1, p.PLASTER, trim, trim)
     block(x0 - 0.15, x1 + 0.15, y - 0.3, y + depth, height, height + 0.35, p.PLASTER, trim, trim)
-    bay = rng.uniform(3.0, 5.0)
+    bay = rng.uniform(2.6, 4.6)
     columns = np.arange(x0 + 0.4, x1, bay)
     for x in columns:  # pilasters, or the columns of an arcade
         wide = 0.35 if arcade else 0.22
@@ -62,7 +62,7 @@ def building(b: Builder, x0: float, x1: float, y: float, depth: float, side: flo
                     block(x + 0.6, x + bay - 0.6, y - 1.1, y, z - 0.2, z, p.PLASTER, trim, trim)
                     block(x + 0.6, x + bay - 0.6, y - 1.1, y - 1.03, z, z + 1.0, p.METAL, trim, trim)
     for _ in range(int(rng.integers(0, 4))):
-        x = rng.uniform(x0 + 1, x1 - 2)
+        x = x0 + rng.uniform(0.1, 0.7) * (x1 - x0)
         block(x, x + rng.uniform(1, 3), y + 2, y + 4, height, height + rng.uniform(1, 2.5), p.PLASTER, trim, trim)
 
 
@@ -72,15 +72,16 @@ def tree(b: Builder, x: float, y: float, size: float = 1.0) -> None:
     trunk = size * rng.uniform(2.0, 3.0)
     radius = size * rng.uniform(0.10, 0.2)
     bark = np.array([0.36, 0.28, 0.2]) * rng.uniform(0.6, 1.3)
-    b.rod((x, y, KERB + trunk / 2), radius, trunk, p.BARK, bark, top=0.75, label=VEGETATION)
     leaves = _leaf_colour(rng)
     crown = size * rng.uniform(1.5, 2.3)
+    stem = trunk + 0.7 * crown
+    b.rod((x, y, KERB + stem / 2), radius, stem, p.BARK, bark, top=0.6, label=VEGETATION)
     for n in range(int(rng.integers(2, 5))):
         angle, out = rng.uniform(0, 2 * np.pi), crown * (0.0 if n == 0 else rng.uniform(0.3, 0.6))
         r = crown * (1.0 if n == 0 else rng.uniform(0.55, 0.8))
         cx, cy = x + out * np.cos(angle), y + out * np.sin(angle)
         z = KERB + trunk + r * 0.75 + (0.0 if n == 0 else rng.uniform(-0.2, 0.9) * crown)
-        _crown(b, (cx, cy, z), (r, r, r * rng.uniform(0.75, 1.05)), leaves, rng.uniform(0.10, 0.22))
+        _crown(b, (cx, cy, z), (r, r, r * rng.uniform(0.75, 1.05)), leaves, rng.uniform(0.16, 0.30))
         if n:
             b.add(
                 p.BOX,
@@ -96,18 +97,18 @@ def tree(b: Builder, x: float, y: float, size: float = 1.0) -> None:
 
 def _leaf_colour(rng: np.random.Generator) -> Float:
     greens = np.array([[0.22, 0.34, 0.10], [0.32, 0.40, 0.14], [0.13, 0.26, 0.10], [0.45, 0.38, 0.12], [0.48, 0.24, 0.12]])
-    return greens[rng.choice(5, p=[0.35, 0.25, 0.2, 0.12, 0.08])] * rng.uniform(0.75, 1.2)
+    return greens[rng.choice(5, p=[0.35, 0.25, 0.2, 0.12, 0.08])] * rng.uniform(0.9, 1.5)
 
 
 def _crown(b: Builder, centre: tuple[float, float, float], half: tuple[float, float, float], colour: Float, density: float, boxy: float = 0.0) -> None:
-    cell = 0.42 if not boxy else 0.22
+    cell = 0.34 if not boxy else 0.24
     b.add(p.FOLIAGE, centre, half, p.LEAVES, colour, colour * b.rng.uniform(0.5, 0.8), (cell, density, boxy), label=VEGETATION)
 
 
 def bush(b: Builder, x: float, y: float) -> None:
     r = b.rng.uniform(0.5, 1.0)
     half = (r, r * b.rng.uniform(0.7, 1.2), r * b.rng.uniform(0.6, 0.9))
-    b.add(p.FOLIAGE, (x, y, KERB + 0.6 * half[2]), half, p.LEAVES, _leaf_colour(b.rng), _leaf_colour(b.rng) * 0.7, (0.2, 0.5, 0.0), label=VEGETATION)
+    b.add(p.FOLIAGE, (x, y, KERB + 0.6 * half[2]), half, p.LEAVES, _leaf_colour(b.rng), _leaf_colour(b.rng) * 0.7, (0.22, 0.6, 0.0), label=VEGETATION)
 
 
 def hedge(b: Builder, x0: float, x1: float, y: float) -> None:
@@ -171,11 +172,11 @@ def clutter(b: Builder, x: float, y: float) -> None:
     elif kind == 2:
         b.add(p.BOX, (x, y, KERB + 0.65), (0.45, 0.25, 0.65), p.CARGO, colour * 0.7, yaw=rng.normal(0, 0.1))
     elif kind == 3:
-        for n in range(4):
-            b.rod((x + 1.4 * n, y, KERB + 0.45), 0.08, 0.9, p.METAL, (0.6, 0.6, 0.55))
+        for n in range(5):
+            b.rod((x + 1.5 * n, y, KERB + 0.45), 0.09, 0.9, p.METAL, (0.6, 0.6, 0.55))
     else:
         b.add(p.BOX, (x, y, KERB + 0.25), (0.8, 0.4, 0.25), p.PLASTER, colour)
-        b.add(p.FOLIAGE, (x, y, KERB + 0.75), (0.8, 0.45, 0.4), p.LEAVES, _leaf_colour(rng), _leaf_colour(rng), (0.2, 0.5, 0.0), label=VEGETATION)
+        b.add(p.FOLIAGE, (x, y, KERB + 0.75), (0.8, 0.45, 0.4), p.LEAVES, _leaf_colour(rng), _leaf_colour(rng), (0.22, 0.6, 0.0), label=VEGETATION)
 
 
 def _inside(rects: Float, x: float, y: float, margin: float) -> bool:
@@ -195,11 +196,11 @@ def _frontage(b: Builder, plan: StreetPlan, x0: float, x1: float, side: float, c
             y = abs(plan.bays[0, 3] if side > 0 else plan.bays[0, 1]) + rng.uniform(2.0, 6.0)
         height = rng.choice([rng.uniform(4.5, 8.0), rng.uniform(8.0, 16.0), rng.uniform(16.0, 40.0)], p=[0.35, 0.4, 0.25])
         kind = rng.random()
-        if kind < 0.62:
+        if kind < 0.45:
             building(b, x + 0.5, x + width - rng.uniform(0.5, 4.0), y, rng.uniform(9.0, 16.0), side, height)
         else:
-            for _ in range(int(width * rng.uniform(0.25, 0.5))):
-                tx, ty = rng.uniform(x + 1, x + width - 1), rng.uniform(line + 2.0, line + 22.0)
+            for _ in range(int(width * rng.uniform(0.6, 1.1))):
+                tx, ty = rng.uniform(x + 1, x + width - 1), line + 2.0 + 28.0 * rng.random() ** 1.3
                 if _inside(plan.parks, tx, side * ty, 2.0):
                     continue
                 if rng.random() < 0.6:
@@ -209,6 +210,13 @@ def _frontage(b: Builder, plan: StreetPlan, x0: float, x1: float, side: float, c
             if rng.random() < 0.5:
                 back = line + rng.uniform(26, 40)
                 building(b, x + 0.5, x + width - 0.5, back, 12.0, side, rng.uniform(8.0, 35.0))
+        if y > line + 2.5 and kind < 0.45:
+            for tx in np.arange(x + 2.0, x + width - 1.0, rng.uniform(4.0, 8.0)):
+                (tree if rng.random() < 0.5 else bush)(b, tx, side * (y - rng.uniform(1.2, 2.4)))
+        if rng.random() < 0.85:  # what shows above and between the houses
+            for _ in range(int(rng.integers(5, 11))):
+                tx, ty = x + rng.uniform(0.0, width), line + rng.uniform(24.0, 55.0)
+                tree(b, tx, side * ty, rng.uniform(1.2, 2.2))
         if code == LAWN and not (park_side and y > line + 12.0) and rng.random() < 0.7:
             hedge(b, x + 1.0, x + width * rng.uniform(0.4, 0.9), side * (line + rng.uniform(0.7, 1.5)))
         x += width + rng.choice([0.0, rng.uniform(2.0, 8.0)])
@@ -229,7 +237,7 @@ def _cross_frontage(b: Builder, plan: StreetPlan, k: int, sign_x: float, side: f
         else:
             tree(b, x + sign_x * 2.0, side * (y + width / 2), rng.uniform(0.9, 1.5))
         y += width + rng.uniform(1.0, 8.0)
-    for y in np.arange(plan.half + 16.0, 100.0, rng.uniform(10.0, 16.0)):
+    for y in np.arange(plan.half + 16.0, 100.0, rng.uniform(6.0, 10.0)):
         where = plan.cross[k, 0] + sign_x * (plan.cross[k, 1] + max(plan.verge / 2, 0.6))
         (tree if rng.random() < 0.5 else clutter)(b, where, side * y)
 
@@ -239,8 +247,8 @@ def _kerb_side(b: Builder, plan: StreetPlan, x0: float, x1: float, side: float) 
     rng = b.rng
     y = side * (plan.half + max(plan.verge / 2, 0.55))
     wall = side * (plan.half + plan.verge + plan.walk - 0.35)
-    step = rng.uniform(7.0, 12.0)
-    trees = rng.random() < 0.75
+    step = rng.uniform(5.5, 8.5)
+    trees = rng.random() < 0.85
     for n, x in enumerate(np.arange(x0 + CORNER_SQUARE, x1 - CORNER_SQUARE, step)):
         if _inside(plan.parks, x, y, 1.5):
             continue
@@ -248,7 +256,7 @@ def _kerb_side(b: Builder, plan: StreetPlan, x0: float, x1: float, side: float) 
             lamp(b, x, y, -side)
         elif trees and rng.random() < 0.8:
             tree(b, x, y, rng.uniform(0.75, 1.15))
-        for dx in rng.uniform(0.2, 0.8, 2) * step:
+        for dx in rng.uniform(0.2, 0.8, 3) * step:
             pick = rng.random()
             if _inside(plan.parks, x + dx, y, 2.0) or pick > 0.8:
                 continue

@@ -10,7 +10,7 @@ from pc3d.sim.primitives import BOX, ELLIPSOID, FOLIAGE, FRUSTUM
 INF = np.inf
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy")
 def hash3(i: int, j: int, k: int, seed: int) -> int:
     """A well-mixed 32-bit hash of three integers and a seed."""
     h = (i * 0x8DA6B343 + j * 0xD8163841 + k * 0xCB1AB31F + seed * 0x9E3779B1) & 0xFFFFFFFF
@@ -105,12 +105,19 @@ def leaf_ball(i, j, k, a, b, c, cell, density, boxy, seed):  # noqa: ANN001, ANN
         rim = 0.87 * cell  # keeps every ball inside the ellipsoid
         if (x / (a - rim)) ** 2 + (y / (b - rim)) ** 2 + (z / (c - rim)) ** 2 > ragged * ragged:
             return x, y, z, 0.0
-    radius = cell * (0.30 + 0.15 * ((h >> 10) & 15) / 15.0)
+    radius = cell * (0.40 + 0.10 * ((h >> 10) & 15) / 15.0)
     slack = 0.5 * cell - radius
     x += slack * (((h >> 14) & 63) / 31.5 - 1.0)
     y += slack * (((h >> 20) & 63) / 31.5 - 1.0)
     z += slack * (((h >> 26) & 63) / 31.5 - 1.0)
     return x, y, z, radius
+
+
+@njit(cache=True, error_model="numpy")
+def _is_leaf(x, y, z, seed):  # noqa: ANN001, ANN202
+    """Whether a point of a ball's surface is leaf or a gap, in patches of 8 cm."""
+    h = hash3(int(np.floor(x * 12.5)), int(np.floor(y * 12.5)), int(np.floor(z * 12.5)), seed + 3)
+    return (h & 255) > 80
 
 
 @njit(cache=True, error_model="numpy")
@@ -150,7 +157,7 @@ def _foliage(a, b, c, cell, density, boxy, seed, ox, oy, oz, dx, dy, dz, limit):
             disc = qb * qb - qa * (ex * ex + ey * ey + ez * ez - r * r)
             if disc >= 0.0:
                 t = (-qb - np.sqrt(disc)) / qa
-                if t > 0.0:
+                if t > 0.0 and _is_leaf(ox + t * dx, oy + t * dy, oz + t * dz, seed):
                     return t
         if ti <= tj and ti <= tk:
             reached, ti, i = ti, ti + wi, i + si

@@ -24,6 +24,7 @@ class Light:
     sun: Float
     sun_colour: Float
     sky_colour: Float
+    horizon: Float
     zenith: Float
     clouds: float
     exposure: float
@@ -38,13 +39,15 @@ def draw_light(rng: np.random.Generator) -> Light:
     strength = {"sunny": 1.0, "hazy": 0.6, "overcast": 0.22, "late sun": 0.9}[name]
     warm = {"late sun": (1.0, 0.78, 0.55)}.get(name, (1.0, 0.96, 0.9))
     sky = {"overcast": (0.80, 0.82, 0.84), "hazy": (0.72, 0.77, 0.82)}.get(name, (0.52, 0.60, 0.72))
-    zenith = {"overcast": (0.72, 0.75, 0.79), "hazy": (0.55, 0.66, 0.80)}.get(name, (0.28, 0.47, 0.78))
+    horizon = {"overcast": (0.84, 0.85, 0.86), "late sun": (0.92, 0.80, 0.66)}.get(name, (0.82, 0.87, 0.92))
+    zenith = {"overcast": (0.74, 0.77, 0.80), "hazy": (0.60, 0.71, 0.84)}.get(name, (0.36, 0.55, 0.82))
     tint = rng.normal(1.0, 0.03, 3)
     return Light(
         name=name,
         sun=sun,
         sun_colour=np.array(warm) * strength * tint * 1.1,
         sky_colour=np.array(sky) * tint * (1.0 if name == "overcast" else 0.75),
+        horizon=np.array(horizon),
         zenith=np.array(zenith),
         clouds=float(rng.uniform(0.2, 0.8)) if name != "overcast" else 1.0,
         exposure=float(rng.uniform(0.9, 1.15)) * (1.75 if name == "overcast" else 1.15 if name == "hazy" else 1.0),

@@ -130,7 +130,7 @@ def _vehicle(material, x, y, z, nx, ny, nz, half, colour, colour2, pixel, seed, 
             frame = min(abs(x - 0.1 * a), abs(x + 0.42 * a))
             body = up > 0.82 or up < -0.9 or abs(x) > 0.88 * a or frame < 0.05
         else:
-            body = abs(nz) > 0.8 or up > 0.85 or up < -0.92 or abs(y) > 0.9 * b
+            body = abs(nz) > 0.93 or up > 0.85 or up < -0.92 or abs(y) > 0.9 * b
         if body:
             return 0.25
         _glass(out, 0.25 * grain(x * 2.0, y * 2.0 + z, seed))
@@ -207,7 +207,7 @@ def _leaves(x, y, z, nz, half, cell, colour2, pixel, seed, out):  # noqa: ANN001
     i, j, k = int(np.floor(x / cell)), int(np.floor(y / cell)), int(np.floor(z / cell))
     _mix(out, colour2, speck(i, j, k, seed + 1))
     depth = (x / half[0]) ** 2 + (y / half[1]) ** 2 + (z / half[2]) ** 2
-    _scale(out, 0.45 + 0.45 * min(1.0, depth) + 0.15 * nz)
+    _scale(out, 0.6 + 0.5 * min(1.0, depth) + 0.15 * nz)
     fine = fade(0.06, pixel)
     leaf = speck(int(np.floor(x * 22.0)), int(np.floor(y * 22.0)), int(np.floor(z * 22.0)), seed + 2)
     _scale(out, 1.0 + (0.35 + 0.5 * fine) * (leaf - 0.5))

@@ -113,7 +113,7 @@ def build_scene(
         name: of the scene, e.g. `sim-0001`.
         seed: everything random comes from it.
         size: number of key frames, sweeps between them, and image size.
-        origin: world position of the drive's begin; the scene lies within 350 m of it.
+        origin: world position of the middle of the scene, which lies within 265 m of it.
     """
     rng = np.random.default_rng([seed, 0x5CE7E])
     key, sweeps = _frame_times(size)
