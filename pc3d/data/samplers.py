@@ -28,6 +28,10 @@ class StreamSampler(Sampler[tuple[int, int]]):
         self.length, self.seed, self.rank, self.world = length, seed, rank, world
         self.start = 0
 
+    def __len__(self) -> int:
+        """Elements of one pass over the data, of this rank."""
+        return max(self.length // self.world, 1)
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
         position = self.rank + self.start * self.world
         number = -1

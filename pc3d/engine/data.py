@@ -17,7 +17,16 @@ from pc3d.data.splits import label_fraction, read_tokens
 from pc3d.data.transforms import PointAugmentation, PointFilter
 from pc3d.regions.build import KINDS, open_cache
 
-SOURCE_KEYS = {"index", "root", "split", "fraction", "tokens", "regions", "region_params", "superpixel_params"}
+SOURCE_KEYS = {
+    "index",
+    "root",
+    "split",
+    "fraction",
+    "tokens",
+    "regions",
+    "region_params",
+    "superpixel_params",
+}
 FRAME_KEYS = {
     "cameras": "num_cameras",
     "camera_names": "cameras",
@@ -31,6 +40,8 @@ NESTED_KEYS = {"augmentation", "points", "pairing"}
 
 class MixedDataset(ConcatDataset[Sample]):
     """Several data sets read as one; keys are (pass, position), as `StreamSampler` gives them."""
+
+    metainfo: dict[str, Any] = {}  # noqa: RUF012  (mmengine asks for it)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:  # type: ignore[override]
         number, position = key

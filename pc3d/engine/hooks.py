@@ -100,7 +100,7 @@ class NonFiniteHook(Hook):
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        loss = float((outputs or {}).get("loss", 0.0))
+        loss = float(torch.as_tensor((outputs or {}).get("loss", 0.0)).detach())
         self._streak = 0 if math.isfinite(loss) else self._streak + 1
         if self._streak >= self.patience:
             tokens = ", ".join(getattr(data_batch, "tokens", []))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from mmengine.dist import get_rank, get_world_size, init_dist
 from mmengine.hooks import Hook
 from mmengine.model import BaseDataPreprocessor, BaseModel
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
+from mmengine.runner import LogProcessor, Runner
 from torch.utils.data import DataLoader, Dataset
 
 from pc3d.data.batch import Batch
@@ -34,6 +35,24 @@ class BatchPreprocessor(BaseDataPreprocessor):
 
     def forward(self, data: Batch, training: bool = False) -> tuple[Batch]:
         return (data.to(self.device),)
+
+
+class ShortLogProcessor(LogProcessor):
+    """Prints the losses only; the monitors are in metrics.jsonl and TensorBoard."""
+
+    def get_log_after_iter(self, *args: Any, **kwargs: Any) -> tuple[dict, str]:
+        tag, text = super().get_log_after_iter(*args, **kwargs)
+        return tag, re.sub(r"  \S+/(?!loss)\S+: \S+", "", text)
+
+
+class QuietRunner(Runner):
+    """A Runner that leaves the environment and the list of hooks to the run folder's files."""
+
+    def _log_env(self, env_cfg: dict[str, Any]) -> None:
+        return
+
+    def get_hooks_info(self) -> str:
+        return f"{len(self.hooks)} hooks"
 
 
 class TrainableModel(BaseModel):
@@ -104,6 +123,7 @@ def build_schedule(kind: str, iterations: int, warmup: float) -> list[dict[str, 
     if kind not in ("cosine", "one_cycle"):
         raise ValueError(f"unknown schedule {kind!r}; known: constant, cosine, one_cycle")
     begin = round(iterations * warmup) if kind == "one_cycle" else 0
+    begin = 0 if begin < 2 else begin  # a warm-up of one step would never reach the rate
     cosine = {
         "type": "CosineAnnealingLR",
         "eta_min_ratio": 1e-4,
@@ -173,11 +193,11 @@ def build_runner(
     checkpoint = {
         "type": "CheckpointHook",
         "by_epoch": False,
-        "interval": runtime.get("save_every", max(iterations // 5, 1)),
+        "interval": runtime.get("save_every", max(iterations // 5, 100)),
         "max_keep_ckpts": 1,
         "save_last": True,
     }
-    return Runner(
+    return QuietRunner(
         model=model,
         work_dir=str(work_dir),
         train_dataloader=loader,
@@ -194,7 +214,7 @@ def build_runner(
             PlainCheckpointHook(),
             *hooks,
         ],
-        log_processor={"by_epoch": False, "window_size": every},
+        log_processor={"type": ShortLogProcessor, "by_epoch": False, "window_size": every},
         visualizer={
             "type": "Visualizer",
             "vis_backends": [{"type": "TensorboardVisBackend", "save_dir": str(work_dir / "tensorboard")}],
@@ -205,4 +225,8 @@ def build_runner(
         experiment_name=f"{work_dir.name}-{time.time_ns()}",
         log_level=runtime.get("log_level", "INFO"),
         default_scope="mmengine",
+        # An objective may leave a part of an encoder out, the BEV head for one.
+        cfg=Config(
+            {"model_wrapper_cfg": {"type": "MMDistributedDataParallel", "find_unused_parameters": True}}
+        ),
     )

@@ -16,7 +16,15 @@ from mmengine.config import Config
 from pc3d.engine.config import load_config, plain
 from pc3d.engine.finetuner import finetune
 from pc3d.engine.pretrainer import pretrain
-from pc3d.evaluation.label_efficiency import RANDOM, Cell, CellResult, run_cells
+from pc3d.evaluation.label_efficiency import (
+    RANDOM,
+    Cell,
+    CellResult,
+    plot,
+    run_cells,
+    summarise,
+    to_markdown,
+)
 from pc3d.evaluation.segmentation import evaluate_checkpoint
 
 T = TypeVar("T")
@@ -76,7 +84,9 @@ def _cell(study: Study, start: str, task_name: str, seed: int, backbone: Path | 
     task = study.tasks[task_name]
     config = _task_config(study, task, seed, backbone)
     settings = {key: value for key, value in plain(config).items() if key != "init"}
-    return Cell(start, task_name, task.fraction, seed, backbone, json.loads(json.dumps(settings, default=str)))
+    return Cell(
+        start, task_name, task.fraction, seed, backbone, json.loads(json.dumps(settings, default=str))
+    )
 
 
 def _task_config(study: Study, task: Task, seed: int, backbone: Path | None) -> Config:
@@ -130,3 +140,14 @@ def _map(function: Callable[[T], R], items: Iterable[T], jobs: int) -> list[R]:
 
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+def publish(results: list[CellResult], folder: Path) -> str:
+    """Write `results.json`, `table.md` and `plot.png` into `folder`; returns the table."""
+    rows = summarise(results)
+    table = to_markdown(rows)
+    (folder / "table.md").write_text(table + "\n")
+    raw = [{"cell": result.cell.describe(), "metrics": result.metrics} for result in results]
+    (folder / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
+    plot(rows, folder / "plot.png")
+    return table

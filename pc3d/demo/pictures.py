@@ -1,0 +1,82 @@
+"""The pictures of the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pc3d.data.images import load_image
+from pc3d.data.index import SweepIndex
+from pc3d.demo.steps import console
+from pc3d.regions.build import open_cache
+from pc3d.viz.curves import loss_curves
+from pc3d.viz.plots import camera_with_superpixels
+from pc3d.viz.report import Figures, Picture
+from pc3d.viz.scene3d import DisplayError, render_scene
+from pc3d.viz.sweep_colours import ColourOptions
+from pc3d.viz.sweep_view import draw_camera, draw_comparison, draw_flat, sweep_scene
+
+
+def data_figures(index: SweepIndex, row: int, regions: Path, folder: Path, title: str) -> Figures:
+    """What goes in: a camera under its points, its superpixels, the sweep in 3D, and its regions."""
+    sweep = index[row]
+    camera = next((c for c in sweep.cameras if c.name in ("CAM_FRONT", "image_02")), sweep.cameras[0])
+    scene = sweep_scene(index, row, ColourOptions("height"), boxes=bool(sweep.boxes), cameras=True)
+    names = ("camera", "superpixels", "scene", "regions")
+    paths = {name: folder / f"{sweep.scene}-{name}.png" for name in names}
+    draw_camera(sweep, scene, camera.name, paths["camera"])
+    ids = open_cache(regions, "superpixels").load_all(sweep.token)[camera.name]
+    camera_with_superpixels(load_image(camera.path, sweep.token), ids, paths["superpixels"])
+    captions = {
+        "camera": f"{camera.name} with the LiDAR points that it sees, by height.",
+        "superpixels": "Its superpixels: what SLIC takes to belong together.",
+        "scene": "The sweep with the annotated boxes and the cameras, by height.",
+        "regions": "The sweep from above with the regions of point-region contrast; grey points have none.",
+    }
+    try:
+        render_scene(scene, paths["scene"], view="behind")
+    except DisplayError as error:
+        console.print(f"no 3D picture: {error}", style="yellow")
+        del captions["scene"]
+    options = ColourOptions("region", regions=regions)
+    draw_flat(sweep_scene(index, row, options), paths["regions"], options)
+    return Figures([Picture(paths[name], caption) for name, caption in captions.items()], title)
+
+
+def feature_figures(
+    index: SweepIndex, row: int, starts: dict[str, Path], folder: Path, anchor: tuple[float, float]
+) -> Figures:
+    """Points by the principal components of each start's features, and by likeness to one point."""
+    pictures = []
+    sweep = index[row]
+    for colour, text in (
+        ("pca", "first three principal components of the {} features, from above"),
+        ("similarity", "likeness of every point to the marked one in the {} features"),
+    ):
+        for name, checkpoint in starts.items():
+            path = folder / f"{sweep.scene}-{colour}-{name}.png"
+            options = ColourOptions(colour, checkpoint=checkpoint, anchor=anchor)
+            draw_flat(sweep_scene(index, row, options), path, options)
+            caption = text.format(name)
+            pictures.append(Picture(path, caption[0].upper() + caption[1:] + "."))
+    return Figures(pictures, "What the backbone has learned, without a label")
+
+
+def comparison_figures(index: SweepIndex, row: int, segmenters: dict[str, Path], folder: Path) -> Figures:
+    """Prediction beside truth for each fine-tuned model."""
+    pictures = []
+    for name, checkpoint in segmenters.items():
+        path = folder / f"comparison-{name.replace(' ', '-')}.png"
+        draw_comparison(index[row], path, ColourOptions(checkpoint=checkpoint))
+        pictures.append(Picture(path, f"Fine-tuned from the {name} start: prediction, truth, errors (red)."))
+    return Figures(pictures, "Prediction beside truth, few labels", columns=1)
+
+
+def curve_figures(run: Path, folder: Path) -> Figures:
+    """Losses and collapse monitors of a pretraining run."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    shown = ("loss", "effective_rank", "alignment")
+    kept = [{k: v for k, v in row.items() if k == "step" or k.endswith(shown)} for row in rows]
+    path = folder / "curves.png"
+    loss_curves(kept, path)
+    return Figures([Picture(path, "Losses, effective rank and alignment of pretraining.")], "Pretraining", 1)

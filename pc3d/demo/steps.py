@@ -1,0 +1,71 @@
+"""The steps that lead to a pretrained backbone: simulate, index, regions."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from pc3d.data.build import build_index
+from pc3d.data.errors import DataError
+from pc3d.data.index import SweepIndex
+from pc3d.regions.build import KINDS, build_regions
+from pc3d.sim.writer import write_dataset
+
+console = Console(highlight=False)
+
+
+class Clock:
+    """Names the steps as they begin and remembers how long each took.
+
+    Attributes:
+        seconds: step name to wall-clock seconds.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        console.rule(f"[bold]{name}", align="left")
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - began, 1)
+
+
+def simulate(root: Path, size: str, seed: int) -> None:
+    """Write the simulated data set, unless it is there."""
+    if not (root / "v1.0-sim").is_dir():
+        write_dataset(root, size, seed=seed, workers=os.cpu_count())
+
+
+def index(reader: str, root: Path, folder: Path, **options: str) -> SweepIndex:
+    """Index a data set, unless it is done."""
+    if not folder.is_dir():
+        rebuild = f"python data_prep/{reader}.py {root} --out {folder}"
+        build_index(reader, root, folder, rebuild, **options)
+    return SweepIndex.open(folder)
+
+
+def regions(source: SweepIndex, folder: Path) -> dict[str, dict[str, float]]:
+    """Compute the regions of all key frames; returns the statistics of each kind.
+
+    Raises:
+        DataError: the regions of a sweep could not be made.
+    """
+    rows = source.key_rows(None)
+    sweeps = track((source[int(row)] for row in rows), "regions", total=len(rows), console=console)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), context) as pool:
+        summary = build_regions(sweeps, folder, {kind: params() for kind, params in KINDS.items()}, pool)
+    if summary.failures:
+        first = summary.failures[0]
+        raise DataError(f"{len(summary.failures)} sweeps without regions, first {first.token}: {first.error}")
+    return {"clusters": summary.clusters.summary(), "superpixels": summary.superpixels.summary()}

@@ -1,0 +1,81 @@
+"""Measure pc3d: regions against scikit-learn, the simulator's realism, what pretraining buys."""
+
+import argparse
+import json
+from pathlib import Path
+
+from pc3d.engine.command_line import run_command
+
+EXAMPLES = """\
+examples:
+  python tools/benchmark.py regions --real /data/samples
+  python tools/benchmark.py realism --real /data/samples
+  python tools/benchmark.py label-efficiency --jobs 2 --seeds 0 1 2
+  python tools/benchmark.py label-efficiency --starts joint prc slidr --seeds 0 --tasks linear-probe
+"""
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+
+
+def regions(args: argparse.Namespace) -> None:
+    from pc3d.evaluation import bench_regions
+
+    print(json.dumps(bench_regions.run(args.real), indent=2))
+
+
+def realism(args: argparse.Namespace) -> None:
+    from pc3d.evaluation import realism
+
+    print(realism.to_markdown(realism.run(args.real, seed=args.seed)))
+
+
+def label_efficiency(args: argparse.Namespace) -> None:
+    from pc3d.evaluation.study import Study, Task, publish, run_study
+
+    tasks = {
+        "linear-probe": Task(CONFIGS / "finetune/sim_linear_probe.py", 1.0),
+        "5-percent": Task(CONFIGS / "finetune/sim_5_percent.py", 0.05),
+        "1-percent": Task(CONFIGS / "finetune/sim_1_percent.py", 0.01),
+    }
+    study = Study(
+        starts={name: CONFIGS / f"pretrain/sim_{name}.py" for name in args.starts},
+        tasks={name: tasks[name] for name in args.tasks},
+        seeds=args.seeds,
+        work_dir=args.work_dir,
+        eval_split=args.split,
+        overrides={"data.index": str(args.index)},
+        pretrain_overrides={"data.regions": str(args.regions)},
+        jobs=args.jobs,
+    )
+    print(publish(run_study(study), args.work_dir))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="WHAT")
+    for name, run, text in (
+        ("regions", regions, "clustering against scikit-learn's DBSCAN, labels and time"),
+        ("realism", realism, "the simulator beside the real nuScenes key frame"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--real", type=Path, default=Path("../shared/data"), help="real samples")
+        command.add_argument("--seed", type=int, default=0)
+        command.set_defaults(run=run)
+    text = "pretrain, probe, fine-tune and evaluate over seeds; resumable"
+    command = commands.add_parser("label-efficiency", help=text, description=text)
+    command.add_argument("--index", type=Path, default=Path("data/sim-index"))
+    command.add_argument("--regions", type=Path, default=Path("data/sim-regions"))
+    command.add_argument("--split", default="sim_val")
+    command.add_argument("--starts", nargs="+", default=["joint"], help="pretraining configs sim_<name>")
+    command.add_argument("--tasks", nargs="+", default=["linear-probe", "5-percent"])
+    command.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    command.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each")
+    command.add_argument("--work-dir", type=Path, default=Path("work_dirs/label-efficiency"))
+    command.set_defaults(run=label_efficiency)
+    args = parser.parse_args()
+    args.run(args)
+
+
+if __name__ == "__main__":
+    run_command(main)
