@@ -6,7 +6,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import ConcatDataset, Dataset
+from torch.utils.data import ConcatDataset
 
 from pc3d.data.batch import Needs
 from pc3d.data.dataset import FrameConfig, FrameDataset, Sample
@@ -52,7 +52,7 @@ class MixedDataset(ConcatDataset[Sample]):
         raise IndexError(f"sample {key[1]} of {len(self)}")
 
 
-def build_dataset(config: dict[str, Any], needs: Needs, seed: int = 0) -> Dataset[Sample]:
+def build_dataset(config: dict[str, Any], needs: Needs, seed: int = 0) -> MixedDataset:
     """The training data of a `data` section (without `batch_size` and `workers`).
 
     Args:
