@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from pc3d.data.batch import Needs
 from pc3d.data.errors import fail
 from pc3d.data.frames import FrameConfig, FrameSample, FrameSources, ImageDraw, load_dense_frame, load_frame
+from pc3d.data.images import load_ego_masks
 from pc3d.data.index import SweepIndex
 from pc3d.data.records import Sweep
 from pc3d.data.region_cache import RegionCache
@@ -78,7 +79,12 @@ class FrameDataset(Dataset[Sample]):
         self.needs = needs
         self.config = config or FrameConfig()
         self._sources = FrameSources(
-            needs, self.config, index.metadata.get("label_map"), regions, superpixels
+            needs,
+            self.config,
+            index.metadata.get("label_map"),
+            regions,
+            superpixels,
+            load_ego_masks(self.config.ego_masks),
         )
         self.seed = seed
         self._split = split

@@ -34,6 +34,8 @@ class FrameConfig:
         augmentation: of each view, in the order "a", "b"; one entry serves both.
         points: range and number of the points of a view.
         pairing: how points and pixels are paired.
+        ego_masks: folder with a picture `CAMERA.png` of any resolution for cameras that see the ego
+            vehicle: not black where it is. Its pixels take part in no pair.
         dense_sweeps: plain sweeps before the key frame that the "dense" frame adds.
     """
 
@@ -45,6 +47,7 @@ class FrameConfig:
     augmentation: tuple[PointAugmentation, ...] = (NO_AUGMENTATION,)
     points: PointFilter = field(default_factory=PointFilter)
     pairing: PairingConfig = field(default_factory=PairingConfig)
+    ego_masks: str | None = None
     dense_sweeps: int = 2
 
 
@@ -57,6 +60,7 @@ class FrameSources:
     label_map: str | None
     regions: RegionCache | None
     superpixels: RegionCache | None
+    ego_masks: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -200,7 +204,7 @@ def _pairs(sources: FrameSources, points: Float32, sweep: Sweep, draw: ImageDraw
     height, width = draw.size
     rows, cameras, uvs = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros((0, 2), np.float32)]
     for number, camera, image_map in _drawn(sweep, draw):
-        pairs = pair_camera(points, sweep, camera, sources.config.pairing)
+        pairs = pair_camera(points, sweep, camera, sources.config.pairing, sources.ego_masks.get(camera.name))
         # Rounding to float32 may reach the far edge, which is outside: cut afterwards.
         uv = image_map.uv(pairs.uv).astype(np.float32)
         inside = ((uv >= 0) & (uv < [width, height])).all(axis=1)

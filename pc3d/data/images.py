@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from pc3d.data.errors import DataError
+from pc3d.data.errors import DataError, fail
 from pc3d.data.records import Float64
 
 
@@ -41,6 +41,24 @@ def load_image(
             f"image cannot be read: {error}\n  where: {where}\n  remedy: copy the file again from the data "
             "set; a data set that moved is opened with `root=`"
         ) from error
+
+
+def load_ego_masks(folder: str | Path | None) -> dict[str, NDArray[np.bool_]]:
+    """(H, W) bool by camera name of a folder of `CAMERA.png`: True where the picture is not black.
+
+    Raises:
+        DataError: the folder holds no such picture, or a broken one.
+    """
+    if folder is None:
+        return {}
+    paths = sorted(Path(folder).glob("*.png"))
+    if not paths:
+        fail(
+            "there are no ego masks",
+            folder,
+            "put a CAMERA.png there for each camera that sees the ego vehicle",
+        )
+    return {path.stem: load_image(path).any(axis=2) for path in paths}
 
 
 @dataclass(frozen=True)

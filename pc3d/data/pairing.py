@@ -19,22 +19,28 @@ class PairingConfig:
 
     Attributes:
         occlusion: drop points that a nearer point hides from the camera (z-buffer).
-        window: half-width of the z-buffer's window as a share of the image width.
+        window: half-width of the z-buffer's window as a share of the image width. It bridges the gaps
+            between neighbouring columns of the LiDAR.
+        tall: how many times higher than wide the window of a point above the ground is: it bridges the
+            gaps between the LiDAR's rings. On the ground the next ring is much farther and not hidden.
+        ground: height in metres above the ego frame's z = 0 up to which a point may be the ground.
         tolerance: a point is hidden if something in its window is nearer than `depth * (1 - tolerance)`.
         min_depth: metres in front of the camera.
         ego_x, ego_y: points with |x| < ego_x and |y| < ego_y (m, LiDAR frame) are the ego vehicle's.
     """
 
     occlusion: bool = True
-    window: float = 0.005
+    window: float = 0.004
+    tall: float = 4.0
+    ground: float = 0.4
     tolerance: float = 0.15
     min_depth: float = 0.5
     ego_x: float = 1.5
     ego_y: float = 2.5
 
     def __post_init__(self) -> None:
-        if not (0 < self.window < 0.5 and 0 < self.tolerance < 1):
-            raise ValueError(f"window must be in (0, 0.5) and tolerance in (0, 1): {self}")
+        if not (0 < self.window < 0.5 and 0 < self.tolerance < 1 and self.tall >= 1):
+            raise ValueError(f"window must be in (0, 0.5), tolerance in (0, 1), tall at least 1: {self}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,13 +88,13 @@ def _project(xyz, transform, K, bend, max_radius2, size, min_depth, ego, rows, u
 
 
 @njit(cache=True)
-def visible(uv, depth, cell, reach, cols, lines, tolerance):  # type: ignore[no-untyped-def]
+def visible(uv, depth, reach, cell, cols, lines, tolerance):  # type: ignore[no-untyped-def]
     """Which of M projected points no nearer point hides: a z-buffer of the points themselves.
 
     Args:
         uv: (M, 2) pixels. depth: (M,) metres.
+        reach: (M, 2) int64; each point covers the cells within so many columns and rows of its own.
         cell: pixels per z-buffer cell; the buffer has (lines, cols) cells.
-        reach: each point covers the cells within `reach` of its own (Chebyshev distance).
         tolerance: hidden if the least depth over the point's cell is below depth * (1 - tolerance).
 
     Returns:
@@ -97,8 +103,8 @@ def visible(uv, depth, cell, reach, cols, lines, tolerance):  # type: ignore[no-
     nearest = np.full((lines, cols), np.inf)
     for m in range(len(depth)):
         row, col = int(uv[m, 1] / cell), int(uv[m, 0] / cell)
-        for i in range(max(0, row - reach), min(lines, row + reach + 1)):
-            for j in range(max(0, col - reach), min(cols, col + reach + 1)):
+        for i in range(max(0, row - reach[m, 1]), min(lines, row + reach[m, 1] + 1)):
+            for j in range(max(0, col - reach[m, 0]), min(cols, col + reach[m, 0] + 1)):
                 if depth[m] < nearest[i, j]:
                     nearest[i, j] = depth[m]
     seen = np.empty(len(depth), dtype=np.bool_)
@@ -108,8 +114,20 @@ def visible(uv, depth, cell, reach, cols, lines, tolerance):  # type: ignore[no-
     return seen
 
 
-_REACH = 3
-"""Cells from the middle of the z-buffer's window to its edge: the window is resolved this finely."""
+_REACH = 1
+"""Cells from the middle of the z-buffer's window to its side: the window is resolved this finely."""
+
+
+def _unhidden(
+    points: Float32, uv: Float64, depth: Float64, sweep: Sweep, camera: Camera, config: PairingConfig
+) -> NDArray[np.bool_]:
+    """(M,) which of the points in the image the camera sees."""
+    width, height = camera.size
+    cell = config.window * width / (_REACH + 0.5)
+    above = points[:, :3] @ sweep.ego_SE3_lidar[2, :3] + sweep.ego_SE3_lidar[2, 3] > config.ground
+    reach = np.full((len(points), 2), _REACH)
+    reach[above, 1] = round((_REACH + 0.5) * config.tall - 0.5)
+    return visible(uv, depth, reach, cell, int(width / cell) + 1, int(height / cell) + 1, config.tolerance)
 
 
 def pair_camera(
@@ -148,10 +166,7 @@ def pair_camera(
     rows, uv, depth = rows[:count], uv[:count], depth[:count]
     keep = np.ones(count, dtype=np.bool_)
     if config.occlusion:
-        width, height = camera.size
-        cell = config.window * width / (_REACH + 0.5)
-        shape = int(width / cell) + 1, int(height / cell) + 1
-        keep &= visible(uv, depth, cell, _REACH, *shape, config.tolerance)
+        keep = _unhidden(points[rows], uv, depth, sweep, camera, config)
     if ego_mask is not None:
         scale = np.divide(ego_mask.shape[::-1], camera.size)
         x, y = (uv * scale).astype(np.int64).T

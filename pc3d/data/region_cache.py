@@ -111,6 +111,7 @@ class RegionCache:
         path = self.folder / "params.json"
         if not path.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_suffix(f".{os.getpid()}.part")
-            unfinished.write_text(self._text + "\n")
-            os.replace(unfinished, path)
+            with tempfile.NamedTemporaryFile("w", dir=self.folder, suffix=".part", delete=False) as file:
+                file.write(self._text + "\n")
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from pc3d.data.batch import Needs
+from pc3d.data.dataset import FrameDataset
+from pc3d.data.errors import DataError
+from pc3d.data.frames import FrameConfig
+from pc3d.data.images import load_ego_masks
+from pc3d.data.index import SweepIndex
 from pc3d.data.pairing import PairingConfig, cam_SE3_lidar, pair_camera, pair_points, visible
 from pc3d.data.points import load_points
 from pc3d.data.readers import open_reader
@@ -47,14 +54,16 @@ def test_the_ego_motion_between_the_exposures_counts(sweeps: list[Sweep]) -> Non
     assert far - near == pytest.approx(1.0)
 
 
-def _visible(uv: list, depth: list, window: float = 4.0) -> list[bool]:
-    cell = window / 3.5
-    return visible(np.array(uv), np.array(depth), cell, 3, 100, 100, 0.15).tolist()
+def _visible(uv: list, depth: list, reach: tuple[int, int] = (3, 3)) -> list[bool]:
+    window = np.tile(reach, (len(uv), 1))
+    return visible(np.array(uv), np.array(depth), window, 1.0, 100, 100, 0.15).tolist()
 
 
 def test_a_wall_behind_an_edge_is_hidden_from_the_camera() -> None:
     # A pole at 5 m, a wall at 20 m: right beside the pole's pixels the wall is not trusted.
-    assert _visible([[50, 50], [52, 50], [50, 53], [70, 50]], [5, 20, 20, 20]) == [True, False, False, True]
+    scene = [[50, 50], [52, 50], [50, 53], [50, 54], [70, 50]], [5, 20, 20, 20, 20]
+    assert _visible(*scene) == [True, False, False, True, True]
+    assert _visible(*scene, reach=(1, 9)) == [True, True, False, False, True]
 
 
 def test_a_surface_does_not_hide_itself() -> None:
@@ -65,15 +74,34 @@ def test_a_surface_does_not_hide_itself() -> None:
 
 def test_the_order_of_the_points_does_not_matter() -> None:
     rng = np.random.default_rng(0)
-    uv, depth = rng.uniform(0, 99, (500, 2)), rng.uniform(2, 60, 500)
+    uv, depth, reach = rng.uniform(0, 99, (500, 2)), rng.uniform(2, 60, 500), rng.integers(0, 5, (500, 2))
     order = rng.permutation(500)
-    forward = visible(uv, depth, 1.0, 3, 100, 100, 0.15)
-    np.testing.assert_array_equal(visible(uv[order], depth[order], 1.0, 3, 100, 100, 0.15), forward[order])
+    forward = visible(uv, depth, reach, 1.0, 100, 100, 0.15)
+    np.testing.assert_array_equal(
+        visible(uv[order], depth[order], reach[order], 1.0, 100, 100, 0.15), forward[order]
+    )
     # The rule in plain words: nothing much nearer among the points whose window covers this cell.
     cell = uv.astype(int)
     for m in range(500):
-        near = np.abs(cell - cell[m]).max(axis=1) <= 3
+        near = (np.abs(cell - cell[m]) <= reach).all(axis=1)
         assert forward[m] == (depth[near].min() >= depth[m] * 0.85)
+
+
+def test_only_what_stands_up_hides_across_the_gap_of_two_rings(sweeps: list[Sweep]) -> None:
+    # Seen from 1.5 m: the ground at 12 m, or a car's side there 1 m high, and the ground at 18 m.
+    sweep, camera = sweeps[0], sweeps[0].cameras[0]
+    camera = replace(
+        camera, size=(1600, 900), intrinsics=np.array([[800.0, 0, 800], [0, 800, 450], [0, 0, 1]])
+    )
+    lidar_SE3_ego = np.linalg.inv(sweep.ego_SE3_lidar)
+
+    def kept(near_height: float, far_height: float) -> list[int]:
+        ego = np.array([[12.5, 0.0, near_height], [18.5, 0.0, far_height]])
+        return pair_camera(transform_points(lidar_SE3_ego, ego), sweep, camera).row.tolist()
+
+    assert kept(0.0, 0.0) == [0, 1]
+    assert kept(1.0, 0.9) == [0]
+    assert kept(1.0, 1.49) == [0, 1]
 
 
 def test_ego_points_and_ego_pixels_are_left_out(sweeps: list[Sweep]) -> None:
@@ -111,6 +139,24 @@ def test_shares_of_the_real_kitti_drive(real_data: Path) -> None:
         points = load_points(sweep.path, sweep.lidar_format)
         share = len(pair_points(points, sweep, EVERYTHING)["image_02"].row) / len(points)
         assert 0.134 - 0.005 < share < 0.143 + 0.005
+
+
+def test_ego_masks_are_pictures(sweeps: list[Sweep], drive: SweepIndex, tmp_path: Path) -> None:
+    pixels = np.zeros((9, 16), np.uint8)
+    pixels[4:] = 255
+    Image.fromarray(pixels).save(tmp_path / "FRONT.png")
+    config = FrameConfig(image_size=(90, 160), ego_masks=str(tmp_path))
+    with_mask, without = (
+        FrameDataset(drive, Needs(images=True), rows=[0], config=c)[0].frames["t"].pairs
+        for c in (config, replace(config, ego_masks=None))
+    )
+    assert with_mask is not None
+    assert without is not None
+    hidden = (without.camera == 0) & (without.uv[:, 1] >= 40)
+    assert hidden.sum() > 0
+    np.testing.assert_array_equal(with_mask.uv, without.uv[~hidden])
+    with pytest.raises(DataError, match="no ego masks"):
+        load_ego_masks(tmp_path / "none")
 
 
 def test_settings_are_checked() -> None:
