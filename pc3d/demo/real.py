@@ -14,7 +14,7 @@ from pc3d.engine.pretrainer import pretrain
 from pc3d.engine.training import seeded
 from pc3d.models.lidar import build_lidar_encoder
 from pc3d.models.weights import save_backbone
-from pc3d.viz.report import KeyNumber, KeyNumbers, Text, environment_facts, write_report
+from pc3d.viz.report import KeyNumber, KeyNumbers, Section, Text, environment_facts, write_report
 
 SOURCES = {
     "kitti": ("kitti_raw", "kitti_raw", {}),
@@ -62,7 +62,7 @@ def _report(work_dir: Path, drives: dict[str, Any], backbone: Path, lidar: dict[
     rows = [json.loads(line) for line in (backbone.parent / "metrics.jsonl").read_text().splitlines()]
     first, last = rows[0]["loss"], rows[-1]["loss"]
     starts = {"pretrained": backbone, "random": random}
-    sections = [
+    sections: list[Section] = [
         KeyNumbers([KeyNumber(f"{first:.2f} to {last:.2f}", "loss", f"over {rows[-1]['step']} steps")])
     ]
     for key, name in (("nuscenes", "A nuScenes key frame"), ("kitti", "A KITTI drive")):

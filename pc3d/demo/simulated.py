@@ -13,7 +13,7 @@ from pc3d.engine.finetuner import build_segmenter
 from pc3d.evaluation.label_efficiency import RANDOM, CellResult
 from pc3d.evaluation.study import Study, Task, load_config, plain, run_study
 from pc3d.models.weights import save_backbone
-from pc3d.viz.report import KeyNumber, KeyNumbers, Table, Text, environment_facts, write_report
+from pc3d.viz.report import KeyNumber, KeyNumbers, Section, Table, Text, environment_facts, write_report
 
 PRETRAINED = "pretrained"
 
@@ -98,7 +98,7 @@ def _report(
         for task, by in scores.items()
     ]
     cards.append(KeyNumber(f"{sum(clock.seconds.values()) / 60:.1f} min", "the whole way"))
-    sections = [
+    sections: list[Section] = [
         KeyNumbers(cards),
         table,
         data_figures(drives, row, work_dir / "regions", pictures, "A drive that the backbone never saw"),
@@ -154,7 +154,7 @@ def _anchor(drives: SweepIndex, row: int) -> tuple[float, float]:
 
 
 def _write_summary(
-    work_dir: Path, results: list[CellResult], statistics: dict[str, dict[str, float]], clock: Clock
+    work_dir: Path, results: list[CellResult], statistics: dict[str, dict[str, float | None]], clock: Clock
 ) -> None:
     cells = [
         {"task": r.cell.task, "start": r.cell.start, "seed": r.cell.seed, "metrics": r.metrics}

@@ -54,7 +54,7 @@ def index(reader: str, root: Path, folder: Path, **options: str) -> SweepIndex:
     return SweepIndex.open(folder)
 
 
-def regions(source: SweepIndex, folder: Path) -> dict[str, dict[str, float]]:
+def regions(source: SweepIndex, folder: Path) -> dict[str, dict[str, float | None]]:
     """Compute the regions of all key frames; returns the statistics of each kind.
 
     Raises:

@@ -27,6 +27,8 @@ from pc3d.data.samplers import StreamSampler
 from pc3d.engine.hooks import MetricsHook, NonFiniteHook, PlainCheckpointHook
 from pc3d.engine.loop import StreamTrainLoop
 
+# An objective may leave a part of an encoder out, the BEV head for one.
+DISTRIBUTED = {"type": "MMDistributedDataParallel", "find_unused_parameters": True}
 OPTIMIZERS = {"AdamW": torch.optim.AdamW, "SGD": torch.optim.SGD}
 
 
@@ -225,8 +227,5 @@ def build_runner(
         experiment_name=f"{work_dir.name}-{time.time_ns()}",
         log_level=runtime.get("log_level", "INFO"),
         default_scope="mmengine",
-        # An objective may leave a part of an encoder out, the BEV head for one.
-        cfg=Config(
-            {"model_wrapper_cfg": {"type": "MMDistributedDataParallel", "find_unused_parameters": True}}
-        ),
+        cfg=Config({"model_wrapper_cfg": DISTRIBUTED}),
     )

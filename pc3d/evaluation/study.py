@@ -84,9 +84,8 @@ def _cell(study: Study, start: str, task_name: str, seed: int, backbone: Path | 
     task = study.tasks[task_name]
     config = _task_config(study, task, seed, backbone)
     settings = {key: value for key, value in plain(config).items() if key != "init"}
-    return Cell(
-        start, task_name, task.fraction, seed, backbone, json.loads(json.dumps(settings, default=str))
-    )
+    settings = json.loads(json.dumps(settings))  # tuples as lists, as the result file has them
+    return Cell(start, task_name, task.fraction, seed, backbone, settings)
 
 
 def _task_config(study: Study, task: Task, seed: int, backbone: Path | None) -> Config:
