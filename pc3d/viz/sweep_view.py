@@ -26,6 +26,8 @@ from pc3d.viz.sweep_colours import (
     true_labels,
 )
 
+_OWN_ROOF = 2.5  # metres
+
 
 def sweep_scene(
     index: SweepIndex,
@@ -134,6 +136,8 @@ def _frusta(sweep: Sweep) -> tuple[Frustum, ...]:
 def _moved(other: Sweep, now: Sweep, options: ColourOptions) -> tuple[Float32, Rgb]:
     """An earlier sweep in the frame of `now`; grey where its colours would need a network or labels."""
     points = load_points(other.path, other.lidar_format, other.token)
+    # Returns of the vehicle's own roof would leave a trail behind it.
+    points = points[np.hypot(points[:, 0], points[:, 1]) > _OWN_ROOF]
     if options.colour in ("height", "intensity"):
         colours = point_colours(points, other, options)
     else:
