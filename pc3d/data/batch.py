@@ -88,8 +88,7 @@ class FrameBatch:
         intrinsics: (B, V, 3, 3) float32 of the resized image (a mirrored one has fx < 0), or None.
         cam_SE3_lidar: (B, V, 4, 4) float32 from the loaded sweep to the camera, the motion between
             the two exposures included, or None.
-        boxes: `Boxes` of each sample in the LiDAR frame of the loaded sweep (None: not annotated),
-            or None where not asked for.
+        boxes: `Boxes` of each sample in the LiDAR frame of the loaded sweep, or None.
     """
 
     views: dict[str, PointView]
@@ -104,7 +103,7 @@ class FrameBatch:
     labels: Tensor | None = None
     intrinsics: Tensor | None = None
     cam_SE3_lidar: Tensor | None = None
-    boxes: list[Boxes | None] | None = None
+    boxes: list[Boxes] | None = None
 
 
 @dataclass

@@ -47,7 +47,7 @@ def _collate_frame(parts: list[FrameSample], images_of: FrameBatch | None) -> Fr
         pairs=_collate_pairs(parts, first_row),
         regions=_join([part.regions for part in parts]),
         labels=_join([part.labels for part in parts]),
-        boxes=[part.boxes for part in parts] if any(part.boxes is not None for part in parts) else None,
+        boxes=[part.boxes for part in parts if part.boxes is not None] or None,
     )
     if images_of is not None:
         for name in ("images", "camera_mask", "superpixels", "intrinsics", "cam_SE3_lidar"):

@@ -125,7 +125,7 @@ def load_frame(sources: FrameSources, sweep: Sweep, draw: ImageDraw, rng: np.ran
         superpixels=_superpixels(sources, sweep, draw) if needs.superpixels else None,
         regions=_regions(sources, sweep, len(points)) if needs.regions else None,
         labels=_labels(sources, sweep, len(points)) if needs.labels else None,
-        boxes=sweep.boxes if needs.boxes else None,
+        boxes=_boxes(sweep) if needs.boxes else None,
     )
 
 
@@ -249,3 +249,9 @@ def _labels(sources: FrameSources, sweep: Sweep, num_points: int) -> NDArray[np.
             "add the lidarseg files and build the index again",
         )
     return load_lidarseg(sweep.lidarseg_path, num_points, sources.label_map, sweep.token)
+
+
+def _boxes(sweep: Sweep) -> Boxes:
+    if sweep.boxes is None:
+        fail("the sweep has no annotated boxes", f"sweep {sweep.token}", "choose a split that is annotated")
+    return sweep.boxes
