@@ -10,7 +10,7 @@ from pathlib import Path
 # Run as a script, this folder stands first on the path and its nuscenes.py hides the nuscenes-devkit.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).parent.resolve()]
 
-from pc3d.data.build import build_index  # noqa: E402
+from pc3d.data.build import build_index
 
 EXAMPLES = """examples:
   python data_prep/nuscenes.py /data/nuscenes --version v1.0-mini --out index/mini

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,8 @@ class FrameDataset(Dataset[Sample]):
         seed: of all random choices.
 
     Raises:
-        DataError: no such split or token; an unknown frame name.
-        ValueError: `needs` asks for regions or superpixels and no cache is given.
+        DataError: no such split or token.
+        ValueError: `needs` asks for regions or superpixels and no cache is given, or for an unknown frame.
     """
 
     def __init__(
@@ -150,10 +151,6 @@ class FrameDataset(Dataset[Sample]):
         return load_frame(self._sources, sweep, draw, rng)
 
     def _dense(self, row: int, sweep: Sweep, now: FrameSample, rng: np.random.Generator) -> FrameSample:
-        earlier = [self.index[other] for other in self.index.previous_sweeps(row, self.config.dense_sweeps)]
-        plain = []
-        for other in earlier:
-            if other.is_key_frame:
-                break
-            plain.append(other)
+        earlier = (self.index[other] for other in self.index.previous_sweeps(row, self.config.dense_sweeps))
+        plain = list(takewhile(lambda other: not other.is_key_frame, earlier))
         return load_dense_frame(self._sources, sweep, plain, now, rng)

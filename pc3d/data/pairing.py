@@ -168,8 +168,8 @@ def pair_camera(
     if config.occlusion:
         keep = _unhidden(points[rows], uv, depth, sweep, camera, config)
     if ego_mask is not None:
-        scale = np.divide(ego_mask.shape[::-1], camera.size)
-        x, y = (uv * scale).astype(np.int64).T
+        size = np.array(ego_mask.shape[::-1])
+        x, y = np.minimum((uv * (size / camera.size)).astype(np.int64), size - 1).T
         keep &= ~ego_mask[y, x]
     return CameraPairs(rows[keep], uv[keep], depth[keep])
 
