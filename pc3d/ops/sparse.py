@@ -7,7 +7,7 @@ each call, by where its input lies, and one checkpoint serves both devices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import spconv.pytorch as spconv
@@ -84,11 +84,6 @@ def inverse_conv(in_channels: int, out_channels: int, key: str, kernel: Size = 2
 
 def _half(kernel: Size) -> Size:
     return kernel // 2 if isinstance(kernel, int) else [k // 2 for k in kernel]
-
-
-def on_features(module: Callable[[Tensor], Tensor], x: SparseTensor) -> SparseTensor:
-    """Apply a function of rows (batch norm, ReLU, linear) to the features of `x`."""
-    return x.replace_feature(module(x.features))
 
 
 def concatenate(a: SparseTensor, b: SparseTensor) -> SparseTensor:
