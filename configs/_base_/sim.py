@@ -10,10 +10,10 @@ data = dict(
 lidar = dict(
     type="MinkUNet",
     depth=18,
-    widths=(16, 32, 48, 64, 64, 48, 48, 48),
+    widths=(16, 24, 32, 48, 48, 32, 32, 32),
     stem=16,
     voxel_size=(0.2, 0.2, 0.2),
-    bev_channels=64,
+    bev_channels=48,
 )
 optimizer = dict(type="AdamW", lr=2e-3, weight_decay=0.01, clip_norm=10.0)
 runtime = dict(log_every=10)

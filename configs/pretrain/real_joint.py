@@ -14,7 +14,7 @@ data = dict(
 )
 image = dict(type="EfficientNetLite0", levels=(8, 16), frozen=True)
 objectives = dict(
-    prc=dict(type="PRC", weight=1.0),
+    prc=dict(type="PRC", num_region_points=512, num_background_points=512),
     superpixel=dict(type="SuperpixelContrast", weight=1.0, pixel_stride=4),
 )
 schedule = dict(iterations=120, warmup=0.2)

@@ -32,6 +32,7 @@ FRAME_KEYS = {
     "camera_names": "cameras",
     "image_size": "image_size",
     "image_flip": "image_flip",
+    "ego_masks": "ego_masks",
     "features": "features",
     "dense_sweeps": "dense_sweeps",
 }

@@ -7,13 +7,25 @@ each call, by where its input lies, and one checkpoint serves both devices.
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Sequence
 from typing import TypeAlias
 
-import spconv.pytorch as spconv
+import spconv.core
 import torch
-from spconv.core import ConvAlgo
 from torch import Tensor, nn
+
+if not torch.cuda.is_available():
+    # spconv describes its 1,456 CUDA kernels when it is imported: 7 s of work for nothing on a CPU.
+    spconv.core.ALL_IMPGEMM_PARAMS = []
+    spconv.core.ALL_NATIVE_PARAMS = []
+# It also uses torch interfaces that warn of their age at every start.
+logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", FutureWarning)
+    import spconv.pytorch as spconv
+    from spconv.core import ConvAlgo
 
 SparseTensor: TypeAlias = spconv.SparseConvTensor
 Size: TypeAlias = int | Sequence[int]
