@@ -9,7 +9,7 @@ from pc3d.sim import primitives as p
 from pc3d.sim.categories import SKY
 from pc3d.sim.ground_paint import paint_ground, paint_sky
 from pc3d.sim.layout import GROUND_LABELS, to_street
-from pc3d.sim.raycast import GROUND, NOTHING, cast_camera, cast_ground
+from pc3d.sim.raycast import GROUND, NOTHING, Hits, cast_camera
 from pc3d.sim.shapes import hash3, normal_at
 from pc3d.sim.sun import CELL
 from pc3d.sim.textures import paint_solid
@@ -41,7 +41,7 @@ def palette(seed: int) -> Float:
 
 
 @njit(cache=True, error_model="numpy")
-def _sunlit(axes, start, height, x, y, z):  # noqa: ANN001, ANN202
+def _sunlit(axes, start, height, x, y, z):
     """Share of the sun that reaches a world point, from the four texels round it."""
     dx, dy, dz = x - start[0], y - start[1], z - start[2]
     u = (axes[0, 0] * dx + axes[1, 0] * dy + axes[2, 0] * dz) / CELL
@@ -59,7 +59,7 @@ def _sunlit(axes, start, height, x, y, z):  # noqa: ANN001, ANN202
 def _shade(
     depth, what, code, kerb, directions, turn, eye, focal, solids, ground, bays, colours,
     sky, sun_axes, sun_start, sun_height, clouds, seed, linear, labels, instances,
-):  # noqa: ANN001, ANN202  # fmt: skip
+):  # fmt: skip
     """Fill the linear image, labels and instances (flat pixel buffers)."""
     pos, rot, half, par, shape, seeds, material, colour, colour2, label, instance, ground_labels = solids
     s, cross = ground[0], ground[1]
@@ -74,9 +74,18 @@ def _shade(
         t, h = depth[n], what[n]
         instances[n] = -1
         if h == NOTHING:
-            labels[n] = 255
+            labels[n] = SKY
             paint_sky(
-                dx / length, dy / length, dz / length, sun_axes[:, 2], sun_colour, horizon, zenith, clouds, seed, out
+                dx / length,
+                dy / length,
+                dz / length,
+                sun_axes[:, 2],
+                sun_colour,
+                horizon,
+                zenith,
+                clouds,
+                seed,
+                out,
             )
             for a in range(3):
                 linear[n, a] = out[a] * out[a]
@@ -89,7 +98,9 @@ def _shade(
             nx, ny, nz = 0.0, 0.0, 1.0
             sx, sy = to_street(s, px, py)
             slant = min(6.0, length / max(0.02, -dz))
-            paint_ground(s, cross, bays, colours, code[n], kerb[n], sx, sy, pz, pixel * np.sqrt(slant), seed, out)
+            paint_ground(
+                s, cross, bays, colours, code[n], kerb[n], sx, sy, pz, pixel * np.sqrt(slant), seed, out
+            )
             if kerb[n]:
                 flat = np.sqrt(dx * dx + dy * dy)
                 nx, ny, nz = -dx / flat, -dy / flat, 0.0
@@ -110,7 +121,11 @@ def _shade(
             ny = r[1, 0] * mx + r[1, 1] * my + r[1, 2] * mz
             nz = r[2, 0] * mx + r[2, 1] * my + r[2, 2] * mz
             if material[h] == p.LEAVES:  # a crown is lit as a whole, not ball by ball
-                mx, my, mz = 0.3 * mx + lx / half[h, 0], 0.3 * my + ly / half[h, 1], 0.3 * mz + lz / half[h, 2]
+                mx, my, mz = (
+                    0.3 * mx + lx / half[h, 0],
+                    0.3 * my + ly / half[h, 1],
+                    0.3 * mz + lz / half[h, 2],
+                )
                 size = max(np.sqrt(mx * mx + my * my + mz * mz), 1e-6)
                 nx = (r[0, 0] * mx + r[0, 1] * my + r[0, 2] * mz) / size
                 ny = (r[1, 0] * mx + r[1, 1] * my + r[1, 2] * mz) / size
@@ -120,7 +135,9 @@ def _shade(
         facing = nx * sun_axes[0, 2] + ny * sun_axes[1, 2] + nz * sun_axes[2, 2]
         direct = 0.0
         if facing > 0.0:
-            direct = facing * _sunlit(sun_axes, sun_start, sun_height, px + 0.15 * nx, py + 0.15 * ny, pz + 0.15 * nz)
+            direct = facing * _sunlit(
+                sun_axes, sun_start, sun_height, px + 0.15 * nx, py + 0.15 * ny, pz + 0.15 * nz
+            )
         if glass > 0.0:
             along = 2.0 * (dx * nx + dy * ny + dz * nz)
             rx, ry, rz = (dx - along * nx) / length, (dy - along * ny) / length, (dz - along * nz) / length
@@ -142,7 +159,7 @@ def _shade(
 
 
 @njit(cache=True, error_model="numpy")
-def _develop(linear, exposure, seed, rgb):  # noqa: ANN001, ANN202
+def _develop(linear, exposure, seed, rgb):
     """Linear light to 8 bits: a slight blur as of a lens, tone curve, vignette, sensor noise."""
     rows, columns, _ = linear.shape
     for r in range(rows):
@@ -168,6 +185,20 @@ def rays(intrinsics: Float, size: tuple[int, int]) -> Float:
     return np.stack([x, y, np.ones_like(x)], axis=-1).reshape(-1, 3)
 
 
+def trace(
+    world: World, pose: Float, intrinsics: Float, size: tuple[int, int], time: float
+) -> tuple[Hits, p.Primitives]:
+    """What each pixel of a camera at `pose` ((4, 4) world_SE3_cam) meets, and the solids at `time`."""
+    width, height = size
+    hits = Hits.of_ground(world.ground, rays(intrinsics, size), pose)
+    solids = world.solids(time)
+    cast_camera(
+        *solids.geometry(), hits.turn, hits.eye, intrinsics, REACH,
+        hits.depth.reshape(height, width), hits.what.reshape(height, width),
+    )  # fmt: skip
+    return hits, solids
+
+
 def shoot(scene: SimScene, time: float, camera: str) -> CameraShot:
     """One image of the scene's `camera` at `time` (s), with per-pixel truth.
 
@@ -178,31 +209,16 @@ def shoot(scene: SimScene, time: float, camera: str) -> CameraShot:
         raise KeyError(f"no camera {camera!r}; the rig has {', '.join(scene.rig.cameras)}")
     world: World = scene.world  # type: ignore[assignment]
     ego_SE3_cam, intrinsics = scene.rig.cameras[camera]
-    width, height = scene.rig.image_size
-    pose = world.ego_pose(time) @ ego_SE3_cam
-    turn, eye = np.ascontiguousarray(pose[:3, :3]), pose[:3, 3].copy()
-    n = width * height
-    directions = rays(intrinsics, (width, height))
-    depth, what = np.empty(n), np.empty(n, np.int64)
-    code, kerb = np.empty(n, np.int64), np.empty(n, np.bool_)
-    cast_ground(world.ground, directions, turn, eye, depth, what, code, kerb)
-    movers = world.movers(time)
-    solids = p.Primitives.concatenate([world.resting, movers])
-    cast_camera(
-        solids.pos, solids.rot, solids.half, solids.par, solids.shape, solids.seed, turn, eye,
-        intrinsics, REACH, depth.reshape(height, width), what.reshape(height, width),
-    )  # fmt: skip
-    shadows = world.sun_map.with_solids(movers)
-    light = world.light
-    linear = np.empty((n, 3), np.float32)
-    labels, instances = np.empty(n, np.uint8), np.empty(n, np.int32)
-    look = (
-        solids.pos, solids.rot, solids.half, solids.par, solids.shape, solids.seed, solids.material,
-        solids.colour, solids.colour2, solids.label, solids.instance, GROUND_LABELS,
-    )  # fmt: skip
+    width, height = size = scene.rig.image_size
+    hits, solids = trace(world, world.ego_pose(time) @ ego_SE3_cam, intrinsics, size, time)
+    shadows, light = world.sun_map.with_solids(world.movers(time)), world.light
+    linear = np.empty((height * width, 3), np.float32)
+    labels, instances = np.empty(height * width, np.uint8), np.empty(height * width, np.int32)
+    look = (*solids.geometry(), solids.material, solids.colour, solids.colour2, solids.label, solids.instance)
     _shade(
-        depth, what, code, kerb, directions, turn, eye, intrinsics[0, 0], look, world.ground,
-        world.plan.bays, palette(world.seed), np.stack([light.sun_colour, light.sky_colour, light.horizon, light.zenith]),
+        hits.depth, hits.what, hits.code, hits.kerb, rays(intrinsics, size), hits.turn, hits.eye,
+        intrinsics[0, 0], (*look, GROUND_LABELS), world.ground, world.plan.bays, palette(world.seed),
+        np.stack([light.sun_colour, light.sky_colour, light.horizon, light.zenith]),
         shadows.axes, shadows.start, shadows.height, light.clouds, int(world.seed), linear, labels, instances,
     )  # fmt: skip
     rgb = np.empty((height, width, 3), np.uint8)
@@ -212,8 +228,5 @@ def shoot(scene: SimScene, time: float, camera: str) -> CameraShot:
         rgb,
         labels.reshape(height, width),
         instances.reshape(height, width),
-        depth.reshape(height, width).astype(np.float32),
+        hits.depth.reshape(height, width).astype(np.float32),
     )
-
-
-SKY_LABEL = SKY

@@ -75,9 +75,7 @@ class Casting:
                 self.traffic.add(motion, size)
                 if resting.startswith("cycle"):
                     moving = resting
-                self.actors.append(
-                    Actor(category, solids, size, motion, resting or resting_default, moving)
-                )
+                self.actors.append(Actor(category, solids, size, motion, resting or resting_default, moving))
                 return True
         return False
 
@@ -89,7 +87,9 @@ class Casting:
     def beside(self, x0: float, x1: float) -> bool:
         """Whether the kerb side from x0 to x1 belongs to one block, clear of its rounded corners."""
         low, high = min(x0, x1) - self.plan.radius, max(x0, x1) + self.plan.radius
-        return bool(np.all((high < self.plan.cross[:, 0] - self.plan.cross[:, 1]) | (low > self.plan.cross.sum(1))))
+        return bool(
+            np.all((high < self.plan.cross[:, 0] - self.plan.cross[:, 1]) | (low > self.plan.cross.sum(1)))
+        )
 
     # --- where things can stand or drive: (motion, attribute when at rest) -------------------------
     def strips(self, near: bool, tries: int = 24) -> Iterator[tuple[Motion, str]]:
@@ -104,7 +104,7 @@ class Casting:
                 y, yaw = side * (plan.half - plan.parking / 2), 0.0 if side < 0 else np.pi
                 yield still(x, y + rng.normal(0, 0.06), yaw + rng.normal(0, 0.015)), "vehicle.parked"
                 continue
-            x, half = plan.cross[rng.integers(len(plan.cross))]
+            x, half = plan.cross[1 if near else rng.integers(len(plan.cross))]
             if half > 5.0:
                 y = rng.choice([-1.0, 1.0]) * rng.uniform(plan.half + 17.0, plan.half + 75.0)
                 yield still(x + side * (half - 1.15), y, side * np.pi / 2), "vehicle.parked"
@@ -115,7 +115,10 @@ class Casting:
         for _ in range(30):
             x = x0 + 1.6 + 2.7 * self.rng.integers(max(1, int((x1 - x0 - 1.0) / 2.7)))
             y = self.rng.choice([y0 + 2.9, y1 - 2.9])
-            yield still(x, y, self.rng.choice([-1.0, 1.0]) * np.pi / 2 + self.rng.normal(0, 0.03)), "vehicle.parked"
+            yield (
+                still(x, y, self.rng.choice([-1.0, 1.0]) * np.pi / 2 + self.rng.normal(0, 0.03)),
+                "vehicle.parked",
+            )
 
     def lanes(self, near: bool = False, slow: bool = False, tries: int = 30) -> Iterator[tuple[Motion, str]]:
         """Driving along the main street, either way."""
@@ -141,10 +144,28 @@ class Casting:
                 y = side * (plan.lane_y(plan.lanes - 1) + 0.3)
                 yield still(self.near(), y, 0.0 if side < 0 else np.pi), "vehicle.stopped"
             else:
-                x, half = plan.cross[rng.integers(len(plan.cross))]
+                x, half = plan.cross[rng.choice(len(plan.cross), p=[0.15, 0.7, 0.15])]
                 away = plan.half + plan.radius + 8.5 + rng.choice([0.0, 7.0, 14.0])
                 lane_x = x - side * min(LANE / 2, half / 2)
                 yield still(lane_x, side * away, -side * np.pi / 2), "vehicle.stopped"
+
+    def close(self, tries: int = 60) -> Iterator[tuple[Motion, str]]:
+        """Where a large vehicle is surely seen: at the kerb beside the route, or driving along with it."""
+        plan, rng = self.plan, self.rng
+        pace = float(np.linalg.norm(self.ego.at(self.end / 2)[2]))
+        for n in range(tries):
+            side, x = rng.choice([-1.0, 1.0]), self.near(12.0, 22.0)
+            yaw = 0.0 if side < 0 else np.pi
+            beside = self.beside(x - 7.0, x + 7.0)
+            if n % 4 == 3:
+                x = self.span[0] + rng.uniform(9.0, 28.0)
+                yield straight(x, -plan.lane_y(plan.lanes - 1), 0.0, pace, self.end), "vehicle.stopped"
+            elif beside and plan.parking:
+                yield still(x, side * (plan.half - 1.3), yaw), "vehicle.parked"
+            elif beside and plan.lanes > 1:
+                yield still(x, side * (plan.lane_y(plan.lanes - 1) + 0.3), yaw), "vehicle.stopped"
+            elif beside:
+                yield still(x, side * (plan.half + 1.5), yaw, KERB), "vehicle.parked"
 
     def verges(self, offset: float = 1.3, tries: int = 24) -> Iterator[tuple[Motion, str]]:
         """Left on the walkway side of the kerb, along the street."""
@@ -154,7 +175,10 @@ class Casting:
             if not self.beside(x - 7.0, x + 7.0):
                 continue
             y = side * (self.plan.half + offset)
-            yield still(x, y, self.rng.choice([0.0, np.pi]) + self.rng.normal(0, 0.05), KERB), "vehicle.parked"
+            yield (
+                still(x, y, self.rng.choice([0.0, np.pi]) + self.rng.normal(0, 0.05), KERB),
+                "vehicle.parked",
+            )
 
     def gutter(self, ridden: bool, tries: int = 20) -> Iterator[tuple[Motion, str]]:
         """Cycles: riding at the edge of the outer lane, or standing on the kerb side."""
@@ -164,7 +188,10 @@ class Casting:
             if ridden:
                 y = side * (plan.median + plan.lanes * LANE - 0.6)
                 speed = rng.uniform(3.0, 6.0)
-                yield straight(self.near(12, 25), y, 0.0 if side < 0 else np.pi, speed, self.end), "cycle.with_rider"
+                yield (
+                    straight(self.near(12, 25), y, 0.0 if side < 0 else np.pi, speed, self.end),
+                    "cycle.with_rider",
+                )
             else:
                 x, y = self.near(), side * (plan.half + rng.uniform(0.5, 0.9))
                 if not self.beside(x, x):
@@ -179,7 +206,7 @@ class Casting:
             side = rng.choice([-1.0, 1.0])
             speed = stride * 1.9
             if stride and rng.random() < 0.3:
-                x, half = plan.cross[rng.integers(len(plan.cross))]
+                x, half = plan.cross[rng.choice(len(plan.cross), p=[0.1, 0.8, 0.1])]
                 away = half + plan.radius + rng.uniform(*CROSSING)
                 x += rng.choice([-1.0, 1.0]) * away
                 y = rng.uniform(-0.8, 0.8) * plan.half
@@ -215,16 +242,26 @@ def _roadworks(c: Casting) -> None:
         spot = still(x, side * (inner + rng.normal(0, 0.05)), np.pi / 2 + rng.normal(0, 0.04), base)
         c.place("movable_object.barrier", lambda r, i: movables.barrier(r, i, style), [(spot, "")], -0.2)
     middle = side * (inner + 0.45 + depth / 2)
-    spots = [(still(x0 + rng.uniform(4, length - 4), middle, rng.uniform(-0.3, 0.3), base), "vehicle.parked") for _ in range(8)]
-    c.place("vehicle.construction", vehicles.construction, spots, 0.0)
+    spots = [
+        (still(x0 + rng.uniform(4, length - 4), middle, rng.uniform(-0.3, 0.3), base), "vehicle.parked")
+        for _ in range(8)
+    ]
+    c.place("vehicle.construction", vehicles.construction, spots, -0.3)
     for end in (x0 - 2.0, x0 + length + 1.0):
         for n in range(int(rng.integers(3, 6))):
             x = end + (n * 1.5 if end > x0 else -n * 1.5)
             y = side * (inner + 0.3 + n * depth / 5)
-            c.place("movable_object.trafficcone", movables.traffic_cone, [(still(x, y, rng.uniform(0, 6), base), "")], 0.0)
+            c.place(
+                "movable_object.trafficcone",
+                movables.traffic_cone,
+                [(still(x, y, rng.uniform(0, 6), base), "")],
+                0.0,
+            )
     for _ in range(int(rng.integers(1, 4))):
         stride = float(rng.choice([0.0, 0.5]))
-        spot = still(x0 + rng.uniform(0, length), middle + rng.uniform(-0.4, 0.4) * depth, rng.uniform(-3, 3), base)
+        spot = still(
+            x0 + rng.uniform(0, length), middle + rng.uniform(-0.4, 0.4) * depth, rng.uniform(-3, 3), base
+        )
         c.place(
             "human.pedestrian.construction_worker",
             lambda r, i: movables.pedestrian(r, i, 0.0, "human.pedestrian.construction_worker"),
@@ -242,19 +279,24 @@ def _rare(c: Casting) -> None:
         lambda: c.verges(),
     ]
 
+    def place(category: str, make: Maker, extra: float, first: int) -> None:
+        """One that is surely near, and at times a second anywhere."""
+        c.place(category, make, c.close(), -0.1) or c.place(category, make, anywhere(1))
+        if rng.random() < extra:
+            c.place(category, make, anywhere(first))
+
     def anywhere(first: int) -> Iterator[tuple[Motion, str]]:
         for n in range(len(everywhere)):
             yield from everywhere[(first + n) % len(everywhere)]()
 
-    for _ in range(1 + int(rng.random() < 0.5)):
-        bus = "vehicle.bus.bendy" if rng.random() < 0.2 else "vehicle.bus.rigid"
-        c.place(bus, vehicles.MODELS[bus], anywhere(int(rng.choice([0, 2]))))
-    for _ in range(1 + int(rng.random() < 0.5)):
-        c.place("vehicle.trailer", vehicles.trailer, anywhere(1))
-    for _ in range(int(rng.integers(2, 5))):
+    if not any(actor.category == "vehicle.construction" for actor in c.actors) or rng.random() < 0.3:
+        place("vehicle.construction", vehicles.construction, 0.0, 3)
+    place("vehicle.trailer", vehicles.trailer, 0.4, 1)
+    bus = "vehicle.bus.bendy" if rng.random() < 0.2 else "vehicle.bus.rigid"
+    place(bus, vehicles.MODELS[bus], 0.4, int(rng.choice([0, 2])))
+    place("vehicle.truck", vehicles.truck, 0.5, 2)
+    for _ in range(int(rng.integers(1, 4))):
         c.place("vehicle.truck", vehicles.truck, anywhere(int(rng.integers(3))))
-    if rng.random() < 0.4:
-        c.place("vehicle.construction", vehicles.construction, anywhere(3))
     for kind, make in (("vehicle.motorcycle", movables.motorcycle), ("vehicle.bicycle", movables.bicycle)):
         for n in range(int(rng.integers(2, 5))):
             ridden = bool((n + rng.integers(2)) % 2)
@@ -277,7 +319,9 @@ def _crowd(c: Casting) -> None:
     if rng.random() < 0.6:
         x, side = c.near(), rng.choice([-1.0, 1.0])
         for n in range(int(rng.integers(3, 7))):
-            spot = still(x + 2.08 * n, side * (c.plan.half + c.plan.verge + c.plan.walk + 0.6), np.pi / 2, KERB)
+            spot = still(
+                x + 2.08 * n, side * (c.plan.half + c.plan.verge + c.plan.walk + 0.6), np.pi / 2, KERB
+            )
             c.place("movable_object.barrier", lambda r, i: movables.barrier(r, i, 2), [(spot, "")], -0.2)
 
 

@@ -13,7 +13,7 @@ ASPHALT, PAVING, GRASS, DRY, SLABS, LINE_WHITE, LINE_YELLOW, KERBSTONE = range(8
 
 
 @njit(cache=True, error_model="numpy")
-def _lines(s, y, x, edge, pixel):  # noqa: ANN001, ANN202
+def _lines(s, y, x, edge, pixel):
     """Marking of a street along x with lanes: +white coverage, or -yellow."""
     away = abs(y)
     if s[1] == 0.0:
@@ -28,7 +28,7 @@ def _lines(s, y, x, edge, pixel):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, error_model="numpy")
-def marking(s, cross, x, y, pixel):  # noqa: ANN001, ANN202
+def marking(s, cross, x, y, pixel):
     """Road marking at a point of the street frame: white coverage > 0, yellow < 0."""
     side, k = cross_distance(cross, x)
     main = abs(y) - s[0]
@@ -51,7 +51,7 @@ def marking(s, cross, x, y, pixel):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, error_model="numpy")
-def _asphalt(palette, x, y, pixel, seed, out):  # noqa: ANN001, ANN202
+def _asphalt(palette, x, y, pixel, seed, out):
     tone = 0.86 + 0.22 * grain(x * 0.23, y * 0.4, seed) + 0.10 * (grain(x * 1.7, y * 1.7, seed) - 0.5)
     fine = fade(0.05, pixel)
     if fine > 0.0:
@@ -67,18 +67,20 @@ def _asphalt(palette, x, y, pixel, seed, out):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, error_model="numpy")
-def _grass(palette, x, y, pixel, seed, out):  # noqa: ANN001, ANN202
+def _grass(palette, x, y, pixel, seed, out):
     dry = min(1.0, max(0.0, 2.2 * grain(x * 0.35, y * 0.35, seed + 3) - 0.7))
     tone = 0.8 + 0.35 * grain(x * 1.3, y * 1.3, seed)
     fine = fade(0.08, pixel)
-    blade = 0.6 * grain(x * 14.0, y * 23.0, seed + 4) + 0.5 * speck(int(x * 30.0), int(y * 30.0), 5, seed) - 0.55
+    blade = (
+        0.6 * grain(x * 14.0, y * 23.0, seed + 4) + 0.5 * speck(int(x * 30.0), int(y * 30.0), 5, seed) - 0.55
+    )
     tone *= 1.0 + 0.95 * fine * blade + 0.3 * (1.0 - fine) * (grain(x * 4.0, y * 4.0, seed + 9) - 0.5)
     for a in range(3):
         out[a] = (palette[GRASS, a] * (1.0 - dry) + palette[DRY, a] * dry) * tone
 
 
 @njit(cache=True, error_model="numpy")
-def _slabs(colour, x, y, wide, tall, shift, pixel, seed, out):  # noqa: ANN001, ANN202
+def _slabs(colour, x, y, wide, tall, shift, pixel, seed, out):
     """Paving: slabs `wide` x `tall`, every other row shifted, with dark joints."""
     row = int(np.floor(y / tall))
     x += shift * wide * (row % 2)
@@ -93,7 +95,7 @@ def _slabs(colour, x, y, wide, tall, shift, pixel, seed, out):  # noqa: ANN001, 
 
 
 @njit(cache=True, error_model="numpy")
-def paint_ground(s, cross, bays, palette, code, kerb, x, y, z, pixel, seed, out):  # noqa: ANN001, ANN202
+def paint_ground(s, cross, bays, palette, code, kerb, x, y, z, pixel, seed, out):
     """Colour (3,) of the ground at (x, y) of the street frame, seen by a pixel `pixel` m wide."""
     if kerb:
         along = x + y
@@ -129,7 +131,7 @@ def paint_ground(s, cross, bays, palette, code, kerb, x, y, z, pixel, seed, out)
 
 
 @njit(cache=True, error_model="numpy")
-def paint_sky(dx, dy, dz, sun, sun_colour, horizon, zenith, clouds, seed, out):  # noqa: ANN001, ANN202
+def paint_sky(dx, dy, dz, sun, sun_colour, horizon, zenith, clouds, seed, out):
     """Colour of the sky in a unit direction."""
     up = max(dz, 0.0)
     k = min(1.0, np.sqrt(up) * 1.15)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from pc3d.sim import categories
 from pc3d.sim import primitives as p
 from pc3d.sim.layout import GROUND_LABELS, LAWN, PLAZA, ROAD, WALK
-from pc3d.sim.raycast import GROUND, NOTHING, cast_ground, cast_lidar
+from pc3d.sim.primitives import Primitives
+from pc3d.sim.raycast import GROUND, NOTHING, Hits, cast_lidar
 from pc3d.sim.shapes import hash3
 from pc3d.sim.types import Float, LidarScan, SimScene
 from pc3d.sim.world import World
@@ -75,9 +75,9 @@ def _uniform(n: int, stream: int, seed: int) -> float:
 
 @njit(cache=True, error_model="numpy")
 def _measure(
-    depth, what, code, directions, rot, material, labels, instances, turn, eye,
-    reflect, loss, ground_reflect, ground_labels, travel, yaw_rate, seed,
-):  # noqa: ANN001, ANN202  # fmt: skip
+    depth, what, code, directions, material, labels, instances, turn,
+    reflect, loss, ground_reflect, ground_labels, travel, seed,
+):  # fmt: skip
     """Turn ranges into returns. A lost ray is stored at the sensor, moved as real files store it."""
     n_rays = len(depth)
     points = np.empty((n_rays, 5), np.float32)
@@ -124,6 +124,17 @@ def _measure(
     return points, label, instance
 
 
+def trace(world: World, pose: Float, time: float) -> tuple[Hits, Primitives]:
+    """What each ray of a sensor at `pose` ((4, 4) world_SE3_lidar) meets, and the solids at `time`."""
+    hits = Hits.of_ground(world.ground, DIRECTIONS, pose)
+    solids = world.solids(time)
+    cast_lidar(
+        *solids.geometry(), hits.turn, hits.eye, DIRECTIONS, LOWEST, STEP, FIRST, REACH,
+        hits.depth.reshape(COLUMNS, RINGS), hits.what.reshape(COLUMNS, RINGS),
+    )  # fmt: skip
+    return hits, solids
+
+
 def scan(scene: SimScene, time: float) -> LidarScan:
     """One sweep of the scene's LiDAR, taken at once at `time` (s).
 
@@ -132,24 +143,11 @@ def scan(scene: SimScene, time: float) -> LidarScan:
     sensor (moved by the ego motion of the turn) and are labelled noise.
     """
     world: World = scene.world  # type: ignore[assignment]
-    pose = world.ego_pose(time) @ scene.rig.ego_SE3_lidar
-    turn, eye = np.ascontiguousarray(pose[:3, :3]), pose[:3, 3].copy()
-    n_rays = COLUMNS * RINGS
-    depth, what = np.empty(n_rays), np.empty(n_rays, np.int64)
-    code, kerb = np.empty(n_rays, np.int64), np.empty(n_rays, np.bool_)
-    cast_ground(world.ground, DIRECTIONS, turn, eye, depth, what, code, kerb)
-    solids = world.solids(time)
-    cast_lidar(
-        solids.pos, solids.rot, solids.half, solids.par, solids.shape, solids.seed, turn, eye, DIRECTIONS,
-        LOWEST, STEP, FIRST, REACH, depth.reshape(COLUMNS, RINGS), what.reshape(COLUMNS, RINGS),
-    )  # fmt: skip
-    speed = float(np.hypot(*world.ego.at(time)[2]))
+    hits, solids = trace(world, world.ego_pose(time) @ scene.rig.ego_SE3_lidar, time)
+    travel = float(np.hypot(*world.ego.at(time)[2])) * PERIOD
+    seed = int(world.seed * 100003 + round(time * 1000))
     points, labels, instances = _measure(
-        depth, what, code, DIRECTIONS, solids.rot, solids.material, solids.label, solids.instance, turn, eye,
-        REFLECTIVITY, LOSS, GROUND_REFLECTIVITY, GROUND_LABELS, speed * PERIOD, 0.0,
-        int(world.seed * 100003 + round(time * 1000)),
+        hits.depth, hits.what, hits.code, DIRECTIONS, solids.material, solids.label, solids.instance,
+        hits.turn, REFLECTIVITY, LOSS, GROUND_REFLECTIVITY, GROUND_LABELS, travel, seed,
     )  # fmt: skip
     return LidarScan(points, labels, instances)
-
-
-NOISE = categories.NOISE

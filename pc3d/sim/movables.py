@@ -24,7 +24,9 @@ def _skin(rng: np.random.Generator) -> Float:
     return np.array([0.78, 0.58, 0.45]) * rng.uniform(0.4, 1.1)
 
 
-def _person(b: Builder, height: float, stride: float, top: Float, legs: Float, shift: tuple[float, float] = (0, 0)) -> None:
+def _person(
+    b: Builder, height: float, stride: float, top: Float, legs: Float, shift: tuple[float, float] = (0, 0)
+) -> None:
     """A standing or walking person, facing +x, feet on z = 0 at `shift`."""
     rng = b.rng
     x, y = shift
@@ -32,20 +34,39 @@ def _person(b: Builder, height: float, stride: float, top: Float, legs: Float, s
     swing = np.arctan(stride / height)
     for side in (-1.0, 1.0):
         b.rod(
-            (x + side * 0.25 * stride * 0.5, y + side * 0.1, 0.25 * height), 0.085, 0.5 * height, p.CLOTH, legs, legs * 0.8,
-            top=1.15, pitch=side * 0.5 * swing,
+            (x + side * 0.25 * stride * 0.5, y + side * 0.1, 0.25 * height),
+            0.085,
+            0.5 * height,
+            p.CLOTH,
+            legs,
+            legs * 0.8,
+            top=1.15,
+            pitch=side * 0.5 * swing,
         )
         b.rod(
-            (x - side * 0.12 * stride, y + side * 0.24, 0.62 * height), 0.055, 0.36 * height, p.CLOTH, top, top * 0.8,
+            (x - side * 0.12 * stride, y + side * 0.24, 0.62 * height),
+            0.055,
+            0.36 * height,
+            p.CLOTH,
+            top,
+            top * 0.8,
             pitch=-side * 0.6 * swing,
         )
-        b.add(p.ELLIPSOID, (x + side * 0.25 * stride + 0.04, y + side * 0.1, 0.045), (0.13, 0.055, 0.045), p.DARK, _DARK)
+        b.add(
+            p.ELLIPSOID,
+            (x + side * 0.25 * stride + 0.04, y + side * 0.1, 0.045),
+            (0.13, 0.055, 0.045),
+            p.DARK,
+            _DARK,
+        )
     b.add(p.ELLIPSOID, (x, y, 0.66 * height), (0.14, 0.22, 0.19 * height), p.CLOTH, top, _cloth(rng))
     b.add(p.ELLIPSOID, (x + 0.01, y, 0.925 * height), (0.10, 0.085, 0.075 * height), p.SKIN, skin)
     b.add(p.ELLIPSOID, (x - 0.02, y, 0.95 * height), (0.105, 0.095, 0.05 * height), p.DARK, _skin(rng) * 0.3)
 
 
-def pedestrian(rng: np.random.Generator, instance: int, stride: float = 0.0, category: str = "human.pedestrian.adult") -> Model:
+def pedestrian(
+    rng: np.random.Generator, instance: int, stride: float = 0.0, category: str = "human.pedestrian.adult"
+) -> Model:
     """Adult, child or construction worker (with vest and helmet)."""
     b = Builder(rng, LIDARSEG_INDEX[category], instance)
     height = rng.uniform(1.1, 1.35) if category.endswith("child") else rng.uniform(1.55, 1.88)
@@ -138,7 +159,15 @@ def traffic_cone(rng: np.random.Generator, instance: int) -> Model:
     base = 0.21 * rng.uniform(0.9, 1.2)
     b.box((-base, -base, 0.0), (base, base, 0.05), p.DARK, orange * 0.5)
     post = rng.random() < 0.25
-    b.rod((0, 0, 0.05 + height / 2 - 0.025), 0.10 if post else 0.17, height - 0.05, p.CONE, orange, white, top=0.8 if post else 0.22)
+    b.rod(
+        (0, 0, 0.05 + height / 2 - 0.025),
+        0.10 if post else 0.17,
+        height - 0.05,
+        p.CONE,
+        orange,
+        white,
+        top=0.8 if post else 0.22,
+    )
     return b.build(), np.array([2 * base, 2 * base, height])
 
 

@@ -69,6 +69,10 @@ class Primitives:
     def __len__(self) -> int:
         return len(self.shape)
 
+    def geometry(self) -> tuple[NDArray, ...]:
+        """What a ray caster needs: pos, rot, half, par, shape, seed."""
+        return self.pos, self.rot, self.half, self.par, self.shape, self.seed
+
     @staticmethod
     def concatenate(parts: Sequence[Primitives]) -> Primitives:
         return Primitives(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Primitives)))
@@ -148,7 +152,13 @@ class Builder:
         )
 
     def box(
-        self, low: Vector, high: Vector, material: int, colour: Colour, colour2: Colour | None = None, **more: Any
+        self,
+        low: Vector,
+        high: Vector,
+        material: int,
+        colour: Colour,
+        colour2: Colour | None = None,
+        **more: Any,
     ) -> None:
         """Add an axis-parallel box (see `BOX` for `par`) from corner `low` to corner `high`."""
         a, b = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)

@@ -7,18 +7,22 @@ first. All sensors share `hit`, so they see the same surfaces.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from pc3d.sim.layout import hit_ground
 from pc3d.sim.shapes import INF, hit
+from pc3d.sim.types import Float
 
 GROUND = -1
 NOTHING = -2
 
 
 @njit(cache=True, error_model="numpy")
-def _corners(pos, rot, half, sensor_rot, sensor_pos, out):  # noqa: ANN001, ANN202
+def _corners(pos, rot, half, sensor_rot, sensor_pos, out):
     """The eight corners of a solid's bounding box in the sensor frame (columns of rot are axes)."""
     for n in range(8):
         lx = half[0] if n & 1 else -half[0]
@@ -32,7 +36,7 @@ def _corners(pos, rot, half, sensor_rot, sensor_pos, out):  # noqa: ANN001, ANN2
 
 
 @njit(cache=True, error_model="numpy")
-def _local(pos, rot, sensor_rot, sensor_pos, origin, turn):  # noqa: ANN001, ANN202
+def _local(pos, rot, sensor_rot, sensor_pos, origin, turn):
     """Sensor origin and the rotation sensor -> local of one solid."""
     for a in range(3):
         origin[a] = (
@@ -47,7 +51,7 @@ def _local(pos, rot, sensor_rot, sensor_pos, origin, turn):  # noqa: ANN001, ANN
 
 
 @njit(cache=True, error_model="numpy")
-def _least_distance(half, o):  # noqa: ANN001, ANN202
+def _least_distance(half, o):
     """Distance from a local point to the bounding box."""
     total = 0.0
     for a in range(3):
@@ -57,7 +61,7 @@ def _least_distance(half, o):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, error_model="numpy")
-def near_first(pos, rot, half, eye):  # noqa: ANN001, ANN202
+def near_first(pos, rot, half, eye):
     """Order of the solids by the distance of their bounding boxes, and the distances."""
     n = len(pos)
     distance = np.empty(n)
@@ -74,7 +78,7 @@ def near_first(pos, rot, half, eye):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, error_model="numpy")
-def cast_ground(ground, directions, sensor_rot, eye, depth, what, code, kerb):  # noqa: ANN001, ANN202
+def cast_ground(ground, directions, sensor_rot, eye, depth, what, code, kerb):
     """Fill the flat ray buffers with the ground: rays `directions` (N, 3) in the sensor frame."""
     s, cross, parks, lots = ground
     for n in range(len(directions)):
@@ -92,7 +96,7 @@ def cast_ground(ground, directions, sensor_rot, eye, depth, what, code, kerb):  
 @njit(cache=True, error_model="numpy")
 def cast_lidar(
     pos, rot, half, par, shape, seed, sensor_rot, eye, directions, low, step, first, reach, depth, what
-):  # noqa: ANN001, ANN202
+):
     """Nearest solid of each LiDAR ray; buffers (columns, rings) hold the ground on entry.
 
     Rings rise from elevation `low` by `step`; columns turn clockwise from azimuth `first` (rad).
@@ -153,7 +157,7 @@ def cast_lidar(
 
 
 @njit(cache=True, error_model="numpy")
-def _pixel_bounds(corner, fx, fy, cx, cy, width, height):  # noqa: ANN001, ANN202
+def _pixel_bounds(corner, fx, fy, cx, cy, width, height):
     """Columns and rows (first, last) whose pixel centres may see a box; empty if last < first."""
     near = 0.05
     u0, v0, u1, v1 = INF, INF, -INF, -INF
@@ -180,7 +184,7 @@ def _pixel_bounds(corner, fx, fy, cx, cy, width, height):  # noqa: ANN001, ANN20
 
 
 @njit(cache=True, error_model="numpy")
-def cast_camera(pos, rot, half, par, shape, seed, sensor_rot, eye, intrinsics, reach, depth, what):  # noqa: ANN001, ANN202
+def cast_camera(pos, rot, half, par, shape, seed, sensor_rot, eye, intrinsics, reach, depth, what):
     """Nearest solid of each pixel; buffers (height, width) hold the ground on entry.
 
     Rays have z = 1 in the camera frame: depth runs along the optical axis.
@@ -221,7 +225,7 @@ def cast_camera(pos, rot, half, par, shape, seed, sensor_rot, eye, intrinsics, r
 
 
 @njit(cache=True, error_model="numpy")
-def cast_sun(pos, rot, half, par, shape, seed, axes, start, cell, height):  # noqa: ANN001, ANN202
+def cast_sun(pos, rot, half, par, shape, seed, axes, start, cell, height):
     """Raise `height` (rows, columns): distance towards the sun of the solid nearest to it.
 
     Texel (r, c) is the line through start + cell * (c axes[:, 0] + r axes[:, 1]) along axes[:, 2],
@@ -257,3 +261,37 @@ def cast_sun(pos, rot, half, par, shape, seed, axes, start, cell, height):  # no
                 )
                 if top - t > height[r, c]:
                     height[r, c] = top - t
+
+
+@dataclass(frozen=True, eq=False)
+class Hits:
+    """What N rays of a sensor meet; made with the ground, the casters add the solids.
+
+    Attributes:
+        turn, eye: rotation (3, 3) and position (3,) of the sensor in the world.
+        depth: (N,) distance along each ray in units of its direction, inf for none.
+        what: (N,) index of the solid, `GROUND` or `NOTHING`.
+        code: (N,) ground code below. kerb: (N,) whether the ground is hit on a kerb's face.
+    """
+
+    turn: Float
+    eye: Float
+    depth: Float
+    what: NDArray[np.int64]
+    code: NDArray[np.int64]
+    kerb: NDArray[np.bool_]
+
+    @staticmethod
+    def of_ground(ground: tuple[Float, ...], directions: Float, pose: Float) -> Hits:
+        """Hits of rays (N, 3) of a sensor at `pose` ((4, 4) to the world) with the ground alone."""
+        n = len(directions)
+        hits = Hits(
+            np.ascontiguousarray(pose[:3, :3]),
+            pose[:3, 3].copy(),
+            np.empty(n),
+            np.empty(n, np.int64),
+            np.empty(n, np.int64),
+            np.empty(n, np.bool_),
+        )
+        cast_ground(ground, directions, hits.turn, hits.eye, hits.depth, hits.what, hits.code, hits.kerb)
+        return hits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pc3d.sim import primitives as p
-from pc3d.sim.categories import LIDARSEG_INDEX, MANMADE, STATIC_OTHER, VEGETATION
+from pc3d.sim.categories import MANMADE, STATIC_OTHER, VEGETATION
 from pc3d.sim.layout import CORNER_SQUARE, CROSSING, KERB, LAWN, StreetPlan
 from pc3d.sim.primitives import Builder, Primitives
 from pc3d.sim.types import Float
@@ -26,7 +26,9 @@ def _wall_colour(rng: np.random.Generator) -> Float:
             [0.66, 0.46, 0.34],
         ]
     )
-    return np.clip(base[rng.integers(len(base))] * rng.uniform(0.8, 1.12) + rng.normal(0, 0.02, 3), 0.05, 0.95)
+    return np.clip(
+        base[rng.integers(len(base))] * rng.uniform(0.8, 1.12) + rng.normal(0, 0.02, 3), 0.05, 0.95
+    )
 
 
 def building(b: Builder, x0: float, x1: float, y: float, depth: float, side: float, height: float) -> None:
@@ -37,8 +39,17 @@ def building(b: Builder, x0: float, x1: float, y: float, depth: float, side: flo
     storey = rng.uniform(3.0, 3.8)
     base = KERB + storey * rng.uniform(1.0, 1.3)
 
-    def block(xa: float, xb: float, ya: float, yb: float, za: float, zb: float, material: int, c: Float, c2: Float) -> None:
-        b.box((xa, min(side * ya, side * yb), za), (xb, max(side * ya, side * yb), zb), material, c, c2, label=MANMADE)
+    def block(
+        xa: float, xb: float, ya: float, yb: float, za: float, zb: float, material: int, c: Float, c2: Float
+    ) -> None:
+        b.box(
+            (xa, min(side * ya, side * yb), za),
+            (xb, max(side * ya, side * yb), zb),
+            material,
+            c,
+            c2,
+            label=MANMADE,
+        )
 
     arcade = rng.uniform(2.0, 4.0) if rng.random() < 0.6 else 0.0
     ground_floor = p.SHOPFRONT if rng.random() < 0.5 else wall
@@ -50,11 +61,31 @@ def building(b: Builder, x0: float, x1: float, y: float, depth: float, side: flo
     columns = np.arange(x0 + 0.4, x1, bay)
     for x in columns:  # pilasters, or the columns of an arcade
         wide = 0.35 if arcade else 0.22
-        block(x - wide, x + wide, y - 0.18, y + (0.5 if arcade else 0.05), 0.0, base if arcade else height, p.PLASTER, trim, trim)
+        block(
+            x - wide,
+            x + wide,
+            y - 0.18,
+            y + (0.5 if arcade else 0.05),
+            0.0,
+            base if arcade else height,
+            p.PLASTER,
+            trim,
+            trim,
+        )
     if not arcade:
         for x in columns[:-1]:
             if rng.random() < 0.35:
-                block(x + 0.8, x + bay - 0.8, y - 1.0, y, base - 0.7, base - 0.55, p.CLOTH, _wall_colour(rng), trim)
+                block(
+                    x + 0.8,
+                    x + bay - 0.8,
+                    y - 1.0,
+                    y,
+                    base - 0.7,
+                    base - 0.55,
+                    p.CLOTH,
+                    _wall_colour(rng),
+                    trim,
+                )
     if rng.random() < 0.5:
         for x in columns[:-1]:
             for z in np.arange(base + storey, min(height - 1.5, 22.0), storey):
@@ -63,7 +94,17 @@ def building(b: Builder, x0: float, x1: float, y: float, depth: float, side: flo
                     block(x + 0.6, x + bay - 0.6, y - 1.1, y - 1.03, z, z + 1.0, p.METAL, trim, trim)
     for _ in range(int(rng.integers(0, 4))):
         x = x0 + rng.uniform(0.1, 0.7) * (x1 - x0)
-        block(x, x + rng.uniform(1, 3), y + 2, y + 4, height, height + rng.uniform(1, 2.5), p.PLASTER, trim, trim)
+        block(
+            x,
+            x + rng.uniform(1, 3),
+            y + 2,
+            y + 4,
+            height,
+            height + rng.uniform(1, 2.5),
+            p.PLASTER,
+            trim,
+            trim,
+        )
 
 
 def tree(b: Builder, x: float, y: float, size: float = 1.0) -> None:
@@ -73,7 +114,7 @@ def tree(b: Builder, x: float, y: float, size: float = 1.0) -> None:
     radius = size * rng.uniform(0.10, 0.2)
     bark = np.array([0.36, 0.28, 0.2]) * rng.uniform(0.6, 1.3)
     leaves = _leaf_colour(rng)
-    crown = size * rng.uniform(1.5, 2.3)
+    crown = size * rng.uniform(1.7, 2.6)
     stem = trunk + 0.7 * crown
     b.rod((x, y, KERB + stem / 2), radius, stem, p.BARK, bark, top=0.6, label=VEGETATION)
     for n in range(int(rng.integers(2, 5))):
@@ -81,7 +122,7 @@ def tree(b: Builder, x: float, y: float, size: float = 1.0) -> None:
         r = crown * (1.0 if n == 0 else rng.uniform(0.55, 0.8))
         cx, cy = x + out * np.cos(angle), y + out * np.sin(angle)
         z = KERB + trunk + r * 0.75 + (0.0 if n == 0 else rng.uniform(-0.2, 0.9) * crown)
-        _crown(b, (cx, cy, z), (r, r, r * rng.uniform(0.75, 1.05)), leaves, rng.uniform(0.16, 0.30))
+        _crown(b, (cx, cy, z), (r, r, r * rng.uniform(0.75, 1.05)), leaves, rng.uniform(0.11, 0.22))
         if n:
             b.add(
                 p.BOX,
@@ -96,19 +137,46 @@ def tree(b: Builder, x: float, y: float, size: float = 1.0) -> None:
 
 
 def _leaf_colour(rng: np.random.Generator) -> Float:
-    greens = np.array([[0.22, 0.34, 0.10], [0.32, 0.40, 0.14], [0.13, 0.26, 0.10], [0.45, 0.38, 0.12], [0.48, 0.24, 0.12]])
+    greens = np.array(
+        [[0.22, 0.34, 0.10], [0.32, 0.40, 0.14], [0.13, 0.26, 0.10], [0.45, 0.38, 0.12], [0.48, 0.24, 0.12]]
+    )
     return greens[rng.choice(5, p=[0.35, 0.25, 0.2, 0.12, 0.08])] * rng.uniform(0.9, 1.5)
 
 
-def _crown(b: Builder, centre: tuple[float, float, float], half: tuple[float, float, float], colour: Float, density: float, boxy: float = 0.0) -> None:
+def _crown(
+    b: Builder,
+    centre: tuple[float, float, float],
+    half: tuple[float, float, float],
+    colour: Float,
+    density: float,
+    boxy: float = 0.0,
+) -> None:
     cell = 0.34 if not boxy else 0.24
-    b.add(p.FOLIAGE, centre, half, p.LEAVES, colour, colour * b.rng.uniform(0.5, 0.8), (cell, density, boxy), label=VEGETATION)
+    b.add(
+        p.FOLIAGE,
+        centre,
+        half,
+        p.LEAVES,
+        colour,
+        colour * b.rng.uniform(0.5, 0.8),
+        (cell, density, boxy),
+        label=VEGETATION,
+    )
 
 
 def bush(b: Builder, x: float, y: float) -> None:
     r = b.rng.uniform(0.5, 1.0)
     half = (r, r * b.rng.uniform(0.7, 1.2), r * b.rng.uniform(0.6, 0.9))
-    b.add(p.FOLIAGE, (x, y, KERB + 0.6 * half[2]), half, p.LEAVES, _leaf_colour(b.rng), _leaf_colour(b.rng) * 0.7, (0.22, 0.6, 0.0), label=VEGETATION)
+    b.add(
+        p.FOLIAGE,
+        (x, y, KERB + 0.6 * half[2]),
+        half,
+        p.LEAVES,
+        _leaf_colour(b.rng),
+        _leaf_colour(b.rng) * 0.7,
+        (0.22, 0.6, 0.0),
+        label=VEGETATION,
+    )
 
 
 def hedge(b: Builder, x0: float, x1: float, y: float) -> None:
@@ -132,10 +200,20 @@ def sign(b: Builder, x: float, y: float) -> None:
     """Sign on a pole, facing along the street."""
     rng = b.rng
     height = rng.uniform(2.2, 3.0)
-    face = [(0.75, 0.08, 0.08), (0.1, 0.25, 0.6), (0.9, 0.9, 0.88), (0.9, 0.72, 0.1), (0.1, 0.4, 0.22)][rng.integers(5)]
+    face = [(0.75, 0.08, 0.08), (0.1, 0.25, 0.6), (0.9, 0.9, 0.88), (0.9, 0.72, 0.1), (0.1, 0.4, 0.22)][
+        rng.integers(5)
+    ]
     b.rod((x, y, height / 2), 0.035, height, p.METAL, np.array(GREY) * rng.uniform(0.7, 1.3))
     wide, tall = rng.uniform(0.25, 0.45), rng.uniform(0.25, 0.45)
-    b.add(p.BOX, (x - 0.05, y, height - 0.1), (0.015, wide, tall), p.SIGN, face, (0.95, 0.95, 0.93), yaw=rng.normal(0, 0.1))
+    b.add(
+        p.BOX,
+        (x - 0.05, y, height - 0.1),
+        (0.015, wide, tall),
+        p.SIGN,
+        face,
+        (0.95, 0.95, 0.93),
+        yaw=rng.normal(0, 0.1),
+    )
 
 
 def signal(b: Builder, x: float, y: float, inward: float) -> None:
@@ -148,7 +226,13 @@ def signal(b: Builder, x: float, y: float, inward: float) -> None:
         lit = b.rng.integers(3)
         for n, colour in enumerate(((0.9, 0.1, 0.08), (0.9, 0.7, 0.1), (0.1, 0.8, 0.45))):
             bright = 1.0 if n == lit else 0.25
-            b.add(p.ELLIPSOID, (x - 0.22, yy, z + 0.28 - 0.28 * n), (0.04, 0.1, 0.1), p.HEADLIGHT if n == lit else p.DARK, np.array(colour) * bright)
+            b.add(
+                p.ELLIPSOID,
+                (x - 0.22, yy, z + 0.28 - 0.28 * n),
+                (0.04, 0.1, 0.1),
+                p.HEADLIGHT if n == lit else p.DARK,
+                np.array(colour) * bright,
+            )
 
 
 def bench(b: Builder, x: float, y: float, facing: float) -> None:
@@ -176,7 +260,16 @@ def clutter(b: Builder, x: float, y: float) -> None:
             b.rod((x + 1.5 * n, y, KERB + 0.45), 0.09, 0.9, p.METAL, (0.6, 0.6, 0.55))
     else:
         b.add(p.BOX, (x, y, KERB + 0.25), (0.8, 0.4, 0.25), p.PLASTER, colour)
-        b.add(p.FOLIAGE, (x, y, KERB + 0.75), (0.8, 0.45, 0.4), p.LEAVES, _leaf_colour(rng), _leaf_colour(rng), (0.22, 0.6, 0.0), label=VEGETATION)
+        b.add(
+            p.FOLIAGE,
+            (x, y, KERB + 0.75),
+            (0.8, 0.45, 0.4),
+            p.LEAVES,
+            _leaf_colour(rng),
+            _leaf_colour(rng),
+            (0.22, 0.6, 0.0),
+            label=VEGETATION,
+        )
 
 
 def _inside(rects: Float, x: float, y: float, margin: float) -> bool:
@@ -194,7 +287,9 @@ def _frontage(b: Builder, plan: StreetPlan, x0: float, x1: float, side: float, c
         y = line + (rng.uniform(0.3, 2.0) if code != LAWN else rng.uniform(3.0, 9.0))
         if park_side and x + width > plan.bays[0, 0] - 1 and x < plan.bays[0, 2] + 1:
             y = abs(plan.bays[0, 3] if side > 0 else plan.bays[0, 1]) + rng.uniform(2.0, 6.0)
-        height = rng.choice([rng.uniform(4.5, 8.0), rng.uniform(8.0, 16.0), rng.uniform(16.0, 40.0)], p=[0.35, 0.4, 0.25])
+        height = rng.choice(
+            [rng.uniform(4.5, 8.0), rng.uniform(8.0, 16.0), rng.uniform(16.0, 40.0)], p=[0.35, 0.4, 0.25]
+        )
         kind = rng.random()
         if kind < 0.45:
             building(b, x + 0.5, x + width - rng.uniform(0.5, 4.0), y, rng.uniform(9.0, 16.0), side, height)
@@ -242,15 +337,19 @@ def _cross_frontage(b: Builder, plan: StreetPlan, k: int, sign_x: float, side: f
         (tree if rng.random() < 0.5 else clutter)(b, where, side * y)
 
 
-def _kerb_side(b: Builder, plan: StreetPlan, x0: float, x1: float, side: float) -> None:
-    """Trees, lamps, signs, benches and clutter on verge and walkway of one block side."""
+def _kerb_side(b: Builder, plan: StreetPlan, x0: float, x1: float, side: float, taken: Float) -> None:
+    """Trees, lamps, signs, benches and clutter on verge and walkway of one block side, off `taken`."""
+
+    def blocked(x: float, y: float, reach: float = 1.0) -> bool:
+        return bool(np.any(np.hypot(taken[:, 0] - x, taken[:, 1] - y) < taken[:, 2] + reach))
+
     rng = b.rng
     y = side * (plan.half + max(plan.verge / 2, 0.55))
     wall = side * (plan.half + plan.verge + plan.walk - 0.35)
     step = rng.uniform(5.5, 8.5)
     trees = rng.random() < 0.85
     for n, x in enumerate(np.arange(x0 + CORNER_SQUARE, x1 - CORNER_SQUARE, step)):
-        if _inside(plan.parks, x, y, 1.5):
+        if _inside(plan.parks, x, y, 1.5) or blocked(x, y):
             continue
         if n % 3 == 2:
             lamp(b, x, y, -side)
@@ -258,7 +357,12 @@ def _kerb_side(b: Builder, plan: StreetPlan, x0: float, x1: float, side: float) 
             tree(b, x, y, rng.uniform(0.75, 1.15))
         for dx in rng.uniform(0.2, 0.8, 3) * step:
             pick = rng.random()
-            if _inside(plan.parks, x + dx, y, 2.0) or pick > 0.8:
+            if (
+                _inside(plan.parks, x + dx, y, 2.0)
+                or pick > 0.8
+                or blocked(x + dx, y)
+                or blocked(x + dx, wall)
+            ):
                 continue
             if pick < 0.25:
                 sign(b, x + dx, y)
@@ -268,8 +372,15 @@ def _kerb_side(b: Builder, plan: StreetPlan, x0: float, x1: float, side: float) 
                 bench(b, x + dx, wall, -side)
 
 
-def build_scenery(plan: StreetPlan, rng: np.random.Generator, window: tuple[float, float]) -> Primitives:
-    """Everything static, in the world frame. `window`: x range of the street frame to furnish."""
+def build_scenery(
+    plan: StreetPlan, rng: np.random.Generator, window: tuple[float, float], taken: Float
+) -> Primitives:
+    """Everything static, in the world frame.
+
+    Args:
+        window: x range of the street frame to furnish.
+        taken: (N, 3) x, y (street frame) and radius of discs to leave free beside the road.
+    """
     b = Builder(rng, STATIC_OTHER)
     edges = [(-np.inf, 0.0), *((x, h) for x, h in plan.cross), (np.inf, 0.0)]
     for k in range(len(edges) - 1):
@@ -280,7 +391,7 @@ def build_scenery(plan: StreetPlan, rng: np.random.Generator, window: tuple[floa
         inset = plan.verge + plan.walk
         for column, side in enumerate((-1.0, 1.0)):
             _frontage(b, plan, x0 + inset + 0.5, x1 - inset - 0.5, side, int(plan.lots[k, column]))
-            _kerb_side(b, plan, x0, x1, side)
+            _kerb_side(b, plan, x0, x1, side, taken)
         if plan.median > 0.5:
             for x in np.arange(x0 + 16.0, x1 - 16.0, 9.0):
                 (bush if rng.random() < 0.6 else tree)(b, x, 0.0)
@@ -294,6 +405,3 @@ def build_scenery(plan: StreetPlan, rng: np.random.Generator, window: tuple[floa
     origin = np.array([plan.origin[0], plan.origin[1], 0.0])
     turned = solids.moved(np.zeros(3), plan.yaw)
     return turned.moved(origin, 0.0)
-
-
-BICYCLE_RACK = LIDARSEG_INDEX["static_object.bicycle_rack"]

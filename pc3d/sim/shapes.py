@@ -22,7 +22,7 @@ def hash3(i: int, j: int, k: int, seed: int) -> int:
 
 
 @njit(cache=True, error_model="numpy")
-def _box(a, b, c, front, back, side, ox, oy, oz, dx, dy, dz):  # noqa: ANN001, ANN202
+def _box(a, b, c, front, back, side, ox, oy, oz, dx, dy, dz):
     """Convex clip against six planes; the upright ones may lean inwards towards the top."""
     near, far = -INF, INF
     for face in range(6):
@@ -52,7 +52,7 @@ def _box(a, b, c, front, back, side, ox, oy, oz, dx, dy, dz):  # noqa: ANN001, A
 
 
 @njit(cache=True, error_model="numpy")
-def _frustum(a, b, c, top, ox, oy, oz, dx, dy, dz):  # noqa: ANN001, ANN202
+def _frustum(a, b, c, top, ox, oy, oz, dx, dy, dz):
     """Radius 1 at z = -c and `top` at z = c, in units of (a, b), with flat ends."""
     ux, uy, vx, vy = ox / a, oy / b, dx / a, dy / b
     slope = (1.0 - top) / (2.0 * c)
@@ -78,7 +78,7 @@ def _frustum(a, b, c, top, ox, oy, oz, dx, dy, dz):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, error_model="numpy")
-def _ellipsoid(a, b, c, ox, oy, oz, dx, dy, dz):  # noqa: ANN001, ANN202
+def _ellipsoid(a, b, c, ox, oy, oz, dx, dy, dz):
     """Entry and exit of the ellipsoid with half axes a, b, c; (inf, -inf) where it is missed."""
     ux, uy, uz, vx, vy, vz = ox / a, oy / b, oz / c, dx / a, dy / b, dz / c
     qa = vx * vx + vy * vy + vz * vz
@@ -91,7 +91,7 @@ def _ellipsoid(a, b, c, ox, oy, oz, dx, dy, dz):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, error_model="numpy")
-def leaf_ball(i, j, k, a, b, c, cell, density, boxy, seed):  # noqa: ANN001, ANN202
+def leaf_ball(i, j, k, a, b, c, cell, density, boxy, seed):
     """Centre and radius of the leaf ball of a foliage cell; radius 0 where the cell is empty."""
     x, y, z = (i + 0.5) * cell, (j + 0.5) * cell, (k + 0.5) * cell
     h = hash3(i, j, k, seed)
@@ -114,14 +114,14 @@ def leaf_ball(i, j, k, a, b, c, cell, density, boxy, seed):  # noqa: ANN001, ANN
 
 
 @njit(cache=True, error_model="numpy")
-def _is_leaf(x, y, z, seed):  # noqa: ANN001, ANN202
+def _is_leaf(x, y, z, seed):
     """Whether a point of a ball's surface is leaf or a gap, in patches of 8 cm."""
     h = hash3(int(np.floor(x * 12.5)), int(np.floor(y * 12.5)), int(np.floor(z * 12.5)), seed + 3)
     return (h & 255) > 80
 
 
 @njit(cache=True, error_model="numpy")
-def _foliage(a, b, c, cell, density, boxy, seed, ox, oy, oz, dx, dy, dz, limit):  # noqa: ANN001, ANN202
+def _foliage(a, b, c, cell, density, boxy, seed, ox, oy, oz, dx, dy, dz, limit):
     """First leaf ball along the ray: a walk through the cells (Amanatides and Woo, 1987)."""
     if boxy > 0.0:
         start, end = 0.0, INF
@@ -171,7 +171,7 @@ def _foliage(a, b, c, cell, density, boxy, seed, ox, oy, oz, dx, dy, dz, limit):
 
 
 @njit(cache=True, error_model="numpy")
-def hit(shape, half, par, seed, ox, oy, oz, dx, dy, dz, limit):  # noqa: ANN001, ANN202
+def hit(shape, half, par, seed, ox, oy, oz, dx, dy, dz, limit):
     """Distance (in units of |d|) to the solid along a ray in its local frame, inf for a miss.
 
     A ray that begins inside a closed solid does not see it.
@@ -191,7 +191,7 @@ def hit(shape, half, par, seed, ox, oy, oz, dx, dy, dz, limit):  # noqa: ANN001,
 
 
 @njit(cache=True, error_model="numpy")
-def normal_at(shape, half, par, seed, x, y, z):  # noqa: ANN001, ANN202
+def normal_at(shape, half, par, seed, x, y, z):
     """Outward unit normal at a point (x, y, z) on the surface of a solid."""
     a, b, c = half[0], half[1], half[2]
     if shape == BOX:

@@ -33,9 +33,13 @@ class Light:
 def draw_light(rng: np.random.Generator) -> Light:
     """Sunny, hazy, overcast or late light."""
     name = str(rng.choice(["sunny", "hazy", "overcast", "late sun"], p=[0.45, 0.2, 0.2, 0.15]))
-    elevation = {"sunny": 0.95, "hazy": 0.8, "overcast": 1.1, "late sun": 0.42}[name] + rng.uniform(-0.15, 0.15)
+    elevation = {"sunny": 0.95, "hazy": 0.8, "overcast": 1.1, "late sun": 0.42}[name] + rng.uniform(
+        -0.15, 0.15
+    )
     azimuth = rng.uniform(-np.pi, np.pi)
-    sun = np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
+    sun = np.array(
+        [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)]
+    )
     strength = {"sunny": 1.0, "hazy": 0.6, "overcast": 0.22, "late sun": 0.9}[name]
     warm = {"late sun": (1.0, 0.78, 0.55)}.get(name, (1.0, 0.96, 0.9))
     sky = {"overcast": (0.80, 0.82, 0.84), "hazy": (0.72, 0.77, 0.82)}.get(name, (0.52, 0.60, 0.72))
@@ -50,7 +54,8 @@ def draw_light(rng: np.random.Generator) -> Light:
         horizon=np.array(horizon),
         zenith=np.array(zenith),
         clouds=float(rng.uniform(0.2, 0.8)) if name != "overcast" else 1.0,
-        exposure=float(rng.uniform(0.9, 1.15)) * (1.75 if name == "overcast" else 1.15 if name == "hazy" else 1.0),
+        exposure=float(rng.uniform(0.9, 1.15))
+        * (1.75 if name == "overcast" else 1.15 if name == "hazy" else 1.0),
     )
 
 
@@ -82,16 +87,5 @@ class SunMap:
     def with_solids(self, solids: Primitives) -> SunMap:
         """A copy that also holds the shadows of `solids`."""
         height = self.height.copy()
-        cast_sun(
-            solids.pos,
-            solids.rot,
-            solids.half,
-            solids.par,
-            solids.shape,
-            solids.seed,
-            self.axes,
-            self.start,
-            CELL,
-            height,
-        )
+        cast_sun(*solids.geometry(), self.axes, self.start, CELL, height)
         return SunMap(self.axes, self.start, height)

@@ -13,30 +13,30 @@ from pc3d.sim.noise import band, fade, grain, speck
 
 
 @njit(cache=True, error_model="numpy")
-def _mix(out, colour, k):  # noqa: ANN001, ANN202
+def _mix(out, colour, k):
     for a in range(3):
         out[a] += k * (colour[a] - out[a])
 
 
 @njit(cache=True, error_model="numpy")
-def _grey(out, value, k):  # noqa: ANN001, ANN202
+def _grey(out, value, k):
     for a in range(3):
         out[a] += k * (value - out[a])
 
 
 @njit(cache=True, error_model="numpy")
-def _scale(out, k):  # noqa: ANN001, ANN202
+def _scale(out, k):
     for a in range(3):
         out[a] *= k
 
 
 @njit(cache=True, error_model="numpy")
-def _glass(out, tone):  # noqa: ANN001, ANN202
+def _glass(out, tone):
     out[0], out[1], out[2] = 0.10 + 0.10 * tone, 0.13 + 0.12 * tone, 0.16 + 0.14 * tone
 
 
 @njit(cache=True, error_model="numpy")
-def _wall(u, v, brick, pixel, seed, out):  # noqa: ANN001, ANN202
+def _wall(u, v, brick, pixel, seed, out):
     """Masonry, or stained render."""
     stain = 0.88 + 0.2 * grain(u * 0.35, v * 0.9, seed) + 0.08 * (grain(u * 3.0, v * 3.0, seed + 1) - 0.5)
     if brick:
@@ -45,7 +45,9 @@ def _wall(u, v, brick, pixel, seed, out):  # noqa: ANN001, ANN202
         column = int(np.floor(x / 0.38))
         detail = fade(0.14, pixel)
         stain *= 1.0 + detail * 0.4 * (speck(column, row, 3, seed) - 0.5)
-        joint = min(min(x - column * 0.38, (column + 1) * 0.38 - x), min(v - row * 0.14, (row + 1) * 0.14 - v))
+        joint = min(
+            min(x - column * 0.38, (column + 1) * 0.38 - x), min(v - row * 0.14, (row + 1) * 0.14 - v)
+        )
         _grey(out, 0.72, 0.55 * detail * band(joint, 0.014, pixel))
     else:
         stain += fade(0.05, pixel) * 0.10 * (speck(int(u * 30), int(v * 30), 2, seed) - 0.5)
@@ -55,7 +57,7 @@ def _wall(u, v, brick, pixel, seed, out):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, error_model="numpy")
-def _facade(u, v, brick, pixel, seed, colour2, out):  # noqa: ANN001, ANN202
+def _facade(u, v, brick, pixel, seed, colour2, out):
     """Wall with windows; returns how much of the point is glass."""
     storey = 3.0 + 0.6 * speck(1, 0, 0, seed)
     bay = 1.7 + 1.8 * speck(2, 0, 0, seed)
@@ -86,7 +88,7 @@ def _facade(u, v, brick, pixel, seed, colour2, out):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, error_model="numpy")
-def _shopfront(u, v, pixel, seed, colour2, out):  # noqa: ANN001, ANN202
+def _shopfront(u, v, pixel, seed, colour2, out):
     bay = 2.2 + 1.5 * speck(4, 0, 0, seed)
     i = int(np.floor(u / bay))
     x = u - i * bay
@@ -110,7 +112,7 @@ def _shopfront(u, v, pixel, seed, colour2, out):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, error_model="numpy")
-def _vehicle(material, x, y, z, nx, ny, nz, half, colour, colour2, pixel, seed, out):  # noqa: ANN001, ANN202
+def _vehicle(material, x, y, z, nx, ny, nz, half, colour, colour2, pixel, seed, out):
     """Paintwork, cabins and bus windows; returns how glassy the point is."""
     a, b, c = half[0], half[1], half[2]
     if material == p.PAINT:
@@ -151,7 +153,7 @@ def _vehicle(material, x, y, z, nx, ny, nz, half, colour, colour2, pixel, seed, 
 
 
 @njit(cache=True, error_model="numpy")
-def _cargo(u, v, height, colour2, pixel, seed, out):  # noqa: ANN001, ANN202
+def _cargo(u, v, height, colour2, pixel, seed, out):
     """Ribbed box body, often with a printed panel."""
     rib = u % 0.5
     _scale(out, 1.0 - 0.35 * band(rib - 0.25, 0.03, pixel) * fade(0.2, pixel))
@@ -167,7 +169,7 @@ def _cargo(u, v, height, colour2, pixel, seed, out):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, error_model="numpy")
-def _tyre(x, y, z, nz, radius, colour2, seed, out):  # noqa: ANN001, ANN202
+def _tyre(x, y, z, nz, radius, colour2, seed, out):
     """Tread, and on the flat sides a rim with spokes."""
     if abs(nz) < 0.5:
         if int(np.floor(np.arctan2(y, x) * 12.0)) % 2:
@@ -182,7 +184,7 @@ def _tyre(x, y, z, nz, radius, colour2, seed, out):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, error_model="numpy")
-def _cloth(x, y, z, half, colour2, pixel, seed, out):  # noqa: ANN001, ANN202
+def _cloth(x, y, z, half, colour2, pixel, seed, out):
     style = seed % 4
     if style == 0 and (z * 9.0) % 1.0 < 0.5:
         _mix(out, colour2, 0.7)
@@ -194,7 +196,7 @@ def _cloth(x, y, z, half, colour2, pixel, seed, out):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, error_model="numpy")
-def _sign(u, v, wide, tall, colour2, seed, out):  # noqa: ANN001, ANN202
+def _sign(u, v, wide, tall, colour2, seed, out):
     if abs(u) > 0.86 * wide or abs(v) > 0.86 * tall:
         _mix(out, colour2, 0.9)
     elif abs(v) < 0.5 * tall and abs(u) < 0.7 * wide:
@@ -203,7 +205,7 @@ def _sign(u, v, wide, tall, colour2, seed, out):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, error_model="numpy")
-def _leaves(x, y, z, nz, half, cell, colour2, pixel, seed, out):  # noqa: ANN001, ANN202
+def _leaves(x, y, z, nz, half, cell, colour2, pixel, seed, out):
     i, j, k = int(np.floor(x / cell)), int(np.floor(y / cell)), int(np.floor(z / cell))
     _mix(out, colour2, speck(i, j, k, seed + 1))
     depth = (x / half[0]) ** 2 + (y / half[1]) ** 2 + (z / half[2]) ** 2
@@ -214,9 +216,7 @@ def _leaves(x, y, z, nz, half, cell, colour2, pixel, seed, out):  # noqa: ANN001
 
 
 @njit(cache=True, error_model="numpy")
-def paint_solid(
-    material, shape, half, par, seed, colour, colour2, x, y, z, nx, ny, nz, foot, pixel, out
-):  # noqa: ANN001, ANN202
+def paint_solid(material, shape, half, par, seed, colour, colour2, x, y, z, nx, ny, nz, foot, pixel, out):
     """Albedo (3,) of a solid at a local point with local normal; returns how glassy it is, 0..1.
 
     `foot` is the world height of the point, `pixel` the width of a pixel there, both in metres.

@@ -54,7 +54,7 @@ def _walkways(plan: StreetPlan, corners: BaseGeometry) -> list[BaseGeometry]:
         left, right = k > 0, k < len(plan.cross)
         for side in (-1.0, 1.0):
 
-            def inset(by: float, x0=x0, x1=x1, left=left, right=right, side=side) -> Polygon:  # noqa: ANN001
+            def inset(by: float, x0=x0, x1=x1, left=left, right=right, side=side) -> Polygon:
                 low, high = side * (plan.half + by), side * plan.y_max
                 return box(x0 + by * left, min(low, high), x1 - by * right, max(low, high))
 

@@ -71,7 +71,12 @@ def car(rng: np.random.Generator, instance: int) -> Model:
     b.box((-h + 0.06, -w, sill), (h - 0.06, w, belt), p.PAINT, colour, par=(0.10, 0.08, 0.07))
     b.box((-h, -w + 0.06, sill + 0.04), (-h + 0.25, w - 0.06, sill + 0.32), p.PAINT, colour * 0.9)
     b.box((h - 0.25, -w + 0.06, sill + 0.04), (h, w - 0.06, sill + 0.32), p.PAINT, colour * 0.9)
-    b.box((h - 0.02, -0.4 * width, sill + 0.32), (h - 0.05, 0.4 * width, sill + 0.45), p.DARK, (0.06, 0.06, 0.07))
+    b.box(
+        (h - 0.02, -0.4 * width, sill + 0.32),
+        (h - 0.05, 0.4 * width, sill + 0.45),
+        p.DARK,
+        (0.06, 0.06, 0.07),
+    )
     front, rear = {
         "sedan": (0.46 * h, -0.72 * h),
         "hatch": (0.46 * h, -0.93 * h),
@@ -82,7 +87,11 @@ def car(rng: np.random.Generator, instance: int) -> Model:
     lean = (0.75, {"sedan": 0.7, "hatch": 0.45, "suv": 0.3, "van": 0.15, "pickup": 0.12}[kind], 0.17)
     b.box((rear, -w + 0.07, belt), (front, w - 0.07, height - 0.05), p.CABIN, colour, par=lean)
     b.box(
-        (rear + lean[1], -w + 0.24, height - 0.05), (front - lean[0], w - 0.24, height), p.PAINT, colour, par=(0.1, 0.1, 0.05)
+        (rear + lean[1], -w + 0.24, height - 0.05),
+        (front - lean[0], w - 0.24, height),
+        p.PAINT,
+        colour,
+        par=(0.1, 0.1, 0.05),
     )
     if kind == "pickup":
         for side in (-1.0, 1.0):
@@ -102,8 +111,16 @@ def _cab(b: Builder, front: float, length: float, width: float, height: float, c
     b.box((front - length, -w, 0.48 * height), (front, w, height), p.CABIN, colour, par=(0.25, 0.02, 0.05))
     b.box((front - 0.05, -w + 0.05, 0.4), (front, w - 0.05, 0.75), p.DARK, (0.1, 0.1, 0.11))
     for side in (-1.0, 1.0):
-        b.add(p.BOX, (front - 0.03, side * (w - 0.3), 0.85), (0.035, 0.16, 0.1), p.HEADLIGHT, (0.95, 0.95, 0.9))
-        b.add(p.BOX, (front - 0.12, side * (w - 0.03), 0.62 * height), (0.05, 0.03, 0.2), p.DARK, (0.1, 0.1, 0.1))
+        b.add(
+            p.BOX, (front - 0.03, side * (w - 0.3), 0.85), (0.035, 0.16, 0.1), p.HEADLIGHT, (0.95, 0.95, 0.9)
+        )
+        b.add(
+            p.BOX,
+            (front - 0.12, side * (w - 0.03), 0.62 * height),
+            (0.05, 0.03, 0.2),
+            p.DARK,
+            (0.1, 0.1, 0.1),
+        )
 
 
 def truck(rng: np.random.Generator, instance: int) -> Model:
@@ -119,15 +136,33 @@ def truck(rng: np.random.Generator, instance: int) -> Model:
     load = paint(rng)
     if kind == "box":
         b.box((-h, -w, 0.9), (h - cab - 0.15, w, height), p.CARGO, load, paint(rng))
-        b.box((-h + 0.02, -w + 0.1, 0.55), (-h + 0.08, w - 0.1, 0.72), p.HAZARD, (0.8, 0.1, 0.08), (0.85, 0.8, 0.2))
+        b.box(
+            (-h + 0.02, -w + 0.1, 0.55),
+            (-h + 0.08, w - 0.1, 0.72),
+            p.HAZARD,
+            (0.8, 0.1, 0.08),
+            (0.85, 0.8, 0.2),
+        )
     else:
         side = 1.35 if kind == "flat" else rng.uniform(1.9, 2.2)
         b.box((-h, -w, 0.9), (h - cab - 0.15, w, 1.05), p.CARGO, load)
         for s in (-1.0, 1.0):
-            b.add(p.BOX, (-cab / 2 - 0.08, s * (w - 0.04), (0.9 + side) / 2), (h - cab / 2 - 0.1, 0.04, (side - 0.9) / 2), p.CARGO, load)
+            b.add(
+                p.BOX,
+                (-cab / 2 - 0.08, s * (w - 0.04), (0.9 + side) / 2),
+                (h - cab / 2 - 0.1, 0.04, (side - 0.9) / 2),
+                p.CARGO,
+                load,
+            )
         b.box((-h, -w, 0.9), (-h + 0.08, w, side), p.CARGO, load)
         b.box((h - cab - 0.25, -w, 0.9), (h - cab - 0.15, w, height), p.METAL, (0.4, 0.4, 0.4))
-        b.add(p.ELLIPSOID, (-0.15 * length, 0, 1.2), (0.28 * length, 0.42 * width, 0.55), p.BARK, (0.45, 0.36, 0.26))
+        b.add(
+            p.ELLIPSOID,
+            (-0.15 * length, 0, 1.2),
+            (0.28 * length, 0.42 * width, 0.55),
+            p.BARK,
+            (0.45, 0.36, 0.26),
+        )
     _wheels(b, [h - 1.1, -h + 1.5, -h + 2.5], width - 0.05, 0.46, 0.3)
     _lights(b, length, width, 0.75)
     return b.build(), np.array([length, width, height])
@@ -145,10 +180,22 @@ def bus(rng: np.random.Generator, instance: int, bendy: bool = False) -> Model:
         b.box((low, -w, 0.32), (high, w, 1.15), p.PAINT, colour, stripe)
         b.box((low, -w, 1.15), (high, w, 2.45), p.BUS_SIDE, colour, stripe)
         b.box((low, -w, 2.45), (high, w, height - 0.25), p.PAINT, colour, stripe, par=(0.05, 0.05, 0.08))
-        b.box((low + 0.8, -0.7, height - 0.25), (high - 0.8, 0.7, height), p.CARGO, colour * 0.9, par=(0.3, 0.3, 0.1))
+        b.box(
+            (low + 0.8, -0.7, height - 0.25),
+            (high - 0.8, 0.7, height),
+            p.CARGO,
+            colour * 0.9,
+            par=(0.3, 0.3, 0.1),
+        )
     if bendy:
         b.box((0.05 * h, -w + 0.1, 0.4), (0.05 * h + 1.0, w - 0.1, height - 0.35), p.CARGO, (0.1, 0.1, 0.1))
-    b.box((h - 0.02, -w + 0.2, 2.5), (h + 0.0, w - 0.2, height - 0.35), p.SIGN, (0.06, 0.06, 0.06), (0.95, 0.6, 0.1))
+    b.box(
+        (h - 0.02, -w + 0.2, 2.5),
+        (h + 0.0, w - 0.2, height - 0.35),
+        p.SIGN,
+        (0.06, 0.06, 0.06),
+        (0.95, 0.6, 0.1),
+    )
     _wheels(b, [h - 2.5, -h + 2.8] + ([0.05 * h - 1.5] if bendy else []), width - 0.02, 0.48, 0.3)
     _lights(b, length, width, 0.65)
     return b.build(), np.array([length, width, height])
@@ -158,17 +205,35 @@ def trailer(rng: np.random.Generator, instance: int) -> Model:
     """Semi-trailer or a small construction trailer, standing on its own wheels."""
     b = Builder(rng, LIDARSEG_INDEX["vehicle.trailer"], instance)
     big = rng.random() < 0.6
-    length, width, height = rng.uniform((9.5, 2.45, 3.5), (12.5, 2.6, 3.9)) if big else rng.uniform((4.2, 1.9, 2.2), (6.0, 2.2, 2.7))
+    length, width, height = (
+        rng.uniform((9.5, 2.45, 3.5), (12.5, 2.6, 3.9))
+        if big
+        else rng.uniform((4.2, 1.9, 2.2), (6.0, 2.2, 2.7))
+    )
     h, w = length / 2, width / 2
     floor, radius = (1.15, 0.5) if big else (0.65, 0.34)
     colour = paint(rng)
     b.box((-h, -w, floor), (h, w, height), p.CARGO, colour, paint(rng))
     b.box((-h + 0.1, -0.5, floor - 0.3), (h - 0.4, 0.5, floor), p.DARK, (0.12, 0.12, 0.12))
     for side in (-1.0, 1.0):
-        b.add(p.BOX, (0.55 * h, side * 0.6, floor / 2 - 0.1), (0.08, 0.08, floor / 2 - 0.1), p.METAL, (0.3, 0.3, 0.3))
-        b.add(p.BOX, (-0.1 * h, side * (w - 0.06), floor - 0.2), (0.5 * h, 0.03, 0.16), p.METAL, (0.5, 0.5, 0.5))
+        b.add(
+            p.BOX,
+            (0.55 * h, side * 0.6, floor / 2 - 0.1),
+            (0.08, 0.08, floor / 2 - 0.1),
+            p.METAL,
+            (0.3, 0.3, 0.3),
+        )
+        b.add(
+            p.BOX, (-0.1 * h, side * (w - 0.06), floor - 0.2), (0.5 * h, 0.03, 0.16), p.METAL, (0.5, 0.5, 0.5)
+        )
     b.box((-h, -w + 0.1, 0.55), (-h + 0.07, w - 0.1, 0.7), p.HAZARD, (0.8, 0.1, 0.08), (0.9, 0.9, 0.9))
-    _wheels(b, [-0.45 * h, -0.45 * h - 2.3 * radius] + ([-0.45 * h - 4.6 * radius] if big else []), width, radius, 0.28)
+    _wheels(
+        b,
+        [-0.45 * h, -0.45 * h - 2.3 * radius] + ([-0.45 * h - 4.6 * radius] if big else []),
+        width,
+        radius,
+        0.28,
+    )
     _lights(b, length, width, floor - 0.2)
     return b.build(), np.array([length, width, height])
 
@@ -176,18 +241,30 @@ def trailer(rng: np.random.Generator, instance: int) -> Model:
 def construction(rng: np.random.Generator, instance: int) -> Model:
     """Excavator or wheel loader."""
     b = Builder(rng, LIDARSEG_INDEX["vehicle.construction"], instance)
-    colour = np.array([[0.85, 0.6, 0.05], [0.8, 0.4, 0.05], [0.75, 0.72, 0.68], [0.2, 0.42, 0.25]])[rng.choice(4, p=[0.5, 0.2, 0.2, 0.1])]
+    colour = np.array([[0.85, 0.6, 0.05], [0.8, 0.4, 0.05], [0.75, 0.72, 0.68], [0.2, 0.42, 0.25]])[
+        rng.choice(4, p=[0.5, 0.2, 0.2, 0.1])
+    ]
     dark = (0.15, 0.14, 0.13)
     if rng.random() < 0.6:
         size = np.array([6.8, 2.7, 3.1]) * rng.uniform(0.9, 1.1)
         h, w, top = size / (2, 2, 1)
         for s in (-1.0, 1.0):
-            b.add(p.BOX, (-0.35 * h, s * (w - 0.3), 0.42), (0.6 * h, 0.3, 0.42), p.HAZARD, dark, (0.25, 0.24, 0.22), par=(0.3, 0.3, 0.0))
+            b.add(
+                p.BOX,
+                (-0.35 * h, s * (w - 0.3), 0.42),
+                (0.6 * h, 0.3, 0.42),
+                p.HAZARD,
+                dark,
+                (0.25, 0.24, 0.22),
+                par=(0.3, 0.3, 0.0),
+            )
         b.box((-0.95 * h, -w + 0.1, 0.95), (0.15 * h, w - 0.1, 1.75), p.PAINT, colour, dark)
         b.box((-0.98 * h, -w + 0.15, 1.0), (-0.7 * h, w - 0.15, 1.95), p.HAZARD, colour, dark)
         b.box((-0.3 * h, 0.1, 1.75), (0.2 * h, w - 0.15, 0.95 * top), p.CABIN, colour, par=(0.25, 0.05, 0.05))
         b.add(p.BOX, (0.30 * h, -0.3, 0.67 * top), (0.33 * h, 0.16, 0.2), p.PAINT, colour, dark, pitch=0.62)
-        b.add(p.BOX, (0.69 * h, -0.3, 0.52 * top), (0.13, 0.13, 0.32 * top), p.PAINT, colour, dark, pitch=-0.35)
+        b.add(
+            p.BOX, (0.69 * h, -0.3, 0.52 * top), (0.13, 0.13, 0.32 * top), p.PAINT, colour, dark, pitch=-0.35
+        )
         b.add(p.BOX, (0.82 * h, -0.3, 0.42), (0.17 * h, 0.5, 0.36), p.METAL, dark, par=(0.0, 0.3, 0.0))
     else:
         size = np.array([6.4, 2.4, 3.0]) * rng.uniform(0.9, 1.1)

@@ -78,7 +78,7 @@ def _tracks(actors: tuple[Actor, ...], times: Float) -> tuple[Track, ...]:
     for instance, actor in enumerate(actors):
         states = [actor.motion.at(t) for t in times]
         velocities = np.array([state[2] for state in states])
-        centres = np.array([state[0] for state in states]) + [0.0, 0.0, actor.size[2] / 2]
+        centres = np.array([state[0] for state in states]) + np.array([0.0, 0.0, actor.size[2] / 2])
         tracks.append(
             Track(
                 instance=instance,
@@ -120,11 +120,13 @@ def build_scene(
     end = float(key[-1])
     plan = draw_plan(rng, origin)
     ego = ego_motion(plan, rng, end)
+    drawn = draw_actors(plan, rng, ego, end)
+    standing = [a for a in drawn if len(a.motion.yaw) == 1]
+    taken = np.array([[*a.motion.xy[0], max(a.size[:2]) / 2] for a in standing]).reshape(-1, 3)
+    scenery = build_scenery(plan, rng, (-110.0, 190.0), taken)
     actors = tuple(
-        Actor(a.category, a.solids, a.size, a.motion.in_world(plan), a.resting, a.moving)
-        for a in draw_actors(plan, rng, ego, end)
+        Actor(a.category, a.solids, a.size, a.motion.in_world(plan), a.resting, a.moving) for a in drawn
     )
-    scenery = build_scenery(plan, rng, (-110.0, 190.0))
     at_rest = [a for a in actors if len(a.motion.yaw) == 1]
     resting = [a.solids.moved(*a.motion.at(0.0)[:2]) for a in at_rest]
     moving = [(i, a.solids) for i, a in enumerate(actors) if len(a.motion.yaw) > 1]
@@ -135,7 +137,9 @@ def build_scene(
         ego=ego.in_world(plan),
         actors=actors,
         resting=solids,
-        moving=Primitives.concatenate([scenery.select(np.zeros(len(scenery), bool)), *(s for _, s in moving)]),
+        moving=Primitives.concatenate(
+            [scenery.select(np.zeros(len(scenery), bool)), *(s for _, s in moving)]
+        ),
         moving_actor=np.repeat([i for i, _ in moving], [len(s) for _, s in moving]).astype(np.int64),
         ego_solids=ego_car(rng),
         light=light,
