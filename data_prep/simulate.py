@@ -43,7 +43,7 @@ def main() -> None:
     args = parser.parse_args()
 
     columns = (TextColumn("scenes"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns) as bar:
+    with Progress(*columns, transient=True) as bar:
         task = bar.add_task("scenes")
         try:
             root = write_dataset(

@@ -38,32 +38,32 @@ class KeyFrame:
 
 
 def annotate(
-    frames: Sequence[KeyFrame], tracks: Iterable[Track], rig: SensorRig, namespace: str
+    frames: Iterable[KeyFrame], tracks: Sequence[Track], rig: SensorRig, namespace: str
 ) -> tuple[list[Row], list[Row]]:
-    """Rows of `instance` and `sample_annotation` of one scene.
+    """Rows of `instance` and `sample_annotation` of one scene, from its key frames in order.
 
     An object is annotated in the key frames in which its centre is within `ANNOTATED_RANGE` of the ego
     vehicle, unless no key frame has a point or a pixel of it: an annotator could not have known of it.
     """
-    instances: list[Row] = []
-    annotations: list[Row] = []
-    clouds = [
-        transform_points(f.world_SE3_ego @ rig.ego_SE3_lidar, f.points[:, :3].astype(np.float64))
-        for f in frames
-    ]
-    for track in tracks:
-        rows: list[Row] = []
-        seen = False
-        for frame, cloud in zip(frames, clouds, strict=True):
+    rows_of: list[list[Row]] = [[] for _ in tracks]
+    known = [False] * len(tracks)
+    for frame in frames:
+        world_SE3_lidar = frame.world_SE3_ego @ rig.ego_SE3_lidar
+        cloud = transform_points(world_SE3_lidar, frame.points[:, :3].astype(np.float64))
+        for i, track in enumerate(tracks):
             at = int(np.argmin(np.abs(track.times - frame.time)))
             offset = track.centers[at] - frame.world_SE3_ego[:3, 3]
             if np.hypot(offset[0], offset[1]) > ANNOTATED_RANGE:
                 continue
-            inside = points_in_boxes(cloud, track.centers[at], track.size, track.yaws[at])
+            inside = int(points_in_boxes(cloud, track.centers[at], track.size, track.yaws[at]).sum())
             share = visible_share(track, at, frame, rig)
-            rows.append(_annotation(track, at, frame.sample, int(inside.sum()), share, namespace))
-            seen = seen or bool(inside.any()) or share > 0
-        if seen:
+            rows_of[i].append(_annotation(track, at, frame.sample, inside, share, namespace))
+            known[i] = known[i] or inside > 0 or share > 0
+    instances: list[Row] = []
+    annotations: list[Row] = []
+    for i, track in enumerate(tracks):
+        if known[i]:
+            rows = rows_of[i]
             link(rows)
             annotations += rows
             instances.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,9 @@ class _SceneFiles:
 
     def write(self) -> SceneRows:
         scene, samples = self.scene, self.samples
-        frames = self._write_key_frames()
+        self.tables["instance"], self.tables["sample_annotation"] = annotate(
+            self._write_key_frames(), scene.tracks, scene.rig, self.namespace
+        )
         for time in scene.sweep_times.tolist():
             self._write_lidar(time, scan(scene, time).points, is_key_frame=False)
         self._link_channels()
@@ -70,21 +73,17 @@ class _SceneFiles:
                 "description": scene.description,
             }
         ]
-        self.tables["instance"], self.tables["sample_annotation"] = annotate(
-            frames, scene.tracks, scene.rig, self.namespace
-        )
         return SceneRows(self.tables, scene.layers)
 
-    def _write_key_frames(self) -> list[KeyFrame]:
-        frames = []
+    def _write_key_frames(self) -> Iterator[KeyFrame]:
+        """Writes the key frames one by one: the images of a whole scene would fill the memory."""
         for sample, time in zip(self.samples, self.scene.key_times.tolist(), strict=True):
             sweep = scan(self.scene, time)
             self._write_labels(self._write_lidar(time, sweep.points, is_key_frame=True), sweep.labels)
             shots = {channel: shoot(self.scene, time, channel) for channel in self.scene.rig.cameras}
             for channel, shot in shots.items():
                 self._write_image(channel, time, shot.rgb)
-            frames.append(KeyFrame(sample, time, self.scene.ego_pose(time), sweep.points, shots))
-        return frames
+            yield KeyFrame(sample, time, self.scene.ego_pose(time), sweep.points, shots)
 
     def _write_lidar(self, time: float, points: NDArray[np.float32], is_key_frame: bool) -> str:
         row = self._sample_data(LIDAR, time, is_key_frame, "pcd.bin")

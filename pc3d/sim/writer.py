@@ -61,6 +61,8 @@ def write_dataset(
     Raises:
         DataError: `root` holds something that may not be replaced, or the size is not known.
         ValueError: no scenes, more than the four towns hold, or a negative seed.
+
+    A script that calls this with several workers needs the `if __name__ == "__main__":` guard.
     """
     root = Path(root).absolute()
     scale = _size_of(size)

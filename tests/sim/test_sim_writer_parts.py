@@ -194,7 +194,9 @@ def test_lanes_lead_on_across_the_junction() -> None:
     points=st.lists(st.tuples(st.floats(1, 129), st.floats(1, 149)), min_size=3, max_size=6, unique=True),
     seed=st.integers(0, 1000),
 )
-def test_semantic_prior_is_the_polygons(tmp_path_factory, points, seed) -> None:
+def test_semantic_prior_is_the_polygons(
+    tmp_path_factory: pytest.TempPathFactory, points: list[tuple[float, float]], seed: int
+) -> None:
     canvas = (130.2, 150.0)  # a width of no whole number of bytes, a height of more than one band
     ring = np.array(points)
     ring = ring[np.argsort(np.arctan2(*(ring - ring.mean(axis=0)).T))]  # star-shaped: no crossings
