@@ -82,7 +82,8 @@ class Casting:
     def near(self, back: float = 18.0, ahead: float = 28.0) -> float:
         """An x near the ego car's at a random time of the drive."""
         x = self.ego.at(self.rng.uniform(0.0, self.end))[0][0]
-        return float(np.clip(x, *sorted(self.span)) + self.rng.uniform(-back, ahead))
+        low, high = min(self.span), max(self.span)
+        return float(min(max(x, low), high) + self.rng.uniform(-back, ahead))
 
     def beside(self, x0: float, x1: float) -> bool:
         """Whether the kerb side from x0 to x1 belongs to one block, clear of its rounded corners."""
@@ -193,7 +194,7 @@ class Casting:
                     "cycle.with_rider",
                 )
             else:
-                x, y = self.near(), side * (plan.half + rng.uniform(0.5, 0.9))
+                x, y = self.near(10.0, 18.0), side * (plan.half + rng.uniform(0.5, 0.9))
                 if not self.beside(x, x):
                     continue
                 yaw = rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.25)

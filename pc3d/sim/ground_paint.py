@@ -104,7 +104,7 @@ def paint_ground(s, cross, bays, palette, code, kerb, x, y, z, pixel, seed, out)
         for a in range(3):
             out[a] = palette[KERBSTONE, a] * tone
         return
-    if code == ROAD or code == PARK:
+    if code in (ROAD, PARK):
         _asphalt(palette, x, y, pixel, seed, out)
         white = 0.0
         if code == ROAD:

@@ -69,7 +69,7 @@ class Primitives:
     def __len__(self) -> int:
         return len(self.shape)
 
-    def geometry(self) -> tuple[NDArray, ...]:
+    def geometry(self) -> tuple[Float, Float, Float, Float, NDArray[np.uint8], NDArray[np.uint32]]:
         """What a ray caster needs: pos, rot, half, par, shape, seed."""
         return self.pos, self.rot, self.half, self.par, self.shape, self.seed
 

@@ -96,9 +96,9 @@ def _shopfront(u, v, pixel, seed, colour2, out):
         shop = int(np.floor(u / (2 * bay)))
         for a in range(3):
             out[a] = 0.15 + 0.7 * speck(shop, a, 9, seed)
-        if 3.05 < v < 3.55 and 0.6 < u - shop * 2 * bay < 2 * bay - 0.6:
-            if speck(int(u * 9.0), int(v * 9.0), 10, seed) > 0.45:
-                _grey(out, 0.95, 0.85)
+        lettered = 3.05 < v < 3.55 and 0.6 < u - shop * 2 * bay < 2 * bay - 0.6
+        if lettered and speck(int(u * 9.0), int(v * 9.0), 10, seed) > 0.45:
+            _grey(out, 0.95, 0.85)
         return 0.0
     if v < 0.5 or min(x, bay - x) < 0.12:
         _mix(out, colour2, 0.6)
@@ -199,8 +199,9 @@ def _cloth(x, y, z, half, colour2, pixel, seed, out):
 def _sign(u, v, wide, tall, colour2, seed, out):
     if abs(u) > 0.86 * wide or abs(v) > 0.86 * tall:
         _mix(out, colour2, 0.9)
-    elif abs(v) < 0.5 * tall and abs(u) < 0.7 * wide:
-        if speck(int(np.floor(u / wide * 3.5)), int(np.floor(v / tall * 3.0)), 11, seed) > 0.5:
+    else:
+        block = speck(int(np.floor(u / wide * 3.5)), int(np.floor(v / tall * 3.0)), 11, seed)
+        if abs(v) < 0.5 * tall and abs(u) < 0.7 * wide and block > 0.5:
             _mix(out, colour2, 0.95)
 
 
