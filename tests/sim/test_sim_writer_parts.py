@@ -214,5 +214,6 @@ def test_semantic_prior_is_the_polygons(
     edges = np.roll(ring, -1, axis=0) - ring
     along = ((where[:, None] - ring) * edges).sum(-1) / np.maximum((edges**2).sum(-1), 1e-12)
     away = np.linalg.norm(where[:, None] - ring - along.clip(0, 1)[..., None] * edges, axis=-1).min(axis=1)
-    assert (drawn == true)[away > 0.15].all()
+    # A pixel of the drawn edge, and half of one because the point is rounded to its pixel.
+    assert (drawn == true)[away > 0.25].all()
     assert Path(path).stat().st_size < 200_000
