@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from pc3d.data.errors import DataError
-from pc3d.evaluation.realism import compare, histograms, in_cameras, measure, real_sweep
+from pc3d.evaluation.realism import compare, histograms, in_cameras, measure, real_sweep, texture_probe
+from pc3d.models.image.base import ImageEncoder
+from pc3d.sim.cameras import shoot
 from pc3d.sim.lidar import scan
 from pc3d.sim.sizes import SIZES
 from pc3d.sim.world import build_scene
@@ -55,3 +58,20 @@ def test_evaluation_realism_bad_input(tmp_path: Path) -> None:
         real_sweep(tmp_path)
     with pytest.raises(ValueError, match="at least one"):
         compare(np.zeros((1, 5)), [])
+
+
+class _Colours(ImageEncoder):
+    """An encoder whose features are the picture itself."""
+
+    channels, stride, frozen = 3, 1, True
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images
+
+
+def test_evaluation_realism_texture_probe_of_plain_colour_gains_nothing() -> None:
+    shots = [shoot(build_scene("x", seed, SIZES["tiny"]), 0.0, "CAM_FRONT") for seed in (1, 2)]
+    found = texture_probe(shots[:1], shots[1:], _Colours())
+    assert found["classes"] >= 2
+    assert 0.0 < found["colour"] < 1.0
+    assert found["ratio"] == pytest.approx(1.0, abs=0.05)
