@@ -155,7 +155,7 @@ class Casting:
         plan, rng = self.plan, self.rng
         pace = float(np.linalg.norm(self.ego.at(self.end / 2)[2]))
         for n in range(tries):
-            side, x = rng.choice([-1.0, 1.0]), self.near(12.0, 22.0)
+            side, x = rng.choice([-1.0, 1.0], p=[0.35, 0.65]), self.near(22.0, 32.0)
             yaw = 0.0 if side < 0 else np.pi
             beside = self.beside(x - 7.0, x + 7.0)
             if n % 4 == 3:
@@ -295,7 +295,7 @@ def _rare(c: Casting) -> None:
     place("vehicle.trailer", vehicles.trailer, 0.4, 1)
     bus = "vehicle.bus.bendy" if rng.random() < 0.2 else "vehicle.bus.rigid"
     place(bus, vehicles.MODELS[bus], 0.4, int(rng.choice([0, 2])))
-    place("vehicle.truck", vehicles.truck, 0.5, 2)
+    c.place("vehicle.truck", vehicles.truck, anywhere(2))
     for _ in range(int(rng.integers(1, 4))):
         c.place("vehicle.truck", vehicles.truck, anywhere(int(rng.integers(3))))
     for kind, make in (("vehicle.motorcycle", movables.motorcycle), ("vehicle.bicycle", movables.bicycle)):

@@ -50,7 +50,7 @@ def _frontage(b: Builder, plan: StreetPlan, x0: float, x1: float, side: float, c
             for tx in np.arange(x + 2.0, x + width - 1.0, rng.uniform(4.0, 8.0)):
                 (tree if rng.random() < 0.5 else bush)(b, tx, side * (y - rng.uniform(1.2, 2.4)))
         if rng.random() < 0.85:  # what shows above and between the houses
-            for _ in range(int(rng.integers(5, 11))):
+            for _ in range(int(rng.integers(6, 13))):
                 tx, ty = x + rng.uniform(0.0, width), line + rng.uniform(24.0, 55.0)
                 tree(b, tx, side * ty, rng.uniform(1.2, 2.2))
         if code == LAWN and not (park_side and y > line + 12.0) and rng.random() < 0.7:
@@ -87,7 +87,7 @@ def _kerb_side(b: Builder, plan: StreetPlan, x0: float, x1: float, side: float, 
     rng = b.rng
     y = side * (plan.half + max(plan.verge / 2, 0.55))
     wall = side * (plan.half + plan.verge + plan.walk - 0.35)
-    step = rng.uniform(5.5, 8.5)
+    step = rng.uniform(5.0, 7.5)
     trees = rng.random() < 0.85
     for n, x in enumerate(np.arange(x0 + CORNER_SQUARE, x1 - CORNER_SQUARE, step)):
         if _inside(plan.parks, x, y, 1.5) or blocked(x, y):
