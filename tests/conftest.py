@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -19,11 +21,48 @@ def real_data() -> Path:
     return folder
 
 
+def _once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that one test process makes for all of them."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / name
+    with FileLock(shared / f"{name}.lock"):
+        if not (shared / f"{name}.done").exists():
+            make(folder)
+            (shared / f"{name}.done").touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_nuscenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Root of a simulated `tiny` data set in nuScenes format (version folder `v1.0-sim`)."""
     from pc3d.sim.writer import write_dataset
 
-    root = tmp_path_factory.mktemp("sim") / "tiny"
-    write_dataset(root, size="tiny", seed=0, workers=1)
-    return root
+    return _once(tmp_path_factory, "tiny", lambda root: write_dataset(root, size="tiny", seed=0, workers=1))
+
+
+@pytest.fixture(scope="session")
+def tiny_index(tmp_path_factory: pytest.TempPathFactory, tiny_nuscenes: Path) -> Path:
+    """Index folder of `tiny_nuscenes`."""
+    from pc3d.data.build import build_index
+
+    def make(folder: Path) -> None:
+        build_index("nuscenes", tiny_nuscenes, folder, "the fixture", version="v1.0-sim")
+
+    return _once(tmp_path_factory, "tiny-index", make)
+
+
+@pytest.fixture(scope="session")
+def tiny_regions(tmp_path_factory: pytest.TempPathFactory, tiny_index: Path) -> Path:
+    """Region caches of `tiny_index`."""
+    from pc3d.data.index import SweepIndex
+    from pc3d.demo.steps import REGIONS
+    from pc3d.regions.build import build_sweep
+
+    def make(folder: Path) -> None:
+        index = SweepIndex.open(tiny_index)
+        for row in index.key_rows(None):
+            summary = build_sweep(index[int(row)], str(folder), REGIONS)
+            assert not summary.failures
+
+    return _once(tmp_path_factory, "tiny-regions", make)

@@ -7,6 +7,7 @@ data = dict(
         dict(index="data/nuscenes-index", split=None, regions="data/nuscenes-regions"),
     ],
     augmentation=dict(rotation=(-1.5708, 1.5708), scale=(0.9, 1.1), flip=0.5),
+    superpixel_params=dict(width=448),
     cameras=1,
     image_size=(224, 448),
     batch_size=2,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pc3d.data.images import load_image
 from pc3d.data.index import SweepIndex
-from pc3d.demo.steps import console
+from pc3d.demo.steps import REGIONS, console
 from pc3d.regions.build import open_cache
 from pc3d.viz.curves import loss_curves
 from pc3d.viz.plots import camera_with_superpixels
@@ -25,7 +25,7 @@ def data_figures(index: SweepIndex, row: int, regions: Path, folder: Path, title
     names = ("camera", "superpixels", "scene", "regions")
     paths = {name: folder / f"{sweep.scene}-{name}.png" for name in names}
     draw_camera(sweep, scene, camera.name, paths["camera"])
-    ids = open_cache(regions, "superpixels").load_all(sweep.token)[camera.name]
+    ids = open_cache(regions, "superpixels", REGIONS["superpixels"]).load_all(sweep.token)[camera.name]
     camera_with_superpixels(load_image(camera.path, sweep.token), ids, paths["superpixels"])
     captions = {
         "camera": f"{camera.name} with the LiDAR points that it sees, by height.",

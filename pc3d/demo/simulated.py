@@ -18,14 +18,16 @@ from pc3d.viz.report import KeyNumber, KeyNumbers, Section, Table, Text, environ
 PRETRAINED = "pretrained"
 
 
-def run(work_dir: Path, configs: Path, size: str = "demo", seed: int = 0, overrides: Any = None) -> Path:
+def run(
+    work_dir: Path, configs: Path, size: str = "demo", seed: int = 0, overrides: dict[str, Any] | None = None
+) -> Path:
     """Simulate, index, regions, pretrain, probe, fine-tune, evaluate; returns the report.
 
     Args:
         work_dir: everything is written here; what is there already is not done again.
         configs: the folder `configs` of the repository.
         size: of the simulated data set, see `pc3d.sim.sizes`.
-        overrides: settings of the pretraining config.
+        overrides: settings of all configs, pretraining and fine-tuning.
     """
     clock = Clock()
     with clock.step("simulate"):
@@ -46,7 +48,6 @@ def run(work_dir: Path, configs: Path, size: str = "demo", seed: int = 0, overri
 
 def make_study(work_dir: Path, configs: Path, seed: int, overrides: dict[str, Any]) -> Study:
     """Joint pretraining against a random start: linear probe, and fine-tuning on one scene."""
-    data = {"data.index": str(work_dir / "index")}
     return Study(
         starts={PRETRAINED: configs / "pretrain/demo_joint.py"},
         tasks={
@@ -55,8 +56,8 @@ def make_study(work_dir: Path, configs: Path, seed: int, overrides: dict[str, An
         },
         seeds=[seed],
         work_dir=work_dir,
-        overrides=data,
-        pretrain_overrides={"data.regions": str(work_dir / "regions"), **overrides},
+        overrides={"data.index": str(work_dir / "index"), **overrides},
+        pretrain_overrides={"data.regions": str(work_dir / "regions")},
         jobs=2,
     )
 

@@ -16,10 +16,15 @@ from rich.progress import track
 from pc3d.data.build import build_index
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
-from pc3d.regions.build import KINDS, build_regions
+from pc3d.regions.build import Params, build_regions
+from pc3d.regions.ground import RegionParams
+from pc3d.regions.superpixels import SuperpixelParams
 from pc3d.sim.writer import write_dataset
 
 console = Console(highlight=False)
+
+# Superpixels at the width of the training images, fifteen times quicker than at 1600 pixels.
+REGIONS: dict[str, Params] = {"clusters": RegionParams(), "superpixels": SuperpixelParams(width=448)}
 
 
 class Clock:
@@ -64,7 +69,7 @@ def regions(source: SweepIndex, folder: Path) -> dict[str, dict[str, float | Non
     sweeps = track((source[int(row)] for row in rows), "regions", total=len(rows), console=console)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), context) as pool:
-        summary = build_regions(sweeps, folder, {kind: params() for kind, params in KINDS.items()}, pool)
+        summary = build_regions(sweeps, folder, REGIONS, pool)
     if summary.failures:
         first = summary.failures[0]
         raise DataError(f"{len(summary.failures)} sweeps without regions, first {first.token}: {first.error}")

@@ -106,9 +106,9 @@ def _source(source: dict[str, Any], config: FrameConfig, needs: Needs, seed: int
         )
     if "index" not in source:
         raise ValueError("`data.index` is missing: the folder that data_prep/nuscenes.py wrote")
-    index = SweepIndex.open(source["index"], root=source.get("root"))
     if source.get("regions") is None and (needs.regions or needs.superpixels):
         raise ValueError("the objectives read regions: set `data.regions`, see data_prep/regions.py")
+    index = SweepIndex.open(source["index"], root=source.get("root"))
     return FrameDataset(
         index,
         needs,

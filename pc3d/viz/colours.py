@@ -159,6 +159,9 @@ def similarity_colours(
     return colours
 
 
+DARKEST = 50
+
+
 def pca_colours(features: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> Rgb:
     """Features as colours: their first three principal components as red, green and blue.
 
@@ -166,17 +169,17 @@ def pca_colours(features: NDArray[np.floating], valid: NDArray[np.bool_] | None 
         features: (P, C) features of the points.
         valid: (P,) points that have a feature; PCA is fitted on them, the others are neutral grey.
     Returns:
-        (P, 3) uint8; each component is scaled from its 2 % to its 98 % quantile. The component of
-        features with fewer than three dimensions of variance is mid-grey.
+        (P, 3) uint8; each component is scaled from its 2 % to its 98 % quantile, and to 50..255 so
+        that no point is lost on a dark ground. The component of features with fewer than three
+        dimensions of variance is mid-grey.
     """
     colours = np.tile(np.array(NEUTRAL, np.uint8), (len(features), 1))
     keep = _valid_rows(features, valid)
     if not keep.any():
         return colours
     components = principal_components(features[keep])
-    colours[keep] = np.round(255 * np.column_stack([_unit(c, None, None) for c in components.T])).astype(
-        np.uint8
-    )
+    shares = np.column_stack([_unit(c, None, None) for c in components.T])
+    colours[keep] = np.round(DARKEST + (255 - DARKEST) * shares).astype(np.uint8)
     return colours
 
 

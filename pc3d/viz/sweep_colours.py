@@ -122,7 +122,7 @@ def encode(points: Float32, options: ColourOptions) -> tuple[Float32, NDArray[np
     Args:
         points: (P, 4 or more) x y z intensity, one sweep.
     Returns:
-        (P, C) float32, and (P,) bool: False outside the encoder's range.
+        (P, C) float32, L2-normalised, and (P,) bool: False outside the encoder's range.
     Raises:
         DataError: there is no checkpoint, or it does not say how its encoder was built.
     """
@@ -130,7 +130,8 @@ def encode(points: Float32, options: ColourOptions) -> tuple[Float32, NDArray[np
 
     with torch.no_grad():
         features = _load_encoder(_checkpoint(options))(_view(points), want_bev=False)
-    return features.points.float().numpy(), features.valid.numpy()
+        directions = torch.nn.functional.normalize(features.points.float(), dim=1)
+    return directions.numpy(), features.valid.numpy()
 
 
 def _checkpoint(options: ColourOptions) -> Path:

@@ -49,9 +49,7 @@ def loop_rapc(f: Tensor, g: Tensor, regions: list[int]) -> Tensor:
     total = torch.zeros((), dtype=torch.float64)
     for i in range(len(f)):
         own = dot(f[i], g[i]).exp()
-        negatives = [
-            k for k in range(len(g)) if k != i and (regions[k] != regions[i] or regions[k] == -1)
-        ]
+        negatives = [k for k in range(len(g)) if k != i and (regions[k] != regions[i] or regions[k] == -1)]
         denominator = own + sum((dot(f[i], g[k]).exp() for k in negatives), torch.zeros(()))
         total = total - (own / denominator).log()
     return total / len(f)
@@ -88,9 +86,7 @@ def test_point_region_losses_ignore_the_order_of_points(loss) -> None:
     f, g = unit(12, 6, 0), unit(12, 6, 1)
     regions = torch.tensor([0, 0, 0, 1, 1, 2, -1, -1, -1, 2, 0, 1])
     order = torch.randperm(12, generator=torch.Generator().manual_seed(3))
-    torch.testing.assert_close(
-        loss(f, g, regions, TAU), loss(f[order], g[order], regions[order], TAU)
-    )
+    torch.testing.assert_close(loss(f, g, regions, TAU), loss(f[order], g[order], regions[order], TAU))
 
 
 @pytest.mark.parametrize("loss", [plrc, rapc])

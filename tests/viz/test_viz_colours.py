@@ -48,10 +48,10 @@ def test_pca_colours_are_the_quantile_scaled_components_of_the_valid_points() ->
     colours = pca_colours(features, valid)
     scores = PCA(3, svd_solver="full").fit_transform(features[valid].astype(np.float64))
     low, high = np.quantile(scores, [0.02, 0.98], axis=0)
-    expected = np.clip((scores - low) / (high - low), 0, 1) * 255
+    expected = 50 + np.clip((scores - low) / (high - low), 0, 1) * 205
     for channel in range(3):
         got = colours[valid, channel].astype(float)
-        off = min(np.abs(got - e).max() for e in (expected[:, channel], 255 - expected[:, channel]))
+        off = min(np.abs(got - e).max() for e in (expected[:, channel], 305 - expected[:, channel]))
         assert off <= 1.0
     assert (colours[~valid] == NEUTRAL).all()
 

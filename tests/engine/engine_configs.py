@@ -1,0 +1,36 @@
+"""Configs small enough for a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from pc3d.engine.config import load_config
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+NARROW: dict[str, Any] = {
+    "lidar.widths": (4, 4, 8, 8, 8, 8, 8, 8),
+    "lidar.stem": 4,
+    "lidar.voxel_size": (0.5, 0.5, 0.5),
+    "lidar.bev_channels": 8,
+    "data.batch_size": 2,
+    "data.workers": 0,
+    "runtime.log_every": 1,
+    "runtime.log_level": "WARNING",
+}
+
+
+def pretrain_config(
+    index: Path, regions: Path, iterations: int, name: str = "sim_joint", **more: Any
+) -> Config:
+    settings = {**NARROW, "data.index": str(index), "data.regions": str(regions), **more}
+    config = load_config(CONFIGS / f"pretrain/{name}.py", "pretrain", settings)
+    config.schedule = {"iterations": iterations, "warmup": 0.2}
+    return config
+
+
+def finetune_config(index: Path, iterations: int, name: str = "sim_5_percent", **more: Any) -> Config:
+    settings = {**NARROW, "data.index": str(index), "schedule.iterations": iterations, **more}
+    return load_config(CONFIGS / f"finetune/{name}.py", "finetune", settings)

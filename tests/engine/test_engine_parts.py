@@ -1,0 +1,113 @@
+"""Sampler, configs, schedules and guards of the engine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from engine_configs import CONFIGS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pc3d.data.samplers import StreamSampler
+from pc3d.engine.config import load_config
+from pc3d.engine.data import build_dataset
+from pc3d.engine.hooks import NonFiniteHook
+from pc3d.engine.training import build_optimizer, build_schedule, resolve_iterations
+from pc3d.objectives.prc import PRC
+
+
+@settings(max_examples=30, deadline=None)
+@given(length=st.integers(1, 9), start=st.integers(0, 30), world=st.integers(1, 3), seed=st.integers(0, 5))
+def test_the_stream_is_whole_passes_split_over_ranks_and_starts_anywhere(
+    length: int, start: int, world: int, seed: int
+) -> None:
+    whole = list(islice(StreamSampler(length, seed), 5 * length))
+    for number in range(5):
+        of_pass = [i for n, i in whole if n == number]
+        assert sorted(of_pass) == list(range(length))
+    for rank in range(world):
+        sampler = StreamSampler(length, seed, rank, world)
+        alone = list(islice(sampler, start + 7))
+        assert alone[: len(whole[rank::world])] == whole[rank::world][: len(alone)]
+        sampler.start = start
+        assert list(islice(sampler, 7)) == alone[start:]
+
+
+def test_an_empty_split_is_named() -> None:
+    with pytest.raises(ValueError, match="label fraction is empty"):
+        StreamSampler(0)
+
+
+SHIPPED = sorted(path for path in CONFIGS.glob("*/*.py") if path.parent.name != "_base_")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_config_that_ships_is_read(path: Path) -> None:
+    load_config(path, path.parent.name)
+
+
+def test_config_mistakes_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "config.py"
+    with pytest.raises(FileNotFoundError, match="no config at"):
+        load_config(path, "pretrain")
+    path.write_text("data = dict()\nlidar = dict()\nobjectives = dict()\nschedul = dict()\n")
+    with pytest.raises(ValueError, match="unknown section schedul; known"):
+        load_config(path, "pretrain")
+    path.write_text("data = dict()\nlidar = dict()\n")
+    with pytest.raises(ValueError, match="objectives, optimizer, schedule is missing"):
+        load_config(path, "pretrain")
+    with pytest.raises(ValueError, match="exactly one of"):
+        resolve_iterations({"epochs": 1, "iterations": 2}, 10, 2)
+    with pytest.raises(ValueError, match="data has no setting batchsize"):
+        build_dataset({"index": "x", "batchsize": 2}, PRC.needs)
+    with pytest.raises(ValueError, match=r"set `data\.regions`"):
+        build_dataset({"index": str(tmp_path)}, PRC.needs)
+
+
+@pytest.mark.parametrize(("kind", "warmup"), [("one_cycle", 0.2), ("one_cycle", 0.01), ("cosine", 0.5)])
+def test_schedules_reach_their_rate_and_end_near_zero(kind: str, warmup: float) -> None:
+    from mmengine.registry import PARAM_SCHEDULERS
+
+    model = torch.nn.ModuleDict({"body": torch.nn.Linear(1, 1), "head": torch.nn.Linear(1, 1)})
+    wrapper = build_optimizer(model, {"type": "SGD", "lr": 0.1, "head_lr_scale": 10.0})
+    schedulers = [
+        PARAM_SCHEDULERS.build({**config, "optimizer": wrapper})
+        for config in build_schedule(kind, 50, warmup)
+    ]
+    rates = []
+    for _ in range(50):
+        rates.append([group["lr"] for group in wrapper.optimizer.param_groups])
+        wrapper.optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    body, head = zip(*rates, strict=True)
+    assert max(body) == pytest.approx(0.1, rel=1e-3)
+    assert body[-1] < 1e-3
+    assert head == pytest.approx([10 * rate for rate in body])
+
+
+def test_losses_that_stay_non_finite_stop_the_run() -> None:
+    class Runner:
+        iter = 7
+
+    hook = NonFiniteHook(patience=3)
+    for value in (float("nan"), float("inf"), 1.0, float("nan"), float("nan")):
+        hook.after_train_iter(Runner(), 0, None, {"loss": torch.tensor(value)})
+    with pytest.raises(FloatingPointError, match=r"lower `optimizer\.lr`"):
+        hook.after_train_iter(Runner(), 0, None, {"loss": torch.tensor(float("nan"))})
+
+
+@pytest.mark.parametrize("tool", ["pretrain", "finetune"])
+def test_a_missing_config_is_one_line(tool: str, tmp_path: Path) -> None:
+    script = CONFIGS.parent / "tools" / f"{tool}.py"
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "no.py")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("error: no config at")
+    assert "Traceback" not in done.stderr

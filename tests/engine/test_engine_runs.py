@@ -1,0 +1,125 @@
+"""Pretraining and fine-tuning on the tiny simulated drive: files, resuming, official scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from engine_configs import CONFIGS, finetune_config, pretrain_config
+from mmengine.hooks import Hook
+from safetensors.torch import load_file
+
+from pc3d.data.errors import DataError
+from pc3d.engine import pretrainer
+from pc3d.engine.finetuner import finetune, load_segmenter
+from pc3d.engine.pretrainer import pretrain
+from pc3d.evaluation.metrics import mean_iou
+from pc3d.evaluation.segmentation import evaluate_checkpoint
+
+
+def read_metrics(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+class StopAt(Hook):
+    """Ends a run as a killed process would: the schedule is that of the whole run."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if runner.iter + 1 == self.step:
+            runner.save_checkpoint(runner.work_dir, f"iter_{self.step}.pth", by_epoch=False)
+            (Path(runner.work_dir) / "last_checkpoint").write_text(f"{runner.work_dir}/iter_{self.step}.pth")
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def whole_run(tiny_index: Path, tiny_regions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("run") / "whole"
+    pretrain(pretrain_config(tiny_index, tiny_regions, 4), run)
+    return run
+
+
+def test_a_run_writes_what_it_promises(whole_run: Path) -> None:
+    for name in ("config.py", "environment.json", "metrics.jsonl", "backbone.safetensors", "tensorboard"):
+        assert (whole_run / name).exists(), name
+    rows = read_metrics(whole_run)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    for key in ("loss", "prc/loss", "superpixel/loss", "prc/effective_rank", "superpixel/point_share"):
+        assert all(np.isfinite(row[key]) for row in rows), key
+    total = [row["prc/loss"] + row["superpixel/loss"] for row in rows]
+    np.testing.assert_allclose([row["loss"] for row in rows], total, rtol=1e-5)
+
+
+def test_checkpoints_are_plain_data(whole_run: Path) -> None:
+    path = Path((whole_run / "last_checkpoint").read_text().strip())
+    checkpoint = torch.load(path, weights_only=True)
+    assert checkpoint["meta"]["iter"] == 4
+
+
+def test_a_resumed_run_ends_with_the_same_weights(
+    whole_run: Path, tiny_index: Path, tiny_regions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = pretrain_config(tiny_index, tiny_regions, 4)
+    whole = pretrainer.BackboneHook
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrainer, "BackboneHook", lambda *args: StopAt(2))
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(config, tmp_path)
+    assert pretrainer.BackboneHook is whole
+    pretrain(config, tmp_path, resume=True)
+    expected, resumed = (load_file(run / "backbone.safetensors") for run in (whole_run, tmp_path))
+    assert expected.keys() == resumed.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(tensor, resumed[name]), name
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 3, 4]
+
+
+def test_finetuning_from_a_backbone_is_scored_officially(
+    whole_run: Path, tiny_index: Path, tmp_path: Path
+) -> None:
+    backbone = whole_run / "backbone.safetensors"
+    probe = {"head.freeze": True, "init.checkpoint": str(backbone)}
+    config = finetune_config(tiny_index, 3, **probe)
+    checkpoint = finetune(config, tmp_path)
+    tuned, start = load_file(checkpoint), load_file(backbone)
+    for name, tensor in start.items():
+        assert torch.equal(tuned[f"encoder.{name}"], tensor), f"the frozen probe changed {name}"
+    result = evaluate_checkpoint(checkpoint, tiny_index, "sim_val", tmp_path / "evaluation")
+    confusion = torch.from_numpy(np.load(tmp_path / "evaluation/confusion.npy"))
+    assert result["miou"] == pytest.approx(mean_iou(confusion, "official"), abs=1e-6)
+    assert result["frames"] == 3
+
+
+def test_a_backbone_of_another_width_is_refused_with_its_names(
+    whole_run: Path, tiny_index: Path, tmp_path: Path
+) -> None:
+    settings = {"lidar.stem": 8, "init.checkpoint": str(whole_run / "backbone.safetensors")}
+    with pytest.raises(ValueError, match=r"stem"):
+        finetune(finetune_config(tiny_index, 1, **settings), tmp_path)
+
+
+def test_a_backbone_is_no_segmenter(whole_run: Path) -> None:
+    with pytest.raises(DataError, match="not a fine-tuned segmenter"):
+        load_segmenter(whole_run / "backbone.safetensors")
+
+
+def test_real_frames_pretrain_and_the_loss_falls(real_data: Path, tmp_path: Path) -> None:
+    from pc3d.demo import real
+
+    settings = {
+        "lidar.widths": (8, 8, 16, 16, 16, 16, 16, 16),
+        "lidar.voxel_size": (0.4, 0.4, 0.4),
+        "data.workers": 0,
+        "schedule.iterations": 12,
+        "runtime.log_every": 1,
+        "runtime.log_level": "WARNING",
+    }
+    report = real.run(real_data, tmp_path, CONFIGS, settings)
+    losses = [row["loss"] for row in read_metrics(tmp_path / "pretrain")]
+    assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.3
+    assert "data:image" in report.read_text()
