@@ -39,7 +39,7 @@ class MetricsHook(Hook):
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
         for key, value in (outputs or {}).items():
-            self._sums[key].append(float(value))
+            self._sums[key].append(float(torch.as_tensor(value).detach()))
         step = runner.iter + 1
         if step % self.every and step != runner.max_iters:
             return

@@ -27,6 +27,8 @@ def read_metrics(run: Path) -> list[dict]:
 class StopAt(Hook):
     """Ends a run as a killed process would: the schedule is that of the whole run."""
 
+    priority = "LOWEST"  # after the schedulers, as the hook that saves checkpoints
+
     def __init__(self, step: int) -> None:
         self.step = step
 
