@@ -5,7 +5,7 @@ data = dict(
     split="sim_train",
     superpixel_params=dict(width=448),
     augmentation=dict(rotation=(-1.5708, 1.5708), scale=(0.9, 1.1), flip=0.5),
-    batch_size=4,
+    batch_size=2,
     workers=1,
 )
 lidar = dict(
@@ -14,7 +14,7 @@ lidar = dict(
     widths=(16, 24, 32, 48, 48, 32, 32, 32),
     stem=16,
     voxel_size=(0.2, 0.2, 0.2),
-    bev_channels=48,
+    bev_channels=32,
 )
 optimizer = dict(type="AdamW", lr=2e-3, weight_decay=0.01, clip_norm=10.0)
 runtime = dict(log_every=10)

@@ -2,4 +2,4 @@
 _base_ = "../_base_/sim.py"
 head = dict(num_classes=16, head="linear", freeze=True, lovasz_weight=1.0)
 optimizer = dict(lr=1e-2, weight_decay=0.0)
-schedule = dict(iterations=300, warmup=0.1)
+schedule = dict(iterations=200, warmup=0.1)

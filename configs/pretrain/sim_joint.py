@@ -6,4 +6,4 @@ objectives = dict(
     prc=dict(type="PRC", num_region_points=512, num_background_points=512),
     superpixel=dict(type="SuperpixelContrast", weight=1.0, pixel_stride=4),
 )
-schedule = dict(epochs=5, warmup=0.2)
+schedule = dict(epochs=2, warmup=0.2)
