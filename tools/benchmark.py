@@ -23,9 +23,9 @@ def regions(args: argparse.Namespace) -> None:
 
 
 def realism(args: argparse.Namespace) -> None:
-    from pc3d.evaluation import realism
+    from pc3d.evaluation import bench_realism
 
-    print(realism.to_markdown(realism.run(args.real, seed=args.seed)))
+    print(json.dumps(bench_realism.run(args.real, args.seed), indent=2))
 
 
 def label_efficiency(args: argparse.Namespace) -> None:
@@ -60,7 +60,7 @@ def main() -> None:
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--real", type=Path, default=Path("../shared/data"), help="real samples")
-        command.add_argument("--seed", type=int, default=0)
+        command.add_argument("--seed", type=int, default=0, help="of the simulated scenes")
         command.set_defaults(run=run)
     text = "pretrain, probe, fine-tune and evaluate over seeds; resumable"
     command = commands.add_parser("label-efficiency", help=text, description=text)

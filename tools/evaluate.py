@@ -1,4 +1,4 @@
-"""Evaluate a fine-tuned segmenter with the official nuScenes metrics."""
+"""Evaluate a fine-tuned segmenter with the official nuScenes metrics, or probe a backbone with kNN."""
 
 import argparse
 from pathlib import Path
@@ -9,19 +9,35 @@ EXAMPLES = """\
 examples:
   python tools/evaluate.py work_dirs/sim_5_percent/segmenter.safetensors
   python tools/evaluate.py work_dirs/run/segmenter.safetensors --index data/nuscenes-index --split val
+  python tools/evaluate.py work_dirs/sim_joint/backbone.safetensors --knn --train-split sim_train
 """
+
+
+def knn(args: argparse.Namespace) -> None:
+    from pc3d.engine.checkpoints import load_encoder
+    from pc3d.evaluation.probes import knn_of_encoder
+
+    encoder = load_encoder(args.checkpoint)
+    result = knn_of_encoder(encoder, args.index, args.train_split, args.split, args.percent)
+    print(f"kNN probe: mIoU {100 * result['miou']:.1f} %, accuracy {100 * result['accuracy']:.1f} %")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", type=Path, help="segmenter.safetensors of a run folder")
+    parser.add_argument("checkpoint", type=Path, help="segmenter.safetensors, or with --knn a backbone")
     parser.add_argument("--index", type=Path, default=Path("data/sim-index"), help="default: %(default)s")
     parser.add_argument("--split", default="sim_val", help="default: %(default)s")
     parser.add_argument("--out", type=Path, help="default: evaluation/ beside the checkpoint")
-    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=0, help="data workers (default: %(default)s)")
+    parser.add_argument("--knn", action="store_true", help="kNN probe of the backbone's point features")
+    parser.add_argument("--train-split", default="sim_train", help="of the kNN bank (default: %(default)s)")
+    parser.add_argument("--percent", type=float, default=100.0, help="label fraction of the kNN bank")
     args = parser.parse_args()
+    if args.knn:
+        knn(args)
+        return
     from pc3d.evaluation.segmentation import evaluate_checkpoint, summary_text
 
     out = args.out or args.checkpoint.parent / "evaluation"

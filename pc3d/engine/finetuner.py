@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from pc3d.data.batch import Batch, Needs
-from pc3d.data.errors import DataError
 from pc3d.engine.config import plain
 from pc3d.engine.data import build_dataset
 from pc3d.engine.hooks import BackboneHook
@@ -52,27 +50,6 @@ def build_segmenter(
     if init and init.get("checkpoint"):
         load_backbone(segmenter.encoder, Path(init["checkpoint"]), partial=init.get("partial", False))
     return segmenter
-
-
-def load_segmenter(checkpoint: Path) -> PointSegmenter:
-    """The fine-tuned model of a run folder's `segmenter.safetensors`, in evaluation mode.
-
-    Raises:
-        DataError: if the file is missing or was not written by fine-tuning.
-    """
-    checkpoint = Path(checkpoint)
-    if not checkpoint.is_file():
-        raise DataError(f"no checkpoint at {checkpoint}; tools/finetune.py writes segmenter.safetensors")
-    with safe_open(str(checkpoint), framework="pt") as file:
-        metadata = file.metadata() or {}
-    if "head" not in metadata or "lidar" not in metadata:
-        raise DataError(
-            f"{checkpoint} is not a fine-tuned segmenter (a pretrained backbone?); "
-            "fine-tune it with tools/finetune.py first"
-        )
-    segmenter = build_segmenter(json.loads(metadata["lidar"]), json.loads(metadata["head"]))
-    load_backbone(segmenter, checkpoint)
-    return segmenter.eval()
 
 
 def finetune(config: Config, work_dir: Path, resume: bool = False) -> Path:

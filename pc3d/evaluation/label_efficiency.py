@@ -74,14 +74,14 @@ def _digest(path: Path, changed: int) -> str:
     return digest.hexdigest()
 
 
-def _plain(value: Any) -> Any:
+def json_values(value: Any) -> Any:
     """JSON values: arrays and tensors as lists, NaN and infinities, for which it has no word, as None."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): json_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [json_values(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -118,7 +118,7 @@ def run_cells(
         path = folder / f"{cell.key()}.json"
         if not path.exists():
             text = json.dumps(
-                {"cell": cell.describe(), "metrics": _plain(run(cell))}, indent=1, allow_nan=False
+                {"cell": cell.describe(), "metrics": json_values(run(cell))}, indent=1, allow_nan=False
             )
             temporary = path.with_suffix(f".{os.getpid()}.tmp")
             temporary.write_text(text, encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from pc3d.data.dataset import FrameDataset
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
 from pc3d.data.label_maps import NUSCENES_LIDARSEG_CLASSES
-from pc3d.engine.finetuner import load_segmenter
+from pc3d.engine.checkpoints import load_segmenter
+from pc3d.evaluation.label_efficiency import json_values
 from pc3d.evaluation.lidarseg import LidarsegWriter, evaluate_lidarseg
 from pc3d.evaluation.metrics import confusion_matrix
 from pc3d.models.heads.segmentation import PointSegmenter
@@ -46,6 +48,7 @@ def evaluate_segmenter(
         raise DataError(
             f"official evaluation needs a nuScenes-format data set, and {index} indexes {facts['dataset']}"
         )
+    shutil.rmtree(folder / "lidarseg" / split, ignore_errors=True)  # of an earlier evaluation
     writer = LidarsegWriter(folder, split, use_external=True)
     device = next(segmenter.parameters()).device
     confusion = np.zeros((segmenter.num_classes, segmenter.num_classes), dtype=np.int64)
@@ -61,7 +64,7 @@ def evaluate_segmenter(
     result = evaluate_lidarseg(opened.root, facts["version"], split, folder)
     result["frames"] = len(dataset)
     np.save(folder / "confusion.npy", confusion)
-    (folder / "metrics.json").write_text(json.dumps(result, indent=2) + "\n")
+    (folder / "metrics.json").write_text(json.dumps(json_values(result), indent=2) + "\n")
     return result
 
 

@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.data.errors import DataError, fail
+from pc3d.data.errors import fail
 from pc3d.data.label_maps import LABEL_MAPS, load_lidarseg
 from pc3d.data.records import Float32, Sweep
 from pc3d.data.region_cache import RegionCache
@@ -26,8 +26,6 @@ from pc3d.viz.colours import (
 )
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from pc3d.data.batch import PointView
 
 COLOURINGS = ("height", "intensity", "label", "prediction", "region", "pca", "similarity")
@@ -109,7 +107,7 @@ def predict(points: Float32, options: ColourOptions) -> NDArray[np.int64]:
     """
     import torch
 
-    from pc3d.engine.finetuner import load_segmenter
+    from pc3d.engine.checkpoints import load_segmenter
 
     segmenter = load_segmenter(_checkpoint(options))
     with torch.no_grad():
@@ -128,8 +126,10 @@ def encode(points: Float32, options: ColourOptions) -> tuple[Float32, NDArray[np
     """
     import torch
 
+    from pc3d.engine.checkpoints import load_encoder
+
     with torch.no_grad():
-        features = _load_encoder(_checkpoint(options))(_view(points), want_bev=False)
+        features = load_encoder(_checkpoint(options))(_view(points), want_bev=False)
         directions = torch.nn.functional.normalize(features.points.float(), dim=1)
     return directions.numpy(), features.valid.numpy()
 
@@ -142,33 +142,6 @@ def _checkpoint(options: ColourOptions) -> Path:
             "give --checkpoint RUN/backbone.safetensors (prediction: RUN/segmenter.safetensors)",
         )
     return options.checkpoint
-
-
-def _load_encoder(checkpoint: Path) -> nn.Module:
-    from safetensors import SafetensorError, safe_open
-
-    from pc3d.engine.finetuner import load_segmenter
-    from pc3d.models.lidar import build_lidar_encoder
-    from pc3d.models.weights import load_backbone
-
-    try:
-        with safe_open(str(checkpoint), framework="pt") as file:
-            metadata: dict[str, Any] = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise DataError(
-            f"checkpoint cannot be read: {error}\n  where: {checkpoint}\n  remedy: check the path"
-        ) from error
-    if "head" in metadata:
-        return load_segmenter(checkpoint).encoder
-    if "lidar" not in metadata:
-        fail(
-            "the checkpoint does not say how its encoder was built",
-            checkpoint,
-            "write it with tools/pretrain.py",
-        )
-    encoder = build_lidar_encoder(json.loads(metadata["lidar"]))
-    load_backbone(encoder, checkpoint)
-    return encoder.eval()
 
 
 def _view(points: Float32) -> PointView:

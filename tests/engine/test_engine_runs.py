@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 
 from pc3d.data.errors import DataError
 from pc3d.engine import pretrainer
-from pc3d.engine.finetuner import finetune, load_segmenter
+from pc3d.engine.checkpoints import load_segmenter
+from pc3d.engine.finetuner import finetune
 from pc3d.engine.pretrainer import pretrain
 from pc3d.evaluation.metrics import mean_iou
 from pc3d.evaluation.segmentation import evaluate_checkpoint
