@@ -6,6 +6,7 @@ PYTHON ?= $(firstword $(shell command -v python3.11 python3.10 python3))
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export EGL_PLATFORM ?= surfaceless
+export OMP_WAIT_POLICY ?= PASSIVE
 
 # Open3D's shared libraries, and the Debian packages that bring them.
 SYSTEM_LIBRARIES := libGL.so.1 libEGL.so.1 libX11.so.6 libgomp.so.1
@@ -17,7 +18,8 @@ help:
 	@sed -n '1,3s/^# //p' Makefile
 	@echo "make demo-real DATA=FOLDER   the same on real samples (KITTI drive, nuScenes key frame)"
 	@echo "make check                   ruff, mypy and the layering of imports"
-	@echo "make table                   the label-efficiency table of the README (hours)"
+	@echo "make benchmark DATA=FOLDER   regions against scikit-learn, the simulator against the real frame"
+	@echo "make table                   the label-efficiency table of the README (over an hour)"
 
 demo: install
 	$(BIN)/python tools/demo.py --work-dir work_dirs/demo
@@ -39,8 +41,17 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-table: install
-	$(BIN)/python tools/benchmark.py label-efficiency
+table: install data/sim-regions/statistics.json
+	$(BIN)/python tools/benchmark.py label-efficiency --jobs 2
+
+data/sim-regions/statistics.json:
+	test -d data/sim || $(BIN)/python data_prep/simulate.py data/sim --size bench
+	test -d data/sim-index || $(BIN)/python data_prep/nuscenes.py data/sim --version v1.0-sim --out data/sim-index
+	$(BIN)/python data_prep/regions.py data/sim-index --out data/sim-regions --superpixels-width 448
+
+benchmark: install
+	$(BIN)/python tools/benchmark.py regions --real $(DATA)
+	$(BIN)/python tools/benchmark.py realism --real $(DATA)
 
 install: system .venv/installed
 

@@ -59,7 +59,7 @@ def main() -> None:
         ("realism", realism, "the simulator beside the real nuScenes key frame"),
     ):
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--real", type=Path, default=Path("../shared/data"), help="real samples")
+        command.add_argument("--real", type=Path, required=True, metavar="DATA", help="real samples")
         command.add_argument("--seed", type=int, default=0, help="of the simulated scenes")
         command.set_defaults(run=run)
     text = "pretrain, probe, fine-tune and evaluate over seeds; resumable"

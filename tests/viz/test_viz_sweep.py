@@ -163,7 +163,7 @@ def test_colours_by_features(index: SweepIndex, checkpoint: Path) -> None:
     np.testing.assert_array_equal(point_colours(points, sweep, anchor), similarity_colours(features, 17))
     with pytest.raises(DataError, match="needs a checkpoint"):
         point_colours(points, sweep, ColourOptions("pca"))
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="no checkpoint"):
         point_colours(points, sweep, ColourOptions("pca", checkpoint=checkpoint.with_name("none")))
 
 
