@@ -1,3 +1,3 @@
 # The joint run of the demo: a minute or two on one core.
 _base_ = "sim_joint.py"
-schedule = dict(_delete_=True, iterations=120, warmup=0.2)
+schedule = dict(iterations=120)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -40,5 +41,7 @@ def run_command(command: Callable[[], None]) -> None:
     try:
         command()
     except (DataError, ValueError, FileNotFoundError, ImportError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from (error if "--traceback" in sys.argv else None)
+        # An error of a data worker arrives with the worker's traceback in its text.
+        text = re.split(r"\n\S*(?:Error|Exception): ", str(error))[-1].rstrip()
+        print(f"error: {text}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -19,6 +19,7 @@ from pc3d.engine.training import (
     build_runner,
     resolve_iterations,
     seeded,
+    start_distributed,
     write_run_folder,
 )
 from pc3d.models.heads.segmentation import PointSegmenter
@@ -55,6 +56,7 @@ def build_segmenter(
 def finetune(config: Config, work_dir: Path, resume: bool = False) -> Path:
     """Run fine-tuning; returns the segmenter file in the run folder."""
     work_dir = Path(work_dir)
+    start_distributed(config.get("launcher", "none"))
     data, seed = plain(config.data), config.get("seed", 0)
     batch_size, workers = data.pop("batch_size"), data.pop("workers", 0)
     dataset = build_dataset(data, Needs(labels=True), seed)

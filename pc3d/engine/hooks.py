@@ -19,6 +19,7 @@ class MetricsHook(Hook):
     """Append the mean of every logged scalar over `every` steps to `metrics.jsonl`.
 
     A resumed run drops the lines beyond the step that it resumes from, so that each step has one.
+    With several processes, the first one's values are written.
     """
 
     priority = "LOW"
@@ -30,7 +31,7 @@ class MetricsHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         self._since = time.perf_counter()
-        if self.path.exists():
+        if runner.rank == 0 and self.path.exists():
             rows = [line for line in self.path.read_text().splitlines() if line]
             kept = [line for line in rows if json.loads(line)["step"] <= runner.iter]
             self.path.write_text("".join(line + "\n" for line in kept))
@@ -38,10 +39,10 @@ class MetricsHook(Hook):
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        for key, value in (outputs or {}).items():
+        for key, value in (outputs or {}).items() if runner.rank == 0 else ():
             self._sums[key].append(float(torch.as_tensor(value).detach()))
         step = runner.iter + 1
-        if step % self.every and step != runner.max_iters:
+        if runner.rank != 0 or (step % self.every and step != runner.max_iters):
             return
         now = time.perf_counter()
         count = max(len(values) for values in self._sums.values())

@@ -23,6 +23,7 @@ from pc3d.engine.training import (
     build_runner,
     resolve_iterations,
     seeded,
+    start_distributed,
     write_run_folder,
 )
 from pc3d.models.image import build_image_encoder
@@ -89,6 +90,7 @@ class Pretrainer(TrainableModel):
 def pretrain(config: Config, work_dir: Path, resume: bool = False) -> Path:
     """Run pretraining; returns the backbone file in the run folder."""
     work_dir = Path(work_dir)
+    start_distributed(config.get("launcher", "none"))
     objectives, seed = plain(config.objectives), config.get("seed", 0)
     data = plain(config.data)
     batch_size, workers = data.pop("batch_size"), data.pop("workers", 0)

@@ -27,8 +27,6 @@ from pc3d.data.samplers import StreamSampler
 from pc3d.engine.hooks import MetricsHook, NonFiniteHook, PlainCheckpointHook
 from pc3d.engine.loop import StreamTrainLoop
 
-# An objective may leave a part of an encoder out, the BEV head for one.
-DISTRIBUTED = {"type": "MMDistributedDataParallel", "find_unused_parameters": True}
 OPTIMIZERS = {"AdamW": torch.optim.AdamW, "SGD": torch.optim.SGD}
 
 
@@ -68,6 +66,24 @@ class TrainableModel(BaseModel):
 
     def init_weights(self) -> None:
         """Weights are ready when the model is built; mmengine must not draw them again."""
+
+
+def start_distributed(launcher: str) -> None:
+    """Join the process group of `torchrun` or Slurm; before the loader, which asks for its rank."""
+    if launcher == "none" or torch.distributed.is_initialized():
+        return
+    if torch.cuda.is_available():
+        init_dist(launcher, backend="nccl")
+    elif launcher == "pytorch":
+        torch.distributed.init_process_group("gloo")
+    else:
+        raise ValueError(f"launcher {launcher!r} needs CUDA; on CPUs start the processes with torchrun")
+
+
+def _distributed_wrapper() -> dict[str, Any]:
+    # An objective may leave a part of an encoder out, the BEV head for one.
+    wrapper = {"type": "MMDistributedDataParallel", "find_unused_parameters": True}
+    return wrapper if torch.cuda.is_available() else {**wrapper, "device_ids": None}
 
 
 @contextmanager
@@ -141,9 +157,9 @@ def build_schedule(kind: str, iterations: int, warmup: float) -> list[dict[str, 
 
 
 def resolve_iterations(schedule: dict[str, Any], frames: int, batch_size: int) -> int:
-    """`schedule.iterations`, or `schedule.epochs` passes over the frames."""
-    if ("iterations" in schedule) == ("epochs" in schedule):
-        raise ValueError("set exactly one of `schedule.iterations` and `schedule.epochs`")
+    """`schedule.iterations` where it is set, else `schedule.epochs` passes over the frames."""
+    if "iterations" not in schedule and "epochs" not in schedule:
+        raise ValueError("set `schedule.iterations` or `schedule.epochs`")
     if "iterations" in schedule:
         return int(schedule["iterations"])
     per_epoch = max(frames // (batch_size * get_world_size()), 1)
@@ -171,7 +187,9 @@ def environment() -> dict[str, Any]:
 
 
 def write_run_folder(work_dir: Path, config: Config) -> None:
-    """Write the effective config and the environment beside the results."""
+    """Write the effective config and the environment beside the results (first process only)."""
+    if get_rank() != 0:
+        return
     work_dir.mkdir(parents=True, exist_ok=True)
     config.dump(str(work_dir / "config.py"))
     (work_dir / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
@@ -187,9 +205,6 @@ def build_runner(
     resume: bool,
 ) -> Runner:
     """A Runner over `iterations` steps that logs, checkpoints and resumes in `work_dir`."""
-    launcher = config.get("launcher", "none")
-    if launcher != "none" and not torch.distributed.is_initialized():
-        init_dist(launcher, backend="nccl" if torch.cuda.is_available() else "gloo")
     schedule, runtime = config.schedule, config.get("runtime", {})
     every = runtime.get("log_every", 10)
     checkpoint = {
@@ -222,10 +237,10 @@ def build_runner(
             "vis_backends": [{"type": "TensorboardVisBackend", "save_dir": str(work_dir / "tensorboard")}],
         },
         resume=resume,
-        launcher=launcher,
+        launcher=config.get("launcher", "none"),
         randomness={"seed": config.get("seed", 0)},
         experiment_name=f"{work_dir.name}-{time.time_ns()}",
         log_level=runtime.get("log_level", "INFO"),
         default_scope="mmengine",
-        cfg=Config({"model_wrapper_cfg": DISTRIBUTED}),
+        cfg=Config({"model_wrapper_cfg": _distributed_wrapper()}),
     )

@@ -25,10 +25,8 @@ NARROW: dict[str, Any] = {
 def pretrain_config(
     index: Path, regions: Path, iterations: int, name: str = "sim_joint", **more: Any
 ) -> Config:
-    settings = {**NARROW, "data.index": str(index), "data.regions": str(regions), **more}
-    config = load_config(CONFIGS / f"pretrain/{name}.py", "pretrain", settings)
-    config.schedule = {"iterations": iterations, "warmup": 0.2}
-    return config
+    data = {"data.index": str(index), "data.regions": str(regions), "schedule.iterations": iterations}
+    return load_config(CONFIGS / f"pretrain/{name}.py", "pretrain", {**NARROW, **data, **more})
 
 
 def finetune_config(index: Path, iterations: int, name: str = "sim_5_percent", **more: Any) -> Config:

@@ -61,8 +61,10 @@ def test_config_mistakes_are_named(tmp_path: Path) -> None:
     path.write_text("data = dict()\nlidar = dict()\n")
     with pytest.raises(ValueError, match="objectives, optimizer, schedule is missing"):
         load_config(path, "pretrain")
-    with pytest.raises(ValueError, match="exactly one of"):
-        resolve_iterations({"epochs": 1, "iterations": 2}, 10, 2)
+    with pytest.raises(ValueError, match=r"set `schedule\.iterations` or"):
+        resolve_iterations({"kind": "cosine"}, 10, 2)
+    assert resolve_iterations({"epochs": 3}, 10, 2) == 15
+    assert resolve_iterations({"epochs": 3, "iterations": 7}, 10, 2) == 7
     with pytest.raises(ValueError, match="data has no setting batchsize"):
         build_dataset({"index": "x", "batchsize": 2}, PRC.needs)
     with pytest.raises(ValueError, match=r"set `data\.regions`"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +82,21 @@ def test_a_resumed_run_ends_with_the_same_weights(
     for name, tensor in expected.items():
         assert torch.equal(tensor, resumed[name]), name
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 3, 4]
+
+
+def test_two_processes_train_one_model(tiny_index: Path, tiny_regions: Path, tmp_path: Path) -> None:
+    """Superpixel contrast leaves the BEV head without a gradient: it must not hang."""
+    config = pretrain_config(tiny_index, tiny_regions, 3, "sim_slidr")
+    (tmp_path / "config.py").write_text(config.pretty_text)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    script = [str(CONFIGS.parent / "tools/pretrain.py"), str(tmp_path / "config.py")]
+    options = ["--work-dir", str(tmp_path / "run"), "--launcher", "pytorch"]
+    done = subprocess.run([*command, *script, *options], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = read_metrics(tmp_path / "run")
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert all(np.isfinite(row["loss"]) for row in rows)
+    assert (tmp_path / "run/backbone.safetensors").is_file()
 
 
 def test_finetuning_from_a_backbone_is_scored_officially(
