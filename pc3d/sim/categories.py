@@ -5,40 +5,9 @@ Order and names follow nuscenes-devkit 1.2.0 (`nuscenes.utils.color_map.get_colo
 
 from __future__ import annotations
 
-LIDARSEG_NAMES: tuple[str, ...] = (
-    "noise",
-    "animal",
-    "human.pedestrian.adult",
-    "human.pedestrian.child",
-    "human.pedestrian.construction_worker",
-    "human.pedestrian.personal_mobility",
-    "human.pedestrian.police_officer",
-    "human.pedestrian.stroller",
-    "human.pedestrian.wheelchair",
-    "movable_object.barrier",
-    "movable_object.debris",
-    "movable_object.pushable_pullable",
-    "movable_object.trafficcone",
-    "static_object.bicycle_rack",
-    "vehicle.bicycle",
-    "vehicle.bus.bendy",
-    "vehicle.bus.rigid",
-    "vehicle.car",
-    "vehicle.construction",
-    "vehicle.emergency.ambulance",
-    "vehicle.emergency.police",
-    "vehicle.motorcycle",
-    "vehicle.trailer",
-    "vehicle.truck",
-    "flat.driveable_surface",
-    "flat.other",
-    "flat.sidewalk",
-    "flat.terrain",
-    "static.manmade",
-    "static.other",
-    "static.vegetation",
-    "vehicle.ego",
-)
+from pc3d.data.label_maps import NUSCENES_LIDARSEG_CATEGORIES
+
+LIDARSEG_NAMES = NUSCENES_LIDARSEG_CATEGORIES
 LIDARSEG_INDEX: dict[str, int] = {name: index for index, name in enumerate(LIDARSEG_NAMES)}
 
 NOISE = LIDARSEG_INDEX["noise"]

@@ -71,7 +71,7 @@ def test_fine_tuning_trains_everything() -> None:
 def test_linear_probe_leaves_the_encoder(frozen_statistics: bool) -> None:
     model = _segmenter(freeze=True, frozen_statistics=frozen_statistics).train()
     before = {key: value.clone() for key, value in model.encoder.state_dict().items()}
-    optimizer = torch.optim.SGD(model.parameter_groups(0.1))
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     batch = _batch(_labels())
     for _ in range(3):
         optimizer.zero_grad()
@@ -94,7 +94,7 @@ def test_probe_learns_separable_classes() -> None:
     labels[view.row] = (view.points[:, 0] > 0).long()
     batch.now.labels = labels
     model = _segmenter(freeze=True)
-    optimizer = torch.optim.Adam(model.parameter_groups(0.01))
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.1)
     for _ in range(150):
         optimizer.zero_grad()
         sum(model.loss(batch).values()).backward()
@@ -122,7 +122,7 @@ def test_on_a_sparse_unet() -> None:
     assert torch.equal(first[0], probe.head.bias)
     encoder.requires_grad_(True)
     model = PointSegmenter(encoder, 4).train()
-    optimizer = torch.optim.AdamW(model.parameter_groups(1e-3))
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     values = []
     for _ in range(30):
         loss = torch.stack(list(model.loss(batch).values())).sum()
@@ -131,12 +131,6 @@ def test_on_a_sparse_unet() -> None:
         optimizer.step()
         values.append(loss.item())
     assert values[-1] < 0.5 * values[0]
-
-
-def test_parameter_groups() -> None:
-    groups = _segmenter().parameter_groups(1e-3)
-    assert [group["lr"] for group in groups] == [1e-3, 1e-2]
-    assert [group["lr"] for group in _segmenter(freeze=True).parameter_groups(1e-3)] == [1e-2]
 
 
 def test_refuses() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -119,11 +117,3 @@ class PointSegmenter(nn.Module):
                 logits.softmax(dim=1), labels, IGNORED
             )
         return losses
-
-    def parameter_groups(self, lr: float, head_factor: float = 10.0) -> list[dict[str, Any]]:
-        """Optimizer groups: the head at `head_factor` times the encoder's rate, the encoder only
-        where it is trained."""
-        groups: list[dict[str, Any]] = [{"params": list(self.head.parameters()), "lr": lr * head_factor}]
-        if not self.freeze:
-            groups.insert(0, {"params": list(self.encoder.parameters()), "lr": lr})
-        return groups
