@@ -83,7 +83,7 @@ def run_study(study: Study) -> list[CellResult]:
 def _cell(study: Study, start: str, task_name: str, seed: int, backbone: Path | None) -> Cell:
     task = study.tasks[task_name]
     config = _task_config(study, task, seed, backbone)
-    settings = {key: value for key, value in plain(config).items() if key != "init"}
+    settings = {key: value for key, value in plain(config).items() if key not in ("init", "seed")}
     settings = json.loads(json.dumps(settings))  # tuples as lists, as the result file has them
     return Cell(start, task_name, task.fraction, seed, backbone, settings)
 
