@@ -143,11 +143,12 @@ def _one_thread() -> None:
 
 
 def publish(results: list[CellResult], folder: Path) -> str:
-    """Write `results.json`, `table.md` and `plot.png` into `folder`; returns the table."""
+    """Write `results.json`, `table.md` and, for several fractions, `plot.png`; returns the table."""
     rows = summarise(results)
     table = to_markdown(rows)
     (folder / "table.md").write_text(table + "\n")
     raw = [{"cell": result.cell.describe(), "metrics": result.metrics} for result in results]
     (folder / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
-    plot(rows, folder / "plot.png")
+    if len({(row.task, row.fraction) for row in rows}) > len({row.task for row in rows}):
+        plot(rows, folder / "plot.png")
     return table
