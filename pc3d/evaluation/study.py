@@ -53,7 +53,7 @@ class Study:
         overrides: settings of the pretraining configs and, where they have them, the tasks'
             (`data.index`, ...).
         pretrain_overrides: settings of the pretraining configs only.
-        jobs: runs at a time, of one thread each; a run that is left alone takes as many threads.
+        jobs: runs at a time; with more than one, each has one thread.
     """
 
     starts: dict[str, Path]
@@ -131,7 +131,6 @@ def _map(function: Callable[[T], R], items: Iterable[T], jobs: int) -> list[R]:
     """Apply `function` to the items, `jobs` at a time in fresh processes of one thread each."""
     items = list(items)
     if jobs <= 1 or len(items) <= 1:
-        torch.set_num_threads(max(jobs, torch.get_num_threads()))
         return [function(item) for item in items]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _one_thread) as pool:
