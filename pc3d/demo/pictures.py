@@ -16,6 +16,9 @@ from pc3d.viz.scene3d import DisplayError, render_scene
 from pc3d.viz.sweep_colours import ColourOptions
 from pc3d.viz.sweep_view import draw_camera, draw_comparison, draw_flat, sweep_scene
 
+EXTENT = 32.0
+"""Half the side of the views from above, metres: near enough to see single objects."""
+
 
 def data_figures(index: SweepIndex, row: int, regions: Path, folder: Path, title: str) -> Figures:
     """What goes in: a camera under its points, its superpixels, the sweep in 3D, and its regions."""
@@ -39,7 +42,7 @@ def data_figures(index: SweepIndex, row: int, regions: Path, folder: Path, title
         console.print(f"no 3D picture: {error}", style="yellow")
         del captions["scene"]
     options = ColourOptions("region", regions=regions)
-    draw_flat(sweep_scene(index, row, options), paths["regions"], options)
+    draw_flat(sweep_scene(index, row, options), paths["regions"], options, extent=EXTENT)
     return Figures([Picture(paths[name], caption) for name, caption in captions.items()], title)
 
 
@@ -49,14 +52,15 @@ def feature_figures(
     """Points by the principal components of each start's features, and by likeness to one point."""
     pictures = []
     sweep = index[row]
+    near = f"x {anchor[0]:.0f} m, y {anchor[1]:.0f} m"
     for colour, text in (
         ("pca", "first three principal components of the {} features, from above"),
-        ("similarity", "likeness of every point to the marked one in the {} features"),
+        ("similarity", f"likeness of every point to the one at {near} in the {{}} features"),
     ):
         for name, checkpoint in starts.items():
             path = folder / f"{sweep.scene}-{colour}-{name}.png"
             options = ColourOptions(colour, checkpoint=checkpoint, anchor=anchor)
-            draw_flat(sweep_scene(index, row, options), path, options)
+            draw_flat(sweep_scene(index, row, options), path, options, extent=EXTENT)
             caption = text.format(name)
             pictures.append(Picture(path, caption[0].upper() + caption[1:] + "."))
     return Figures(pictures, "What the backbone has learned, without a label")
@@ -67,7 +71,7 @@ def comparison_figures(index: SweepIndex, row: int, segmenters: dict[str, Path],
     pictures = []
     for name, checkpoint in segmenters.items():
         path = folder / f"comparison-{name.replace(' ', '-')}.png"
-        draw_comparison(index[row], path, ColourOptions(checkpoint=checkpoint))
+        draw_comparison(index[row], path, ColourOptions(checkpoint=checkpoint), extent=EXTENT)
         pictures.append(Picture(path, f"Fine-tuned from the {name} start: prediction, truth, errors (red)."))
     return Figures(pictures, "Prediction beside truth, few labels", columns=1)
 
