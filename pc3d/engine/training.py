@@ -214,7 +214,7 @@ def build_runner(
         "max_keep_ckpts": 1,
         "save_last": True,
     }
-    return QuietRunner(
+    runner = QuietRunner(
         model=model,
         work_dir=str(work_dir),
         train_dataloader=loader,
@@ -244,3 +244,6 @@ def build_runner(
         default_scope="mmengine",
         cfg=Config({"model_wrapper_cfg": _distributed_wrapper()}),
     )
+    # mmengine warns of its own interfaces at every start.
+    runner.logger.addFilter(lambda record: "deprecated" not in record.getMessage())
+    return runner
