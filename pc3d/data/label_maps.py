@@ -65,7 +65,7 @@ NUSCENES_LIDARSEG_CLASSES: tuple[str, ...] = (
 )
 """The 16 classes of the nuScenes lidarseg challenge; class k is label k here, k + 1 in the challenge."""
 
-_CLASS_OF_CATEGORY: dict[str, str] = {
+NUSCENES_CLASS_OF_CATEGORY: dict[str, str] = {
     "human.pedestrian.adult": "pedestrian",
     "human.pedestrian.child": "pedestrian",
     "human.pedestrian.construction_worker": "pedestrian",
@@ -90,7 +90,9 @@ _CLASS_OF_CATEGORY: dict[str, str] = {
 
 NUSCENES_LIDARSEG_LUT: NDArray[np.int64] = np.array(
     [
-        NUSCENES_LIDARSEG_CLASSES.index(_CLASS_OF_CATEGORY[name]) if name in _CLASS_OF_CATEGORY else -1
+        NUSCENES_LIDARSEG_CLASSES.index(NUSCENES_CLASS_OF_CATEGORY[name])
+        if name in NUSCENES_CLASS_OF_CATEGORY
+        else -1
         for name in NUSCENES_LIDARSEG_CATEGORIES
     ]
 )

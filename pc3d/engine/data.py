@@ -54,7 +54,7 @@ class MixedDataset(ConcatDataset[Sample]):
 
 
 def build_dataset(config: dict[str, Any], needs: Needs, seed: int = 0) -> MixedDataset:
-    """The training data of a `data` section (without `batch_size` and `workers`).
+    """The training data of a `data` section.
 
     Args:
         config: one source (`index`, `split`, and where asked for `fraction` in percent or `tokens`, a
@@ -68,7 +68,7 @@ def build_dataset(config: dict[str, Any], needs: Needs, seed: int = 0) -> MixedD
         ValueError: an unknown setting, or a missing one; it names the known ones.
         DataError: an index, a split or a token list that is not there.
     """
-    known = SOURCE_KEYS | set(FRAME_KEYS) | NESTED_KEYS | {"sources"}
+    known = SOURCE_KEYS | set(FRAME_KEYS) | NESTED_KEYS | {"sources", "batch_size", "workers"}
     unknown = sorted(set(config) - known)
     if unknown:
         raise ValueError(f"data has no setting {', '.join(unknown)}; known: {', '.join(sorted(known))}")

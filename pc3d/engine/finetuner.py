@@ -7,21 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from torch import Tensor, nn
+from torch import Tensor
 
 from pc3d.data.batch import Batch, Needs
 from pc3d.engine.config import plain
 from pc3d.engine.data import build_dataset
-from pc3d.engine.hooks import BackboneHook
-from pc3d.engine.training import (
-    TrainableModel,
-    build_loader,
-    build_runner,
-    resolve_iterations,
-    seeded,
-    start_distributed,
-    write_run_folder,
-)
+from pc3d.engine.training import TrainableModel, seeded, start_distributed, train
 from pc3d.models.heads.segmentation import PointSegmenter
 from pc3d.models.lidar import build_lidar_encoder
 from pc3d.models.weights import load_backbone
@@ -57,16 +48,10 @@ def finetune(config: Config, work_dir: Path, resume: bool = False) -> Path:
     """Run fine-tuning; returns the segmenter file in the run folder."""
     work_dir = Path(work_dir)
     start_distributed(config.get("launcher", "none"))
-    data, seed = plain(config.data), config.get("seed", 0)
-    batch_size, workers = data.pop("batch_size"), data.pop("workers", 0)
-    dataset = build_dataset(data, Needs(labels=True), seed)
+    seed = config.get("seed", 0)
+    dataset = build_dataset(plain(config.data), Needs(labels=True), seed)
     lidar, head = plain(config.lidar), plain(config.get("head") or {})
     model = Finetuner(build_segmenter(lidar, head, plain(config.get("init")), seed))
-    loader = build_loader(dataset, batch_size, workers, seed)
-    iterations = resolve_iterations(config.schedule, len(dataset), batch_size)
-    write_run_folder(work_dir, config)
-    metadata = {"lidar": json.dumps(lidar), "head": json.dumps(head), "seed": str(seed)}
-    models: dict[str, nn.Module] = {"segmenter": model.segmenter}
-    hooks = [BackboneHook(work_dir, models, metadata)]
-    build_runner(model, loader, config, work_dir, iterations, hooks, resume).train()  # type: ignore[arg-type]
+    metadata = {"lidar": json.dumps(lidar), "head": json.dumps(head)}
+    train(model, dataset, config, work_dir, {"segmenter": model.segmenter}, metadata, resume)
     return work_dir / "segmenter.safetensors"

@@ -16,16 +16,7 @@ from torch import Tensor, nn
 from pc3d.data.batch import Batch, Needs
 from pc3d.engine.config import plain
 from pc3d.engine.data import build_dataset
-from pc3d.engine.hooks import BackboneHook
-from pc3d.engine.training import (
-    TrainableModel,
-    build_loader,
-    build_runner,
-    resolve_iterations,
-    seeded,
-    start_distributed,
-    write_run_folder,
-)
+from pc3d.engine.training import TrainableModel, seeded, start_distributed, train
 from pc3d.models.image import build_image_encoder
 from pc3d.models.lidar import build_lidar_encoder
 from pc3d.objectives.encodings import Encodings
@@ -92,21 +83,11 @@ def pretrain(config: Config, work_dir: Path, resume: bool = False) -> Path:
     work_dir = Path(work_dir)
     start_distributed(config.get("launcher", "none"))
     objectives, seed = plain(config.objectives), config.get("seed", 0)
-    data = plain(config.data)
-    batch_size, workers = data.pop("batch_size"), data.pop("workers", 0)
-    dataset = build_dataset(data, objective_needs(objectives), seed)
+    dataset = build_dataset(plain(config.data), objective_needs(objectives), seed)
     model = Pretrainer(plain(config.lidar), plain(config.get("image")), objectives, seed)
-    loader = build_loader(dataset, batch_size, workers, seed)
-    iterations = resolve_iterations(config.schedule, len(dataset), batch_size)
-    write_run_folder(work_dir, config)
-    encoders: dict[str, nn.Module] = {"backbone": model.lidar}
+    saved: dict[str, nn.Module] = {"backbone": model.lidar}
     if model.image is not None and not model.image.frozen:
-        encoders["image_backbone"] = model.image
-    metadata = {
-        "lidar": json.dumps(plain(config.lidar)),
-        "objectives": json.dumps(objectives),
-        "seed": str(seed),
-    }
-    hooks = [BackboneHook(work_dir, encoders, metadata)]
-    build_runner(model, loader, config, work_dir, iterations, hooks, resume).train()  # type: ignore[arg-type]
+        saved["image_backbone"] = model.image
+    metadata = {"lidar": json.dumps(plain(config.lidar)), "objectives": json.dumps(objectives)}
+    train(model, dataset, config, work_dir, saved, metadata, resume)
     return work_dir / "backbone.safetensors"

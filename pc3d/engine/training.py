@@ -24,7 +24,8 @@ from torch.utils.data import DataLoader, Dataset
 from pc3d.data.batch import Batch
 from pc3d.data.collate import collate
 from pc3d.data.samplers import StreamSampler
-from pc3d.engine.hooks import MetricsHook, NonFiniteHook, PlainCheckpointHook
+from pc3d.engine.data import MixedDataset
+from pc3d.engine.hooks import BackboneHook, MetricsHook, NonFiniteHook, PlainCheckpointHook
 from pc3d.engine.loop import StreamTrainLoop
 
 OPTIMIZERS = {"AdamW": torch.optim.AdamW, "SGD": torch.optim.SGD}
@@ -247,3 +248,27 @@ def build_runner(
     # mmengine warns of its own interfaces at every start.
     runner.logger.addFilter(lambda record: "deprecated" not in record.getMessage())
     return runner
+
+
+def train(
+    model: TrainableModel,
+    dataset: MixedDataset,
+    config: Config,
+    work_dir: Path,
+    saved: dict[str, torch.nn.Module],
+    metadata: dict[str, str],
+    resume: bool,
+) -> None:
+    """Run a whole training: loader, run folder, Runner, and the weights at the end.
+
+    Args:
+        config: the effective config; `data.batch_size` and `data.workers` are read here.
+        saved: modules by the name of the safetensors file that each is written to.
+        metadata: what is needed to build them again, as strings.
+    """
+    batch_size, seed = config.data.batch_size, config.get("seed", 0)
+    loader = build_loader(dataset, batch_size, config.data.get("workers", 0), seed)
+    iterations = resolve_iterations(config.schedule, len(dataset), batch_size)
+    write_run_folder(work_dir, config)
+    hooks: list[Hook] = [BackboneHook(work_dir, saved, {**metadata, "seed": str(seed)})]
+    build_runner(model, loader, config, work_dir, iterations, hooks, resume).train()

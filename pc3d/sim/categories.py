@@ -5,7 +5,11 @@ Order and names follow nuscenes-devkit 1.2.0 (`nuscenes.utils.color_map.get_colo
 
 from __future__ import annotations
 
-from pc3d.data.label_maps import NUSCENES_LIDARSEG_CATEGORIES
+from pc3d.data.label_maps import (
+    NUSCENES_CLASS_OF_CATEGORY,
+    NUSCENES_LIDARSEG_CATEGORIES,
+    NUSCENES_LIDARSEG_CLASSES,
+)
 
 LIDARSEG_NAMES = NUSCENES_LIDARSEG_CATEGORIES
 LIDARSEG_INDEX: dict[str, int] = {name: index for index, name in enumerate(LIDARSEG_NAMES)}
@@ -23,19 +27,8 @@ SKY = 255
 """Label of image pixels that see no surface."""
 
 DETECTION_CLASS: dict[str, str] = {
-    "movable_object.barrier": "barrier",
-    "vehicle.bicycle": "bicycle",
-    "vehicle.bus.bendy": "bus",
-    "vehicle.bus.rigid": "bus",
-    "vehicle.car": "car",
-    "vehicle.construction": "construction_vehicle",
-    "vehicle.motorcycle": "motorcycle",
-    "human.pedestrian.adult": "pedestrian",
-    "human.pedestrian.child": "pedestrian",
-    "human.pedestrian.construction_worker": "pedestrian",
-    "human.pedestrian.police_officer": "pedestrian",
-    "movable_object.trafficcone": "traffic_cone",
-    "vehicle.trailer": "trailer",
-    "vehicle.truck": "truck",
+    category: name
+    for category, name in NUSCENES_CLASS_OF_CATEGORY.items()
+    if name in NUSCENES_LIDARSEG_CLASSES[:10]
 }
 """Detection class of each annotated category (detection_cvpr_2019)."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pc3d.sim.types import Float, SensorRig
+from pc3d.geometry.rigid import make_SE3, quaternion_to_matrix
+from pc3d.sim.types import SensorRig
 
 FULL_SIZE = (1600, 900)
 """Image size (width, height) that the intrinsics below belong to."""
@@ -47,25 +48,6 @@ _CAMERAS = {
 CAMERAS: tuple[str, ...] = tuple(_CAMERAS)
 
 
-def quaternion_matrix(quaternion: tuple[float, float, float, float]) -> Float:
-    """(3, 3) rotation matrix of a quaternion (w, x, y, z), which is normalised first."""
-    w, x, y, z = np.asarray(quaternion, dtype=np.float64) / np.linalg.norm(quaternion)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
-
-
-def _pose(translation: tuple[float, ...], quaternion: tuple[float, float, float, float]) -> Float:
-    pose = np.eye(4)
-    pose[:3, :3] = quaternion_matrix(quaternion)
-    pose[:3, 3] = translation
-    return pose
-
-
 def nuscenes_rig(image_size: tuple[int, int] = FULL_SIZE) -> SensorRig:
     """The nuScenes car's LIDAR_TOP and six cameras at `image_size` (width, height).
 
@@ -81,8 +63,9 @@ def nuscenes_rig(image_size: tuple[int, int] = FULL_SIZE) -> SensorRig:
     cameras = {}
     for name, (translation, quaternion, (focal, cx, cy)) in _CAMERAS.items():
         intrinsics = np.array([[focal * sx, 0.0, cx * sx], [0.0, focal * sy, cy * sy], [0.0, 0.0, 1.0]])
-        cameras[name] = (_pose(translation, quaternion), intrinsics)
-    return SensorRig(_pose(*_LIDAR_TOP), cameras, (width, height))
+        cameras[name] = (make_SE3(quaternion_to_matrix(quaternion), translation), intrinsics)
+    translation, quaternion = _LIDAR_TOP
+    return SensorRig(make_SE3(quaternion_to_matrix(quaternion), translation), cameras, (width, height))
 
 
 NUSCENES_RIG = nuscenes_rig

@@ -15,7 +15,7 @@ from mmengine.hooks import Hook
 from safetensors.torch import load_file
 
 from pc3d.data.errors import DataError
-from pc3d.engine import pretrainer
+from pc3d.engine import training
 from pc3d.engine.checkpoints import load_segmenter
 from pc3d.engine.finetuner import finetune
 from pc3d.engine.pretrainer import pretrain
@@ -70,12 +70,12 @@ def test_a_resumed_run_ends_with_the_same_weights(
     whole_run: Path, tiny_index: Path, tiny_regions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = pretrain_config(tiny_index, tiny_regions, 4)
-    whole = pretrainer.BackboneHook
+    whole = training.BackboneHook
     with monkeypatch.context() as patch:
-        patch.setattr(pretrainer, "BackboneHook", lambda *args: StopAt(2))
+        patch.setattr(training, "BackboneHook", lambda *args: StopAt(2))
         with pytest.raises(KeyboardInterrupt):
             pretrain(config, tmp_path)
-    assert pretrainer.BackboneHook is whole
+    assert training.BackboneHook is whole
     pretrain(config, tmp_path, resume=True)
     expected, resumed = (load_file(run / "backbone.safetensors") for run in (whole_run, tmp_path))
     assert expected.keys() == resumed.keys()

@@ -10,10 +10,11 @@ import pytest
 from shapely import contains_xy, unary_union
 from shapely.geometry import Polygon
 
+from pc3d.geometry.rigid import quaternion_to_matrix
 from pc3d.sim.categories import DETECTION_CLASS, LIDARSEG_NAMES
 from pc3d.sim.layout import GROUND_LABELS, ground_at
 from pc3d.sim.lidar import scan
-from pc3d.sim.rig import CAMERAS, nuscenes_rig, quaternion_matrix
+from pc3d.sim.rig import CAMERAS, nuscenes_rig
 from pc3d.sim.sizes import SIZES, SimSize
 from pc3d.sim.types import SimScene
 from pc3d.sim.world import build_scene
@@ -131,7 +132,7 @@ def test_sim_world_rig_is_that_of_nuscenes(real_data: Path) -> None:
         channel = sensors[row["sensor_token"]]
         pose = rig.ego_SE3_lidar if channel == "LIDAR_TOP" else rig.cameras[channel][0]
         np.testing.assert_allclose(pose[:3, 3], row["translation"], atol=1e-5)
-        np.testing.assert_allclose(pose[:3, :3], quaternion_matrix(row["rotation"]), atol=1e-5)
+        np.testing.assert_allclose(pose[:3, :3], quaternion_to_matrix(row["rotation"]), atol=1e-5)
         if channel != "LIDAR_TOP":
             np.testing.assert_allclose(rig.cameras[channel][1], row["camera_intrinsic"], atol=1e-3)
     half = nuscenes_rig((800, 450))
