@@ -7,7 +7,7 @@ pixels) is kept once, in the numbering of the sweep as loaded; a view points bac
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -82,7 +82,13 @@ class FrameBatch:
         camera_mask: (B, V) bool, False where the camera is missing, or None.
         pairs: point-pixel pairs, or None.
         superpixels: (B, V, H, W) int64 segment id within its image, -1 outside, or None.
+        semantics: (B, V, H, W) int64 id that means the same in every camera, at every time and in
+            every sample, -1 for none, or None.
         regions: (num_points,) int64 region id within its sweep, -1 semantic-less, or None.
+        supervoxels: (num_points,) int64 supervoxel within its sweep, -1 for none, or None.
+        tracks: (num_points,) int64 segment that is the same thing in "t" and "t+1" of a sample, -1 for
+            none, or None.
+        moving: (num_points,) bool, True for points of a segment that moves, or None.
         labels: (num_points,) int64 class of each row, -1 ignored, or None.
         world_SE3_lidar: (B, 4, 4) float64.
         intrinsics: (B, V, 3, 3) float32 of the resized image (a mirrored one has fx < 0), or None.
@@ -99,7 +105,11 @@ class FrameBatch:
     camera_mask: Tensor | None = None
     pairs: Pairs | None = None
     superpixels: Tensor | None = None
+    semantics: Tensor | None = None
     regions: Tensor | None = None
+    supervoxels: Tensor | None = None
+    tracks: Tensor | None = None
+    moving: Tensor | None = None
     labels: Tensor | None = None
     intrinsics: Tensor | None = None
     cam_SE3_lidar: Tensor | None = None
@@ -132,31 +142,57 @@ class Batch:
         return _to(self, device)
 
 
+ID_KINDS: dict[str, str] = {
+    "regions": "clusters",
+    "superpixels": "superpixels",
+    "semantics": "semantics",
+    "supervoxels": "supervoxels",
+    "tracks": "tracks",
+}
+"""The ids that `Needs` may ask for, and the kind of region cache that holds each."""
+
+
 @dataclass(frozen=True)
 class Needs:
     """What an objective asks of the loader; the loader makes only that. `a | b` joins two.
 
     Attributes:
-        views: number of augmented views of each frame (1 or 2).
-        images, superpixels, regions, labels, boxes: whether each is read.
-        frames: names of the frames beside "t".
+        views: number of augmented views of frame "t" (1 or 2); other frames have one.
+        images, labels, boxes: whether each is read.
+        superpixels, semantics, regions, supervoxels, tracks: which cached ids are read.
+        frames: names of the frames.
     """
 
     views: int = 1
     images: bool = False
     superpixels: bool = False
+    semantics: bool = False
     regions: bool = False
+    supervoxels: bool = False
+    tracks: bool = False
     labels: bool = False
     boxes: bool = False
     frames: tuple[str, ...] = ("t",)
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The cached ids that are asked for, each the name of a field."""
+        return tuple(name for name in ID_KINDS if getattr(self, name))
+
+    def of_frame(self, name: str) -> Needs:
+        """What is loaded of one frame; tracks join "t" and "t+1" only."""
+        if name == "t":
+            return self
+        reduced = replace(self, views=1, regions=False, supervoxels=False, labels=False, boxes=False)
+        return replace(reduced, tracks=self.tracks and name == "t+1")
+
     def __or__(self, other: Needs) -> Needs:
         return Needs(
             views=max(self.views, other.views),
-            images=self.images or other.images,
-            superpixels=self.superpixels or other.superpixels,
-            regions=self.regions or other.regions,
-            labels=self.labels or other.labels,
-            boxes=self.boxes or other.boxes,
             frames=tuple(dict.fromkeys(self.frames + other.frames)),
+            **{
+                f.name: getattr(self, f.name) or getattr(other, f.name)
+                for f in fields(Needs)
+                if f.name not in ("views", "frames")
+            },
         )

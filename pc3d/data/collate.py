@@ -46,11 +46,14 @@ def _collate_frame(parts: list[FrameSample], images_of: FrameBatch | None) -> Fr
         world_SE3_lidar=_stack([part.world_SE3_lidar for part in parts]),
         pairs=_collate_pairs(parts, first_row),
         regions=_join([part.regions for part in parts]),
+        supervoxels=_join([part.supervoxels for part in parts]),
+        tracks=_join([part.tracks for part in parts]),
+        moving=_join([part.moving for part in parts]),
         labels=_join([part.labels for part in parts]),
         boxes=[part.boxes for part in parts if part.boxes is not None] or None,
     )
     if images_of is not None:
-        for name in ("images", "camera_mask", "superpixels", "intrinsics", "cam_SE3_lidar"):
+        for name in ("images", "camera_mask", "superpixels", "semantics", "intrinsics", "cam_SE3_lidar"):
             setattr(frame, name, getattr(images_of, name))
         return frame
     images = [part.images for part in parts if part.images is not None]
@@ -63,8 +66,9 @@ def _collate_frame(parts: list[FrameSample], images_of: FrameBatch | None) -> Fr
         pixels = [image.rgb for image in images if image.rgb is not None]
         if pixels:
             frame.images = _stack(pixels).permute(0, 1, 4, 2, 3).contiguous().float().div_(255.0)
-    superpixels = [part.superpixels for part in parts if part.superpixels is not None]
-    frame.superpixels = _stack(superpixels) if superpixels else None
+    for name in ("superpixels", "semantics"):
+        maps = [getattr(part, name) for part in parts if getattr(part, name) is not None]
+        setattr(frame, name, _stack(maps) if maps else None)
     return frame
 
 

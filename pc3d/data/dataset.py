@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -42,13 +42,12 @@ class FrameDataset(Dataset[Sample]):
         split, tokens, rows: which key frames: those of a split, of a list of sweep tokens, or of index
             rows; exactly one of the three.
         config: see `FrameConfig`.
-        regions: cache of per-point regions, where `needs.regions`.
-        superpixels: cache of superpixels, where `needs.superpixels`.
+        caches: cache of each kind of ids that `needs` asks for, by the name of the need.
         seed: of all random choices.
 
     Raises:
         DataError: no such split or token.
-        ValueError: `needs` asks for regions or superpixels and no cache is given, or for an unknown frame.
+        ValueError: `needs` asks for ids whose cache is not given, or for an unknown frame.
     """
 
     def __init__(
@@ -59,19 +58,16 @@ class FrameDataset(Dataset[Sample]):
         tokens: Iterable[str] | None = None,
         rows: Sequence[int] | None = None,
         config: FrameConfig | None = None,
-        regions: RegionCache | None = None,
-        superpixels: RegionCache | None = None,
+        caches: Mapping[str, RegionCache] | None = None,
         seed: int = 0,
     ) -> None:
         if sum(choice is not None for choice in (split, tokens, rows)) != 1:
             raise ValueError("say which key frames: exactly one of split, tokens and rows")
-        for wanted, cache, name in (
-            (needs.regions, regions, "regions"),
-            (needs.superpixels, superpixels, "superpixels"),
-        ):
-            if wanted and cache is None:
+        caches = dict(caches or {})
+        for name in needs.ids:
+            if name not in caches:
                 raise ValueError(
-                    f"the objectives need {name}: give FrameDataset the cache, {name}=RegionCache(...)"
+                    f"the objectives need {name}: give FrameDataset their cache, caches={{{name!r}: ...}}"
                 )
         unknown = set(needs.frames) - {"t", "t-1", "t+1", "dense"}
         if unknown:
@@ -83,8 +79,7 @@ class FrameDataset(Dataset[Sample]):
             needs,
             self.config,
             index.metadata.get("label_map"),
-            regions,
-            superpixels,
+            caches,
             load_ego_masks(self.config.ego_masks),
         )
         self.seed = seed
@@ -123,15 +118,24 @@ class FrameDataset(Dataset[Sample]):
         sweep = self.index[row]
         if not sweep.is_key_frame:
             fail("the sweep is no key frame", f"sweep {sweep.token} (row {row})", "name key frames only")
-        cameras = self._draw_cameras(sweep, rng) if self.needs.images or self.needs.superpixels else ()
-        frames = {"t": self._frame(sweep, cameras, rng)}
+        needs = self.needs
+        of_images = needs.images or needs.superpixels or needs.semantics
+        cameras = self._draw_cameras(sweep, rng) if of_images else ()
+        frames = {"t": load_frame(self._sources, sweep, self._draw(cameras, rng), rng)}
         for name in self.needs.frames:
             if name == "dense":
                 frames[name] = self._dense(row, sweep, frames["t"], rng)
             elif name != "t":
                 other = self.index.neighbour(row, int(name[1:]))
                 # At the end of a scene the current frame stands in.
-                frames[name] = self._frame(sweep if other is None else self.index[other], cameras, rng)
+                shown = sweep if other is None else self.index[other]
+                frames[name] = load_frame(
+                    self._sources.of_frame(name),
+                    shown,
+                    self._draw(cameras, rng),
+                    rng,
+                    tracks_from=sweep.token,
+                )
         meta = {"scene": sweep.scene, "sample_token": sweep.sample_token, "path": str(sweep.path), "row": row}
         return Sample(sweep.token, frames, meta)
 
@@ -145,12 +149,11 @@ class FrameDataset(Dataset[Sample]):
             return tuple(names)
         return tuple(names[i] for i in sorted(rng.choice(len(names), self.config.num_cameras, replace=False)))
 
-    def _frame(self, sweep: Sweep, cameras: tuple[str, ...], rng: np.random.Generator) -> FrameSample:
+    def _draw(self, cameras: tuple[str, ...], rng: np.random.Generator) -> ImageDraw:
         flips = tuple(bool(flip) for flip in rng.random(len(cameras)) < self.config.image_flip)
-        draw = ImageDraw(cameras, flips, self.config.image_size)
-        return load_frame(self._sources, sweep, draw, rng)
+        return ImageDraw(cameras, flips, self.config.image_size)
 
     def _dense(self, row: int, sweep: Sweep, now: FrameSample, rng: np.random.Generator) -> FrameSample:
         earlier = (self.index[other] for other in self.index.previous_sweeps(row, self.config.dense_sweeps))
         plain = list(takewhile(lambda other: not other.is_key_frame, earlier))
-        return load_dense_frame(self._sources, sweep, plain, now, rng)
+        return load_dense_frame(self._sources.of_frame("dense"), sweep, plain, now, rng)

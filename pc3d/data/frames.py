@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,8 @@ from pc3d.data.region_cache import RegionCache
 from pc3d.data.transforms import NO_AUGMENTATION, PointAugmentation, PointFilter, ViewSample, make_view
 from pc3d.geometry.rigid import invert_SE3, transform_points
 
+IMAGE_IDS = ("superpixels", "semantics")
+POINT_IDS = ("regions", "supervoxels")
 FEATURE_COLUMNS = {"intensity": 3, "ring": 4}
 
 
@@ -53,14 +57,17 @@ class FrameConfig:
 
 @dataclass(frozen=True, eq=False)
 class FrameSources:
-    """What frames are loaded from: needs, settings, label map and region caches."""
+    """What frames are loaded from: needs, settings, label map, and the caches of ids by need."""
 
     needs: Needs
     config: FrameConfig
     label_map: str | None
-    regions: RegionCache | None
-    superpixels: RegionCache | None
+    caches: Mapping[str, RegionCache] = field(default_factory=dict)
     ego_masks: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+
+    def of_frame(self, name: str) -> FrameSources:
+        """The same for one frame of a sample."""
+        return replace(self, needs=self.needs.of_frame(name))
 
 
 @dataclass(frozen=True)
@@ -102,19 +109,37 @@ class FrameSample:
     images: ImagesSample | None = None
     pairs: PairsSample | None = None
     superpixels: NDArray[np.int64] | None = None
+    semantics: NDArray[np.int64] | None = None
     regions: NDArray[np.int64] | None = None
+    supervoxels: NDArray[np.int64] | None = None
+    tracks: NDArray[np.int64] | None = None
+    moving: NDArray[np.bool_] | None = None
     labels: NDArray[np.int64] | None = None
     boxes: Boxes | None = None
 
 
-def load_frame(sources: FrameSources, sweep: Sweep, draw: ImageDraw, rng: np.random.Generator) -> FrameSample:
+def load_frame(
+    sources: FrameSources,
+    sweep: Sweep,
+    draw: ImageDraw,
+    rng: np.random.Generator,
+    tracks_from: str | None = None,
+) -> FrameSample:
     """Load what `sources.needs` asks for of one sweep.
+
+    Args:
+        tracks_from: sweep token of frame "t" where this is its "t+1"; None for "t" itself.
 
     Raises:
         DataError: a file is missing or broken, or does not fit the sweep.
     """
     needs = sources.needs
     points = _load_features(sources, sweep)
+    ids: dict[str, Any] = {
+        **{name: _image_ids(sources, sweep, draw, name) for name in IMAGE_IDS if getattr(needs, name)},
+        **{name: _point_ids(sources, sweep, len(points), name) for name in POINT_IDS if getattr(needs, name)},
+        **(_tracks(sources, sweep, len(points), tracks_from) if needs.tracks else {}),
+    }
     return FrameSample(
         views=_views(sources, points, rng),
         num_points=len(points),
@@ -122,8 +147,7 @@ def load_frame(sources: FrameSources, sweep: Sweep, draw: ImageDraw, rng: np.ran
         draw=draw,
         images=_images(sweep, draw, needs.images) if draw.cameras else None,
         pairs=_pairs(sources, points, sweep, draw) if draw.cameras else None,
-        superpixels=_superpixels(sources, sweep, draw) if needs.superpixels else None,
-        regions=_regions(sources, sweep, len(points)) if needs.regions else None,
+        **ids,
         labels=_labels(sources, sweep, len(points)) if needs.labels else None,
         boxes=_boxes(sweep) if needs.boxes else None,
     )
@@ -150,6 +174,7 @@ def load_dense_frame(
         images=now.images,
         pairs=_pairs(sources, points, sweep, now.draw) if now.draw.cameras else None,
         superpixels=now.superpixels,
+        semantics=now.semantics,
     )
 
 
@@ -214,31 +239,53 @@ def _pairs(sources: FrameSources, points: Float32, sweep: Sweep, draw: ImageDraw
     return PairsSample(np.concatenate(rows), np.concatenate(cameras), np.concatenate(uvs))
 
 
-def _superpixels(sources: FrameSources, sweep: Sweep, draw: ImageDraw) -> NDArray[np.int64]:
-    assert sources.superpixels is not None
-    maps = sources.superpixels.load_all(sweep.token)
+def _image_ids(sources: FrameSources, sweep: Sweep, draw: ImageDraw, name: str) -> NDArray[np.int64]:
+    """(V, H, W) ids of the drawn cameras, -1 where a camera is missing."""
+    cache = sources.caches[name]
+    maps = cache.load_all(sweep.token)
     ids = np.full((len(draw.cameras), *draw.size), -1, dtype=np.int64)
     for number, camera, image_map in _drawn(sweep, draw):
         if camera.name not in maps:
             fail(
-                f"no superpixels of camera {camera.name}",
-                sources.superpixels.path(sweep.token),
+                f"no {name} of camera {camera.name}",
+                cache.path(sweep.token),
                 "remove the file and run python data_prep/regions.py again",
             )
         ids[number] = image_map.ids(maps[camera.name])
     return ids
 
 
-def _regions(sources: FrameSources, sweep: Sweep, num_points: int) -> NDArray[np.int64]:
-    assert sources.regions is not None
-    regions = sources.regions.load(sweep.token)
-    if regions.shape != (num_points,):
+def _point_ids(
+    sources: FrameSources,
+    sweep: Sweep,
+    num_points: int,
+    name: str,
+    token: str | None = None,
+    array: str = "regions",
+) -> NDArray[np.int64]:
+    """(num_points,) ids of the points of `sweep`: `array` of the cached file of `token`, by default its own."""
+    cache = sources.caches[name]
+    arrays = cache.load_all(token or sweep.token)
+    if array not in arrays or arrays[array].shape != (num_points,):
+        found = f"of shape {arrays[array].shape}" if array in arrays else "missing"
         fail(
-            f"regions of shape {regions.shape} for {num_points} points of sweep {sweep.token}",
-            sources.regions.path(sweep.token),
+            f"{name} ({array}) {found} for {num_points} points of sweep {sweep.token}",
+            cache.path(token or sweep.token),
             "remove the file and run python data_prep/regions.py again",
         )
-    return regions.astype(np.int64)
+    return arrays[array].astype(np.int64)
+
+
+def _tracks(
+    sources: FrameSources, sweep: Sweep, num_points: int, tracks_from: str | None
+) -> dict[str, NDArray[Any]]:
+    """`tracks` and `moving` of frame "t", or of the "t+1" of the frame `tracks_from`."""
+    suffix = "now" if tracks_from is None else "next"
+    tracks, moving = (
+        _point_ids(sources, sweep, num_points, "tracks", tracks_from, f"{array}_{suffix}")
+        for array in ("track", "moving")
+    )
+    return {"tracks": tracks, "moving": moving.astype(np.bool_)}
 
 
 def _labels(sources: FrameSources, sweep: Sweep, num_points: int) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.utils.data import ConcatDataset
 
-from pc3d.data.batch import Needs
+from pc3d.data.batch import ID_KINDS, Needs
 from pc3d.data.dataset import FrameConfig, FrameDataset, Sample
 from pc3d.data.index import SweepIndex
 from pc3d.data.pairing import PairingConfig
@@ -17,6 +17,14 @@ from pc3d.data.splits import label_fraction, read_tokens
 from pc3d.data.transforms import PointAugmentation, PointFilter
 from pc3d.regions.build import KINDS, open_cache
 
+PARAM_KEYS = {
+    "regions": "region_params",
+    "superpixels": "superpixel_params",
+    "semantics": "semantic_params",
+    "supervoxels": "supervoxel_params",
+    "tracks": "track_params",
+}
+"""Setting with the parameters of each kind of cached ids."""
 SOURCE_KEYS = {
     "index",
     "root",
@@ -24,8 +32,7 @@ SOURCE_KEYS = {
     "fraction",
     "tokens",
     "regions",
-    "region_params",
-    "superpixel_params",
+    *PARAM_KEYS.values(),
 }
 FRAME_KEYS = {
     "cameras": "num_cameras",
@@ -58,8 +65,8 @@ def build_dataset(config: dict[str, Any], needs: Needs, seed: int = 0) -> MixedD
 
     Args:
         config: one source (`index`, `split`, and where asked for `fraction` in percent or `tokens`, a
-            token list; `regions`, the folder of data_prep/regions.py, with `region_params` and
-            `superpixel_params` where they were not made with the defaults), or `sources`, a list of
+            token list; `regions`, the folder of data_prep/regions.py, with `region_params`,
+            `superpixel_params`, ... where they were not made with the defaults), or `sources`, a list of
             them; beside it the settings of `FrameConfig` (`cameras`: how many of each sample).
         needs: what the objectives read.
         seed: of augmentations and choices.
@@ -106,22 +113,24 @@ def _source(source: dict[str, Any], config: FrameConfig, needs: Needs, seed: int
         )
     if "index" not in source:
         raise ValueError("`data.index` is missing: the folder that data_prep/nuscenes.py wrote")
-    if source.get("regions") is None and (needs.regions or needs.superpixels):
-        raise ValueError("the objectives read regions: set `data.regions`, see data_prep/regions.py")
+    if source.get("regions") is None and needs.ids:
+        raise ValueError(
+            f"the objectives read {', '.join(needs.ids)}: set `data.regions`, see data_prep/regions.py"
+        )
     index = SweepIndex.open(source["index"], root=source.get("root"))
     return FrameDataset(
         index,
         needs,
         **_which(index, source),
         config=config,
-        regions=_cache(source, "clusters", "region_params") if needs.regions else None,
-        superpixels=_cache(source, "superpixels", "superpixel_params") if needs.superpixels else None,
+        caches={name: _cache(source, name) for name in needs.ids},
         seed=seed,
     )
 
 
-def _cache(source: dict[str, Any], kind: str, params: str) -> RegionCache:
-    return open_cache(source["regions"], kind, _settings(KINDS[kind], source.get(params, {})))
+def _cache(source: dict[str, Any], name: str) -> RegionCache:
+    kind = ID_KINDS[name]
+    return open_cache(source["regions"], kind, _settings(KINDS[kind], source.get(PARAM_KEYS[name], {})))
 
 
 def _which(index: SweepIndex, source: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -17,11 +19,18 @@ class Objective(nn.Module):
         needs: what the loader must make.
         reads_bev: whether it reads the BEV map of the LiDAR encoder.
         reads_image: whether it reads the image encoder's features.
+        reads_camera_bev: whether it reads the BEV map of the cameras.
     """
 
     needs: Needs
     reads_bev: bool = False
     reads_image: bool = False
+    reads_camera_bev: bool = False
+
+    @classmethod
+    def needs_of(cls, config: Mapping[str, Any]) -> Needs:
+        """What the loader must make for these arguments; `needs` where they make no difference."""
+        return cls.needs
 
     @abstractmethod
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:

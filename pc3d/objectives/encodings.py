@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pc3d.data.batch import Batch
 from pc3d.geometry.grid import BevGrid
+from pc3d.models.bev.base import ViewTransform
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder, LidarFeatures
 
@@ -20,11 +21,12 @@ class Encodings:
         batch: the training batch.
         lidar_encoder: encodes point views.
         image_encoder: encodes images, or None where no objective reads images.
-        want_bev: whether any objective of the step reads the BEV map.
+        view_transform: makes the camera BEV map, or None where no objective reads it.
+        want_bev: whether any objective of the step reads the BEV map of the LiDAR encoder.
         generator: source of random numbers of the step (CPU).
 
     Attributes:
-        passes: how often each (encoder, frame, view) was computed; never above 1.
+        passes: how often each (network, frame, view) was computed; never above 1.
     """
 
     def __init__(
@@ -32,31 +34,47 @@ class Encodings:
         batch: Batch,
         lidar_encoder: LidarEncoder,
         image_encoder: ImageEncoder | None = None,
+        view_transform: ViewTransform | None = None,
         *,
         want_bev: bool = True,
         generator: torch.Generator | None = None,
     ) -> None:
         self.batch = batch
         self.generator = generator if generator is not None else torch.Generator().manual_seed(0)
+        self.lidar_encoder = lidar_encoder
         self.passes: Counter[tuple[str, str, str]] = Counter()
-        self._lidar_encoder = lidar_encoder
         self._image_encoder = image_encoder
+        self._view_transform = view_transform
         self._want_bev = want_bev
-        self._lidar: dict[tuple[str, str], LidarFeatures] = {}
+        self._lidar: dict[tuple[str, str, str], LidarFeatures] = {}
         self._images: dict[str, Tensor] = {}
+        self._camera_bev: dict[str, Tensor] = {}
 
-    def lidar(self, view: str = "a", frame: str = "t") -> LidarFeatures:
-        """Features of a view of a frame."""
-        key = (frame, view)
+    def lidar(
+        self, view: str = "a", frame: str = "t", key_encoder: LidarEncoder | None = None
+    ) -> LidarFeatures:
+        """Features of a view of a frame.
+
+        Args:
+            key_encoder: encode with this momentum encoder, without gradient, instead of the encoder that
+                is trained. A step has one momentum encoder at most.
+        """
+        network = "lidar" if key_encoder is None else "key"
+        key = (network, frame, view)
         if key not in self._lidar:
-            self.passes["lidar", frame, view] += 1
-            self._lidar[key] = self._lidar_encoder(self.batch.frames[frame].views[view], self._want_bev)
+            self.passes[key] += 1
+            cloud = self.batch.frames[frame].views[view]
+            if key_encoder is None:
+                self._lidar[key] = self.lidar_encoder(cloud, self._want_bev)
+            else:
+                with torch.no_grad():
+                    self._lidar[key] = key_encoder(cloud, False)
         return self._lidar[key]
 
     @property
     def grid(self) -> BevGrid:
         """BEV grid of the LiDAR encoder."""
-        return self._lidar_encoder.grid
+        return self.lidar_encoder.grid
 
     def image(self, frame: str = "t") -> Tensor:
         """(B * V, C, h, w) dense features of all images of a frame, in the order b * V + v."""
@@ -69,3 +87,36 @@ class Encodings:
             self.passes["image", frame, ""] += 1
             self._images[frame] = self._image_encoder(images.flatten(0, 1))
         return self._images[frame]
+
+    def camera_bev(self, view: str = "a") -> Tensor:
+        """(B, C, rows, cols) BEV map of the cameras of frame "t", in the frame of a LiDAR view."""
+        if self._view_transform is None:
+            raise ValueError(
+                "the objective reads the cameras' BEV map, but the config has no `camera` section"
+            )
+        if view not in self._camera_bev:
+            frame = self.batch.now
+            features = self.image()
+            assert frame.images is not None and frame.cam_SE3_lidar is not None
+            assert frame.intrinsics is not None and frame.camera_mask is not None
+            cam_SE3_view = frame.cam_SE3_lidar @ torch.linalg.inv(frame.views[view].lidar_SE3)[:, None]
+            self.passes["camera_bev", "t", view] += 1
+            self._camera_bev[view] = self._view_transform(
+                features,
+                frame.intrinsics,
+                cam_SE3_view,
+                frame.camera_mask,
+                (frame.images.shape[-2], frame.images.shape[-1]),
+            )
+        return self._camera_bev[view]
+
+    def outputs(self) -> dict[str, list[Tensor]]:
+        """Outputs of the passes so far that carry a gradient, by network: where objectives may disagree."""
+        lidar: list[Tensor] = []
+        for (network, _, _), features in self._lidar.items():
+            if network == "lidar":
+                ends = [features.points, features.bev] if features.trunk is None else [features.trunk]
+                lidar += [end for end in ends if end is not None]
+        found = {"lidar": lidar, "image": list(self._images.values())}
+        found = {name: [x for x in outputs if x.requires_grad] for name, outputs in found.items()}
+        return {name: outputs for name, outputs in found.items() if outputs}

@@ -22,6 +22,8 @@ from pc3d.sim.types import Float, MapLayers, SimScene
 from pc3d.sim.world import build_scene
 
 JPEG_QUALITY = 92
+SEMANTICS = "semantics"
+"""Folder of one PNG per image: the lidarseg category of each pixel, 255 for the sky."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +84,7 @@ class _SceneFiles:
             self._write_labels(self._write_lidar(time, sweep.points, is_key_frame=True), sweep.labels)
             shots = {channel: shoot(self.scene, time, channel) for channel in self.scene.rig.cameras}
             for channel, shot in shots.items():
-                self._write_image(channel, time, shot.rgb)
+                self._write_image(channel, time, shot.rgb, shot.labels)
             yield KeyFrame(sample, time, self.scene.ego_pose(time), sweep.points, shots)
 
     def _write_lidar(self, time: float, points: NDArray[np.float32], is_key_frame: bool) -> str:
@@ -98,9 +100,14 @@ class _SceneFiles:
             {"token": sample_data, "sample_data_token": sample_data, "filename": filename}
         )
 
-    def _write_image(self, channel: str, time: float, rgb: NDArray[np.uint8]) -> None:
+    def _write_image(
+        self, channel: str, time: float, rgb: NDArray[np.uint8], labels: NDArray[np.uint8]
+    ) -> None:
         row = self._sample_data(channel, time, True, "jpg", image_size=(rgb.shape[1], rgb.shape[0]))
-        Image.fromarray(rgb).save(self.root / row["filename"], quality=JPEG_QUALITY)
+        path = self.root / row["filename"]
+        Image.fromarray(rgb).save(path, quality=JPEG_QUALITY)
+        # The truth of every pixel, which no table names: for experiments that say so.
+        Image.fromarray(labels).save(self.root / SEMANTICS / channel / f"{path.stem}.png")
 
     def _sample_data(
         self, channel: str, time: float, is_key_frame: bool, suffix: str, image_size: tuple[int, int] = (0, 0)

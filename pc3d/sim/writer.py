@@ -16,7 +16,7 @@ from pc3d.data.errors import fail
 from pc3d.sim.categories import LIDARSEG_NAMES
 from pc3d.sim.maps import MapExpansion
 from pc3d.sim.rig import CAMERAS
-from pc3d.sim.scene_files import SceneRows, write_scene
+from pc3d.sim.scene_files import SEMANTICS, SceneRows, write_scene
 from pc3d.sim.semantic_prior import write_semantic_prior
 from pc3d.sim.sizes import SIZES, SimSize
 from pc3d.sim.tables import LIDAR, TABLES, Tables, fixed_tables, token, write_json
@@ -119,6 +119,8 @@ def _make_folders(folder: Path, version: str) -> None:
         (folder / path).mkdir(parents=True)
     for channel in CHANNELS:
         (folder / "samples" / channel).mkdir(parents=True)
+    for channel in CAMERAS:
+        (folder / SEMANTICS / channel).mkdir(parents=True)
 
 
 def _simulate(

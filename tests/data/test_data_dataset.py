@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from pc3d.data.batch import Batch, Needs
+from pc3d.data.batch import ID_KINDS, Batch, Needs
 from pc3d.data.collate import collate
 from pc3d.data.dataset import FrameDataset
 from pc3d.data.errors import DataError
@@ -26,7 +26,10 @@ EVERYTHING = Needs(
     views=2,
     images=True,
     superpixels=True,
+    semantics=True,
     regions=True,
+    supervoxels=True,
+    tracks=True,
     labels=True,
     boxes=True,
     frames=("t", "t-1", "t+1", "dense"),
@@ -42,19 +45,30 @@ CONFIG = FrameConfig(
 
 @pytest.fixture(scope="session")
 def caches(drive: SweepIndex, tmp_path_factory: pytest.TempPathFactory) -> dict[str, RegionCache]:
-    """Regions are row // 50 - 1; the superpixels of a camera number its pixels in blocks of 10."""
+    """Regions are row // 50 - 1, tracks row // 40 - 1, one more in "t+1"; the superpixels of a camera number its pixels in blocks of 10."""
     folder = tmp_path_factory.mktemp("cache")
-    regions, superpixels = RegionCache(folder, "clusters", {}), RegionCache(folder, "superpixels", {})
+    caches = {name: RegionCache(folder, kind, {}) for name, kind in ID_KINDS.items()}
     blocks = (np.arange(90)[:, None] // 10 * 16 + np.arange(160)[None] // 10).astype(np.int16)
     for row in drive.key_rows():
         sweep = drive[int(row)]
-        regions.save(sweep.token, (np.arange(400) // 50 - 1).astype(np.int16))
-        superpixels.save(sweep.token, {camera.name: blocks for camera in sweep.cameras})
-    return {"regions": regions, "superpixels": superpixels}
+        for name in ("regions", "supervoxels"):
+            caches[name].save(sweep.token, (np.arange(400) // 50 - 1).astype(np.int16))
+        for name in ("superpixels", "semantics"):
+            caches[name].save(sweep.token, {camera.name: blocks for camera in sweep.cameras})
+        of_both = {"track": np.arange(400) // 40 - 1, "moving": np.arange(400) // 200}
+        caches["tracks"].save(
+            sweep.token,
+            {
+                f"{name}_{when}": (ids + (when == "next")).astype(np.int16)
+                for name, ids in of_both.items()
+                for when in ("now", "next")
+            },
+        )
+    return caches
 
 
 def make(drive: SweepIndex, caches: dict[str, RegionCache], config: FrameConfig = CONFIG) -> FrameDataset:
-    return FrameDataset(drive, EVERYTHING, split="train", config=config, seed=3, **caches)
+    return FrameDataset(drive, EVERYTHING, split="train", config=config, seed=3, caches=caches)
 
 
 def tensors(value: object, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
@@ -233,11 +247,23 @@ def test_tokens_choose_and_wrong_ones_are_named(drive: SweepIndex, caches: dict[
         FrameDataset(drive, Needs(), rows=[0], config=FrameConfig(features=("ring9",)))[0]
 
 
+def test_tracks_join_the_two_frames_of_a_sample(drive: SweepIndex, caches: dict[str, RegionCache]) -> None:
+    sample = make(drive, caches)[0]
+    now, following = sample.frames["t"], sample.frames["t+1"]
+    np.testing.assert_array_equal(now.tracks, np.arange(400) // 40 - 1)
+    np.testing.assert_array_equal(following.tracks, np.arange(400) // 40)
+    assert now.moving is not None and now.moving.dtype == np.bool_
+    assert now.moving.sum() == 200
+    assert sample.frames["t-1"].tracks is None
+    assert set(following.views) == {"a"}
+    assert following.regions is None
+
+
 def test_regions_of_another_sweep_are_refused(drive: SweepIndex, tmp_path: Path) -> None:
     cache = RegionCache(tmp_path, "clusters", {})
     cache.save("s0f0", np.zeros(7, np.int16))
     with pytest.raises(DataError, match=r"\(7,\) for 400 points of sweep s0f0"):
-        FrameDataset(drive, Needs(regions=True), rows=[0], regions=cache)[0]
+        FrameDataset(drive, Needs(regions=True), rows=[0], caches={"regions": cache})[0]
 
 
 def test_augmentations_stay_in_their_range() -> None:

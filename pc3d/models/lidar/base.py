@@ -20,11 +20,14 @@ class LidarFeatures:
             range get zeros, and `valid` is False there.
         valid: (P,) bool.
         bev: (B, bev_channels, rows, cols) on the encoder's `grid`, or None where not asked for.
+        trunk: the last tensor that both outputs are computed from, where gradients of objectives meet;
+            None where the outputs share nothing.
     """
 
     points: Tensor
     valid: Tensor
     bev: Tensor | None
+    trunk: Tensor | None = None
 
 
 class LidarEncoder(nn.Module):

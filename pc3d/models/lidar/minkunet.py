@@ -136,7 +136,7 @@ class MinkUNet(LidarEncoder):
         # Row 0 stands in for points out of range, then is masked; it always exists beside them.
         points = decoded.index_select(0, voxels.index.clamp(min=0)) * valid.unsqueeze(1)
         bev = self._bev(voxels, decoded) if want_bev else None
-        return LidarFeatures(points, valid, bev)
+        return LidarFeatures(points, valid, bev, decoded)
 
     def _unet(self, voxels: Voxels, features: Tensor) -> Tensor:
         """(N, point_channels) decoder output of each voxel."""

@@ -61,7 +61,7 @@ class PointPillars(LidarEncoder):
         bev = self.backbone(self._canvas(view, pillars))
         points, _ = sample_bev(bev, self.grid, view.points[:, :2], view.batch)
         points = torch.where(pillars.valid.unsqueeze(1), points, torch.zeros_like(points))
-        return LidarFeatures(points, pillars.valid, bev if want_bev else None)
+        return LidarFeatures(points, pillars.valid, bev if want_bev else None, bev)
 
     def _canvas(self, view: PointView, pillars: Voxels) -> Tensor:
         """(B, pillar_channels, rows * stride, cols * stride) map of the pillars, zero where empty."""

@@ -104,11 +104,11 @@ class SECOND(LidarEncoder):
             levels.append(x)
         if self.point_source == "trilinear":
             points = self._trilinear(view, voxels, levels)
-            return LidarFeatures(points, voxels.valid, self._bev(x) if want_bev else None)
+            return LidarFeatures(points, voxels.valid, self._bev(x) if want_bev else None, x.features)
         bev = self._bev(x)
         points, _ = sample_bev(bev, self.grid, view.points[:, :2], view.batch)
         points = torch.where(voxels.valid.unsqueeze(1), points, torch.zeros_like(points))
-        return LidarFeatures(points, voxels.valid, bev if want_bev else None)
+        return LidarFeatures(points, voxels.valid, bev if want_bev else None, bev)
 
     def _bev(self, x: SparseTensor) -> Tensor:
         return self.backbone(dense(self.flatten(x)).flatten(1, 2))
