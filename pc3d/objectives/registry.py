@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
+from pc3d.models.bev.base import ViewTransform
 from pc3d.models.build import build
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder
@@ -26,17 +28,26 @@ def objective_type(config: dict[str, Any]) -> type[Objective]:
 
 
 def build_objective(
-    config: dict[str, Any], lidar: LidarEncoder, image: ImageEncoder | None = None
+    config: dict[str, Any],
+    lidar: LidarEncoder,
+    image: ImageEncoder | None = None,
+    camera: ViewTransform | None = None,
 ) -> Objective:
     """Build the objective of a config dict: its `type` and its keyword arguments.
 
     Raises:
         ValueError: for an unknown type or argument, naming the known ones.
     """
+    kind = objective_type(config)
     encoders: dict[str, Any] = {"lidar": lidar}
-    if objective_type(config).reads_image:
-        if image is None:
-            raise ValueError(f"{config['type']} needs an image encoder: set `image` in the config")
-        encoders["image"] = image
+    for name, module, wanted in (
+        ("image", image, kind.reads_image),
+        ("camera", camera, kind.reads_camera_bev),
+    ):
+        if wanted and module is None:
+            raise ValueError(f"{config['type']} needs an encoder of images: set `{name}` in the config")
+        # RAD reads images through the view transform only, which it is given instead.
+        if wanted and name in signature(kind).parameters:
+            encoders[name] = module
     arguments = {key: value for key, value in config.items() if key != "weight"}
     return build({**arguments, **encoders}, OBJECTIVES, "objective")

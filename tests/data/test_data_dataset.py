@@ -45,7 +45,7 @@ CONFIG = FrameConfig(
 
 @pytest.fixture(scope="session")
 def caches(drive: SweepIndex, tmp_path_factory: pytest.TempPathFactory) -> dict[str, RegionCache]:
-    """Regions are row // 50 - 1, tracks row // 40 - 1, one more in "t+1"; the superpixels of a camera number its pixels in blocks of 10."""
+    """Regions are row // 50 - 1, tracks row // 40 - 1 (one more in "t+1"); superpixels are blocks of 10."""
     folder = tmp_path_factory.mktemp("cache")
     caches = {name: RegionCache(folder, kind, {}) for name, kind in ID_KINDS.items()}
     blocks = (np.arange(90)[:, None] // 10 * 16 + np.arange(160)[None] // 10).astype(np.int16)

@@ -148,7 +148,7 @@ def test_configs_with_mistakes_are_named() -> None:
         build_objective({"type": "PCR"}, TinyLidar())
     with pytest.raises(ValueError, match="no argument temprature"):
         build_objective({"type": "PRC", "temprature": 0.1}, TinyLidar())
-    with pytest.raises(ValueError, match="needs an image encoder"):
+    with pytest.raises(ValueError, match="needs an encoder of images: set `image`"):
         build_objective({"type": "SuperpixelContrast"}, TinyLidar())
     batch = make_batch()
     batch.now.regions = None
