@@ -263,7 +263,7 @@ def _point_ids(
     token: str | None = None,
     array: str = "regions",
 ) -> NDArray[np.int64]:
-    """(num_points,) ids of the points of `sweep`: `array` of the cached file of `token`, by default its own."""
+    """(num_points,) ids of a sweep's points: `array` of the cached file of `token`, by default its own."""
     cache = sources.caches[name]
     arrays = cache.load_all(token or sweep.token)
     if array not in arrays or arrays[array].shape != (num_points,):

@@ -97,8 +97,10 @@ class Encodings:
         if view not in self._camera_bev:
             frame = self.batch.now
             features = self.image()
-            assert frame.images is not None and frame.cam_SE3_lidar is not None
-            assert frame.intrinsics is not None and frame.camera_mask is not None
+            assert frame.images is not None
+            assert frame.cam_SE3_lidar is not None
+            assert frame.intrinsics is not None
+            assert frame.camera_mask is not None
             cam_SE3_view = frame.cam_SE3_lidar @ torch.linalg.inv(frame.views[view].lidar_SE3)[:, None]
             self.passes["camera_bev", "t", view] += 1
             self._camera_bev[view] = self._view_transform(

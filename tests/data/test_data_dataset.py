@@ -252,7 +252,8 @@ def test_tracks_join_the_two_frames_of_a_sample(drive: SweepIndex, caches: dict[
     now, following = sample.frames["t"], sample.frames["t+1"]
     np.testing.assert_array_equal(now.tracks, np.arange(400) // 40 - 1)
     np.testing.assert_array_equal(following.tracks, np.arange(400) // 40)
-    assert now.moving is not None and now.moving.dtype == np.bool_
+    assert now.moving is not None
+    assert now.moving.dtype == np.bool_
     assert now.moving.sum() == 200
     assert sample.frames["t-1"].tracks is None
     assert set(following.views) == {"a"}
