@@ -101,7 +101,7 @@ def test_a_frozen_encoder_stays_frozen(kind: str) -> None:
 
 
 def test_mistakes_in_the_configuration_are_named() -> None:
-    with pytest.raises(ValueError, match="known: EfficientNetLite0, TransformersEncoder"):
+    with pytest.raises(ValueError, match="known: EfficientNetLite0, FPN, TransformersEncoder"):
         build_image_encoder({"type": "vgg"})
     with pytest.raises(ValueError, match="has no stage 'stage9'; known: stem, stage1"):
         build_image_encoder({"type": "TransformersEncoder", "model": TINY["resnet"][0], "stage": "stage9"})

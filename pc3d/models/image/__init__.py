@@ -8,25 +8,30 @@ from typing import Any
 from pc3d.models.build import build
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.image.efficientnet import EfficientNetLite0
+from pc3d.models.image.fpn import FPN
 from pc3d.models.image.transformers_encoder import TransformersEncoder
 
 IMAGE_ENCODERS: dict[str, Callable[..., ImageEncoder]] = {
     "EfficientNetLite0": EfficientNetLite0,
+    "FPN": FPN,
     "TransformersEncoder": TransformersEncoder,
 }
 
 
 def build_image_encoder(config: Mapping[str, Any]) -> ImageEncoder:
-    """The encoder `{"type": ..., **arguments}`.
+    """The encoder `{"type": ..., **arguments}`; an entry `backbone` is the configuration of another one.
 
     Raises:
         ValueError: unknown type or argument.
         ImportError: an optional package that it needs is missing; the message names the extra.
     """
+    if isinstance(config.get("backbone"), Mapping):
+        config = {**config, "backbone": build_image_encoder(config["backbone"])}
     return build(config, IMAGE_ENCODERS, "image encoder")
 
 
 __all__ = [
+    "FPN",
     "IMAGE_ENCODERS",
     "EfficientNetLite0",
     "ImageEncoder",

@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
-from pc3d.models.image.common import FreezableImageEncoder, resize_to_multiple
+from pc3d.models.image.common import LevelImageEncoder, resize_to_multiple
 
 # Per stride: the last block of that resolution, and its channels.
 _LAST_BLOCK = {4: 2, 8: 4, 16: 10, 32: 15}
@@ -37,7 +36,7 @@ def load_network(pretrained: bool = True) -> Any:
     return network
 
 
-class EfficientNetLite0(FreezableImageEncoder):
+class EfficientNetLite0(LevelImageEncoder):
     """Features of EfficientNet-Lite0 (Tan and Le, ICML 2019; Lite variant).
 
     Args:
@@ -51,30 +50,17 @@ class EfficientNetLite0(FreezableImageEncoder):
         if not levels or set(levels) - set(_CHANNELS):
             raise ValueError(f"levels {tuple(levels)}: expected one or more of {tuple(_CHANNELS)}")
         self.levels = tuple(sorted(set(levels)))
-        self.stride = self.levels[0]
-        self.channels = sum(_CHANNELS[level] for level in self.levels)
+        self.set_levels([_CHANNELS[level] for level in self.levels], self.levels)
         network = load_network(pretrained)
         self.stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
         self.blocks = nn.ModuleList(network._blocks[: _LAST_BLOCK[self.levels[-1]] + 1])
         self.freeze(frozen)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) RGB in 0..1 to (N, channels, H', W').
-
-        Sides that the coarsest level does not divide are stretched to the next multiple.
-        """
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            images = resize_to_multiple(images, self.levels[-1])
-            maps = self._maps((images * 255 - 127) / 128)
-            size = maps[0].shape[2:]
-            coarser = (interpolate(m, size, mode="bilinear", align_corners=False) for m in maps[1:])
-            return torch.cat((maps[0], *coarser), dim=1)
-
-    def _maps(self, x: Tensor) -> list[Tensor]:
-        """The feature map of each level, the finest first."""
+    def _maps(self, images: Tensor) -> list[Tensor]:
         wanted = {_LAST_BLOCK[level] for level in self.levels}
         maps = []
-        x = self.stem(x)
+        images = resize_to_multiple(images, self.levels[-1])
+        x = self.stem((images * 255 - 127) / 128)
         for i, block in enumerate(self.blocks):
             x = block(x)
             if i in wanted:

@@ -2,78 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pc3d.models.image.common import FreezableImageEncoder, resize_to_multiple
+from pc3d.models.image.common import LevelImageEncoder, resize_to_multiple
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class TransformersEncoder(FreezableImageEncoder):
-    """One stage of a `transformers.AutoBackbone`, on images normalised as for ImageNet.
+class TransformersEncoder(LevelImageEncoder):
+    """Stages of a `transformers.AutoBackbone`, on images normalised as for ImageNet.
 
     Args:
         model: a local folder or a hub name, with its weights; or a configuration without weights
             (randomly initialised), such as `{"model_type": "resnet", "depths": [2, 2, 2, 2]}`.
         stage: name of the stage whose map is given, such as `stage3`; None for the last.
+        stages: names of several, the finest first, instead of `stage`; their maps are the levels.
         frozen: keep evaluation mode, no gradient.
 
     Raises:
-        ValueError: no such stage or kind of model. OSError: no such folder or name.
+        ValueError: no such stage or kind of model, or both `stage` and `stages`.
+        OSError: no such folder or name.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, model: str | Mapping[str, Any], stage: str | None = None, frozen: bool = False
+        self,
+        model: str | Mapping[str, Any],
+        stage: str | None = None,
+        frozen: bool = False,
+        stages: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        self.backbone = _load(model, stage)
+        if stages is not None and (stage is not None or not stages):
+            raise ValueError(f"stage {stage!r} and stages {tuple(stages)}: give one stage or some stages")
+        self.backbone = _load(model, [stage] if stage is not None else stages)
         # Not persistent: they are constants, and no part of the exported weights.
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
-        self.channels = int(self.backbone.channels[-1])
-        self.stride = self._probe()
+        self.set_levels(self.backbone.channels, self._probe())
         self.freeze(frozen)
 
-    def _probe(self) -> int:
-        """The stride, by one pass; parameters after the stage (they see no gradient) are frozen."""
+    def _probe(self) -> list[int]:
+        """The strides, by one pass; parameters after the last stage (they see no gradient) are frozen."""
         patch = getattr(self.backbone.config, "patch_size", 16)
         side = 16 * (patch if isinstance(patch, int) else max(patch))
         self.backbone.eval()
-        features = self.backbone(torch.zeros(1, 3, side, side)).feature_maps[-1]
+        maps = self.backbone(torch.zeros(1, 3, side, side)).feature_maps
         parameters = list(self.backbone.parameters())
-        gradients = torch.autograd.grad(features.sum(), parameters, allow_unused=True)
+        total = torch.stack([features.sum() for features in maps]).sum()
+        gradients = torch.autograd.grad(total, parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.requires_grad_(gradient is not None)
-        return round(side / features.shape[-1])
+        return [round(side / features.shape[-1]) for features in maps]
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) RGB in 0..1 to (N, channels, H', W').
-
-        Sides that the stride does not divide are stretched to the next multiple.
-        """
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            images = (resize_to_multiple(images, self.stride) - self.mean) / self.std
-            return self.backbone(images).feature_maps[-1]
+    def _maps(self, images: Tensor) -> list[Tensor]:
+        images = (resize_to_multiple(images, self.level_strides[-1]) - self.mean) / self.std
+        return list(self.backbone(images).feature_maps)
 
 
-def _load(model: str | Mapping[str, Any], stage: str | None) -> Any:
+def _load(model: str | Mapping[str, Any], stages: Sequence[str] | None) -> Any:
     from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 
     config = _configuration(model)
     if type(config) not in MODEL_FOR_BACKBONE_MAPPING:
         raise ValueError(f"transformers has no backbone of type {config.model_type!r}")
-    if stage is not None:
-        if stage not in config.stage_names:
-            known = ", ".join(config.stage_names)
-            raise ValueError(f"{config.model_type} has no stage {stage!r}; known: {known}")
-        config = type(config).from_dict({**config.to_dict(), "out_features": [stage], "out_indices": None})
+    if stages is not None:
+        for stage in stages:
+            if stage not in config.stage_names:
+                known = ", ".join(config.stage_names)
+                raise ValueError(f"{config.model_type} has no stage {stage!r}; known: {known}")
+        chosen = sorted(set(stages), key=config.stage_names.index)
+        config = type(config).from_dict({**config.to_dict(), "out_features": chosen, "out_indices": None})
     # Not AutoBackbone.from_pretrained: it asks the hub whether even a local folder exists there.
     backbone: Any = MODEL_FOR_BACKBONE_MAPPING[type(config)]
     return backbone.from_pretrained(model, config=config) if isinstance(model, str) else backbone(config)
