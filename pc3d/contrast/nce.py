@@ -23,7 +23,9 @@ def zero_with_graph(*features: Tensor) -> Tensor:
     return torch.stack([f.float().sum() * 0.0 for f in features]).sum()
 
 
-def info_nce(anchors: Tensor, others: Tensor, temperature: float = 0.07) -> Tensor:
+def info_nce(
+    anchors: Tensor, others: Tensor, temperature: float = 0.07, ignore: Tensor | None = None
+) -> Tensor:
     """Rows of `anchors` against all rows of `others`; row i of one belongs to row i of the other.
 
     mean_i -log( exp(a_i.b_i / tau) / sum_j exp(a_i.b_j / tau) ), one direction, the positive in
@@ -33,6 +35,7 @@ def info_nce(anchors: Tensor, others: Tensor, temperature: float = 0.07) -> Tens
     Args:
         anchors, others: (N, D). Computed in float32 whatever their type.
         temperature: tau.
+        ignore: (N, N) bool, True for pairs that are no negatives; the diagonal counts all the same.
 
     Returns:
         float32 scalar, 0 with a graph where N is 0.
@@ -42,6 +45,9 @@ def info_nce(anchors: Tensor, others: Tensor, temperature: float = 0.07) -> Tens
         return zero_with_graph(anchors, others)
     with torch.autocast(anchors.device.type, enabled=False):
         logits = _float(anchors) @ _float(others).T / temperature
+        if ignore is not None:
+            own = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+            logits = logits.masked_fill(ignore & ~own, -torch.inf)
         return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
 

@@ -8,7 +8,17 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 SECTIONS: dict[str, set[str]] = {
-    "pretrain": {"data", "lidar", "image", "objectives"},
+    "pretrain": {
+        "data",
+        "lidar",
+        "image",
+        "camera",
+        "objectives",
+        "shared_heads",
+        "init",
+        "frozen",
+        "stages",
+    },
     "finetune": {"data", "lidar", "init", "head"},
 }
 SHARED = {"optimizer", "schedule", "runtime", "seed", "work_dir", "launcher"}
@@ -34,7 +44,9 @@ def load_config(path: str | Path, kind: str, overrides: dict[str, Any] | None = 
     unknown = sorted(set(config) - known)
     if unknown:
         raise ValueError(f"{path}: unknown section {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-    required = (SECTIONS[kind] - {"image", "init", "head"}) | {"optimizer", "schedule"}
+    required = {"data", "lidar", "optimizer", "schedule"}
+    if kind == "pretrain" and "stages" not in config:
+        required.add("objectives")
     missing = sorted(required - set(config))
     if missing:
         raise ValueError(f"{path}: section {', '.join(missing)} is missing")

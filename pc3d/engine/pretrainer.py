@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -12,11 +13,17 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from pc3d.data.batch import Batch, Needs
 from pc3d.engine.config import plain
 from pc3d.engine.data import build_dataset
+from pc3d.engine.gradients import gradient_conflicts
+from pc3d.engine.initial_weights import FILES, HEADS, load_initial
+from pc3d.engine.stages import run_stages
 from pc3d.engine.training import TrainableModel, seeded, start_distributed, train
+from pc3d.models.bev import build_view_transform
+from pc3d.models.bev.base import ViewTransform
 from pc3d.models.image import build_image_encoder
 from pc3d.models.lidar import build_lidar_encoder
 from pc3d.objectives.encodings import Encodings
@@ -27,16 +34,22 @@ def objective_needs(objectives: dict[str, dict[str, Any]]) -> Needs:
     """What all objectives of a config ask of the loader together."""
     if not objectives:
         raise ValueError("the config has no objective: set at least one under `objectives`")
-    return reduce(or_, (objective_type(config).needs for config in objectives.values()))
+    return reduce(or_, (objective_type(config).needs_of(config) for config in objectives.values()))
 
 
 class Pretrainer(TrainableModel):
-    """Weighted sum of objectives over one LiDAR encoder and one image encoder.
+    """Weighted sum of objectives over one LiDAR encoder, one image encoder and one camera branch.
 
     Args:
         lidar: config of the LiDAR encoder. image: config of the image encoder, or None.
         objectives: name to config with `type`, `weight` (default 1) and the objective's arguments.
         seed: of the initial weights and of the points that are sampled.
+        camera: config of the view transform over the image encoder, or None.
+        frozen: of `lidar`, `image`, `camera`: parts that stay as they are, in evaluation mode.
+        shared_heads: layers of an objective that another one lends it, by name:
+            `{"rad.teacher_projector": "prc.projector"}`.
+        gradients_every: every so many steps the norms and cosines of the objectives' gradients at the
+            encoders' outputs are logged, 0 for never.
     """
 
     def __init__(
@@ -45,49 +58,112 @@ class Pretrainer(TrainableModel):
         image: dict[str, Any] | None,
         objectives: dict[str, dict[str, Any]],
         seed: int = 0,
+        camera: dict[str, Any] | None = None,
+        frozen: Sequence[str] = (),
+        shared_heads: Mapping[str, str] | None = None,
+        gradients_every: int = 0,
     ) -> None:
         super().__init__()
-        self.seed = seed
+        self.seed, self.gradients_every = seed, gradients_every
         with seeded(seed):
             self.lidar = build_lidar_encoder(lidar)
             self.image = build_image_encoder(image) if image else None
+            self.camera = self._build_camera(camera)
             self.objectives = nn.ModuleDict(
-                {key: build_objective(config, self.lidar, self.image) for key, config in objectives.items()}
+                {
+                    key: build_objective(config, self.lidar, self.image, self.camera)
+                    for key, config in objectives.items()
+                }
             )
+        for borrower, lender in (shared_heads or {}).items():
+            self.objectives.set_submodule(borrower, self.objectives.get_submodule(lender))
+        unknown = sorted(set(frozen) - set(self.parts))
+        if unknown:
+            raise ValueError(f"frozen names {', '.join(unknown)}; the config has {', '.join(self.parts)}")
+        self._frozen = [self.parts[name].requires_grad_(False) for name in frozen]
         self.weights = {key: float(config.get("weight", 1.0)) for key, config in objectives.items()}
         self._want_bev = any(o.reads_bev for o in self.objectives.values())  # type: ignore[union-attr]
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.step: Tensor
 
+    def _build_camera(self, config: dict[str, Any] | None) -> ViewTransform | None:
+        if config is None:
+            return None
+        if self.image is None:
+            raise ValueError("`camera` lifts image features: set `image` in the config")
+        return build_view_transform(config, self.image)
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """The encoders that exist, by name."""
+        named = {"lidar": self.lidar, "image": self.image, "camera": self.camera}
+        return {name: module for name, module in named.items() if module is not None}
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
+
     def encode(self, batch: Batch) -> Encodings:
         """Encodings of this step; the random numbers depend on the seed, the step and the rank."""
         rank = int(os.environ.get("RANK", 0))
         generator = torch.Generator().manual_seed(hash((self.seed, int(self.step), rank)) % 2**63)
-        return Encodings(batch, self.lidar, self.image, want_bev=self._want_bev, generator=generator)
+        return Encodings(
+            batch, self.lidar, self.image, self.camera, want_bev=self._want_bev, generator=generator
+        )
 
     def forward(self, batch: Batch, mode: str = "loss") -> dict[str, Tensor]:
         """Losses (`<objective>/loss`, weighted) and logged scalars (`<objective>/<name>`)."""
         encodings = self.encode(batch)
+        losses: dict[str, Tensor] = {}
         logged: dict[str, Tensor] = {}
         for key, objective in self.objectives.items():
             result = objective(encodings)
-            logged[f"{key}/loss"] = self.weights[key] * result.pop("loss")
+            losses[key] = self.weights[key] * result.pop("loss")
             logged.update({f"{key}/{name}": value for name, value in result.items()})
+        if self.gradients_every and int(self.step) % self.gradients_every == 0 and torch.is_grad_enabled():
+            for network, outputs in encodings.outputs().items():
+                report = gradient_conflicts(losses, outputs)
+                logged.update({f"gradients/{network}/{name}": value for name, value in report.items()})
         if self.training:
             self.step += 1
-        return logged
+        return {**{f"{key}/loss": loss for key, loss in losses.items()}, **logged}
+
+
+def build_pretrainer(config: Config) -> Pretrainer:
+    """The model of a pretraining config, with its initial weights."""
+    model = Pretrainer(
+        plain(config.lidar),
+        plain(config.get("image")),
+        plain(config.objectives),
+        config.get("seed", 0),
+        plain(config.get("camera")),
+        plain(config.get("frozen", ())),
+        plain(config.get("shared_heads")),
+        config.get("runtime", {}).get("gradients_every", 50),
+    )
+    if config.get("init"):
+        load_initial(plain(config.init), model.parts, model.objectives)
+    return model
 
 
 def pretrain(config: Config, work_dir: Path, resume: bool = False) -> Path:
-    """Run pretraining; returns the backbone file in the run folder."""
+    """Run pretraining, all its stages where the config has any; returns the backbone file."""
     work_dir = Path(work_dir)
     start_distributed(config.get("launcher", "none"))
+    if config.get("stages"):
+        return run_stages(config, work_dir, resume, pretrain)
     objectives, seed = plain(config.objectives), config.get("seed", 0)
     dataset = build_dataset(plain(config.data), objective_needs(objectives), seed)
-    model = Pretrainer(plain(config.lidar), plain(config.get("image")), objectives, seed)
-    saved: dict[str, nn.Module] = {"backbone": model.lidar}
-    if model.image is not None and not model.image.frozen:
-        saved["image_backbone"] = model.image
-    metadata = {"lidar": json.dumps(plain(config.lidar)), "objectives": json.dumps(objectives)}
+    model = build_pretrainer(config)
+    saved: dict[str, nn.Module] = {
+        FILES[name]: part
+        for name, part in model.parts.items()
+        if name == "lidar" or any(p.requires_grad for p in part.parameters())
+    }
+    saved[HEADS] = model.objectives
+    described = {key: plain(config.get(key)) for key in ("lidar", "image", "camera", "objectives")}
+    metadata = {key: json.dumps(value) for key, value in described.items() if value is not None}
     train(model, dataset, config, work_dir, saved, metadata, resume)
     return work_dir / "backbone.safetensors"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pc3d.data.batch import Batch
 from pc3d.models.lidar.base import LidarEncoder
+from pc3d.ops.sampling import balanced_sample
 
 
 class PointFeatures(NamedTuple):
@@ -49,20 +50,10 @@ def sample_points(labels: Tensor, count: int, generator: torch.Generator, balanc
     Returns:
         (M,) int64 ascending rows, M <= count.
     """
-    labels = labels.cpu()
-    rows = (labels >= 0).nonzero().squeeze(1)
-    rows = rows[torch.randperm(len(rows), generator=generator)]
-    if balanced and len(rows):
-        # Order by turn within the class (first of each class, second of each, ...): a cut after
-        # `count` then takes all of a rare class before more than its share of a frequent one.
-        by_class = labels[rows].argsort(stable=True)
-        sizes = labels[rows].bincount()
-        starts = sizes.cumsum(0) - sizes
-        turn = torch.arange(len(rows)) - starts[labels[rows[by_class]]]
-        # The random key breaks ties between classes in the last turn.
-        tie = torch.rand(len(rows), generator=generator, dtype=torch.float64)
-        rows = rows[by_class][(turn + tie).argsort()]
-    return rows[:count].sort().values
+    groups = labels.cpu()
+    if not balanced:
+        groups = groups.clamp(max=0)  # one group: a uniform draw
+    return balanced_sample(groups, count, generator).sort().values
 
 
 @torch.no_grad()

@@ -63,13 +63,14 @@ def save_backbone(model: nn.Module, path: str | Path, metadata: Mapping[str, str
         temporary.unlink(missing_ok=True)
 
 
-def load_backbone(model: nn.Module, path: str | Path, partial: bool = False) -> LoadReport:
+def load_backbone(model: nn.Module, path: str | Path, partial: bool = False, prefix: str = "") -> LoadReport:
     """Load a file of `save_backbone` into `model`.
 
     Args:
         model: the backbone; unchanged where an error is raised.
         path: safetensors file.
         partial: load what fits by name and shape; otherwise everything must fit.
+        prefix: take the tensors whose name starts with it only, and leave it out of their names.
 
     Raises:
         FileNotFoundError: no such file.
@@ -77,6 +78,7 @@ def load_backbone(model: nn.Module, path: str | Path, partial: bool = False) -> 
             with `partial`, no tensor fits.
     """
     saved, metadata = _read(Path(path))
+    saved = {name[len(prefix) :]: tensor for name, tensor in saved.items() if name.startswith(prefix)}
     state = model.state_dict()
     common = [name for name in state if name in saved]
     report = LoadReport(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import info_nce
@@ -13,20 +15,20 @@ from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder
 from pc3d.objectives.base import Objective
 from pc3d.objectives.encodings import Encodings
-from pc3d.objectives.groups import pool_pixels, pool_points, superpixel_groups
+from pc3d.objectives.superpixel_heads import SuperpixelHeads
 
 
 class SuperpixelContrast(Objective):
     """NCE of superpoints Q against superpixels K, both means of normalised features.
 
-    A superpixel of one image is a negative of every other superpixel of the batch.
+    A group is a negative of every other group of the batch.
 
     Args:
         lidar, image: the encoders; the image encoder is a frozen teacher in SLidR.
         dim: width of the common space, 64 (SLidR).
         temperature: 0.07 (SLidR).
-        renormalise: normalise Q and K once more after pooling (SLidR's code does not).
-        pixel_stride: read every n-th pixel; 1 is SLidR's form, larger is quicker.
+        ids: `superpixels`, or `semantics` (SLidR's author reports that class-level segments hurt it).
+        renormalise, pixel_stride: see `SuperpixelHeads`.
     """
 
     needs = Needs(images=True, superpixels=True)
@@ -38,33 +40,26 @@ class SuperpixelContrast(Objective):
         image: ImageEncoder,
         dim: int = 64,
         temperature: float = 0.07,
+        ids: str = "superpixels",
         renormalise: bool = False,
         pixel_stride: int = 1,
     ) -> None:
         super().__init__()
-        self.point_head = nn.Linear(lidar.point_channels, dim)
-        self.pixel_head = nn.Conv2d(image.channels, dim, kernel_size=1)
+        self.heads = SuperpixelHeads(lidar, image, dim, ids, renormalise, pixel_stride)
         self.temperature = temperature
-        self.renormalise = renormalise
-        self.pixel_stride = pixel_stride
+
+    @classmethod
+    def needs_of(cls, config: Mapping[str, Any]) -> Needs:
+        ids: dict[str, Any] = {config.get("ids", "superpixels"): True}
+        return Needs(images=True, **ids)
 
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
-        frame = encodings.batch.now
-        lidar = encodings.lidar("a")
-        view = frame.views["a"]
-        index = view.index_of_row(frame.num_points)
-        usable = torch.zeros_like(index, dtype=torch.bool)
-        usable[view.row] = lidar.valid
-        groups = superpixel_groups(frame, usable, self.pixel_stride)
-
-        points = F.normalize(self.point_head(lidar.points).float(), dim=1)
-        superpoints = pool_points(points, groups, index)
-        superpixels = pool_pixels(self.pixel_head(encodings.image()).float(), groups)
-        if self.renormalise:
-            superpoints, superpixels = F.normalize(superpoints, dim=1), F.normalize(superpixels, dim=1)
+        groups = self.heads.groups(encodings)
+        superpoints = self.heads.superpoints(encodings, "t", groups)
+        superpixels = self.heads.superpixels(encodings, "t", groups)
         loss = info_nce(superpoints, superpixels, self.temperature)
         logged = {
             "groups": torch.tensor(float(groups.count)),
-            "point_share": torch.tensor(len(groups.rows.unique()) / max(frame.num_points, 1)),
+            "point_share": torch.tensor(len(groups.rows.unique()) / max(encodings.batch.now.num_points, 1)),
         }
         return {"loss": loss, **logged, **collapse_metrics(superpoints, superpixels)}

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pc3d.data.batch import Batch, FrameBatch, Pairs, PointView
 from pc3d.geometry.grid import BevGrid
+from pc3d.models.bev.base import ViewTransform
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder, LidarFeatures
 
@@ -45,6 +46,20 @@ class TinyImage(ImageEncoder):
         return self.conv(images)
 
 
+class TinyCamera(ViewTransform):
+    """A learned map, on a grid of its own, shifted by the mean image feature of the sample."""
+
+    def __init__(self, image: ImageEncoder) -> None:
+        super().__init__()
+        self.bev_channels, self.grid = 7, BevGrid(-12, 12, -12, 12, 2.0)
+        self.linear = nn.Linear(image.channels, self.bev_channels)
+        self.map = nn.Parameter(torch.randn(self.bev_channels, self.grid.rows, self.grid.cols))
+
+    def forward(self, features, intrinsics, cam_SE3_lidar, camera_mask, image_size, depth=None) -> Tensor:  # type: ignore[no-untyped-def]
+        mean = features.mean(dim=(2, 3)).view(*camera_mask.shape, -1) * camera_mask[..., None]
+        return self.map + self.linear(mean.mean(dim=1))[:, :, None, None]
+
+
 def make_batch(seed: int = 0, size: int = 2, points: int = 60, cameras: int = 2, segments: int = 5) -> Batch:
     """Random clouds inside +-8 m with regions -1..2, pairs and superpixels -1..segments-1."""
     g = torch.Generator().manual_seed(seed)
@@ -66,6 +81,9 @@ def make_batch(seed: int = 0, size: int = 2, points: int = 60, cameras: int = 2,
         row_batch=sample,
         world_SE3_lidar=torch.eye(4, dtype=torch.float64).expand(size, 4, 4),
         images=torch.rand(size, cameras, 3, *IMAGE, generator=g),
+        camera_mask=torch.ones(size, cameras, dtype=torch.bool),
+        intrinsics=torch.eye(3).expand(size, cameras, 3, 3),
+        cam_SE3_lidar=torch.eye(4).expand(size, cameras, 4, 4),
         pairs=Pairs(pair_rows, camera, uv),
         superpixels=torch.randint(-1, segments, (size, cameras, *IMAGE), generator=g),
         regions=torch.randint(-1, 3, (rows,), generator=g),

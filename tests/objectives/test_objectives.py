@@ -61,8 +61,8 @@ def test_superpixel_contrast_is_nce_of_the_pools() -> None:
     loss = objective(encode(batch, lidar, image))["loss"]
     frame = batch.now
     groups = superpixel_groups(frame, torch.ones(frame.num_points, dtype=torch.bool))
-    q = F.normalize(objective.point_head(lidar(frame.views["a"]).points), dim=1)
-    k = objective.pixel_head(image(frame.images.flatten(0, 1)))
+    q = F.normalize(objective.heads.point_head(lidar(frame.views["a"]).points), dim=1)
+    k = objective.heads.pixel_head(image(frame.images.flatten(0, 1)))
     expected = info_nce(pool_points(q, groups, torch.arange(frame.num_points)), pool_pixels(k, groups), 0.07)
     torch.testing.assert_close(loss, expected)
 
@@ -144,7 +144,7 @@ def test_degenerate_batches_give_a_finite_loss_with_a_gradient(kind: str, spoil:
 
 
 def test_configs_with_mistakes_are_named() -> None:
-    with pytest.raises(ValueError, match="unknown objective type 'PCR'; known: PRC, SuperpixelContrast"):
+    with pytest.raises(ValueError, match="unknown objective type 'PCR'; known: .*PRC"):
         build_objective({"type": "PCR"}, TinyLidar())
     with pytest.raises(ValueError, match="no argument temprature"):
         build_objective({"type": "PRC", "temprature": 0.1}, TinyLidar())

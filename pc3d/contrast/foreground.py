@@ -1,0 +1,88 @@
+"""The two losses of foreground-aware feature contrast (FAC, CVPR 2023, arXiv 2303.06388).
+
+No public code holds them and the paper's text was not at hand: which features, pairs and negatives are
+compared is read from its framework figure, the forms are our choice.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pc3d.contrast.nce import _float, zero_with_graph
+
+BACKGROUND = -1
+_NOTHING = -1e30
+"""Logit of what is left out: finite, so that a sum over nothing has a gradient of 0."""
+
+
+def _logits(anchors: Tensor, keys: Tensor, temperature: float) -> Tensor:
+    if anchors.ndim != 2 or keys.ndim != 2 or anchors.shape[1] != keys.shape[1]:
+        raise ValueError(
+            f"anchors {tuple(anchors.shape)} and keys {tuple(keys.shape)}: expected (A, C) and (K, C)"
+        )
+    if temperature <= 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    with torch.autocast(anchors.device.type, enabled=False):
+        return _float(anchors) @ _float(keys).T / temperature
+
+
+def geometric_contrast(
+    anchors: Tensor,
+    keys: Tensor,
+    anchor_segments: Tensor,
+    key_segments: Tensor,
+    temperature: float = 0.07,
+) -> Tensor:
+    """L_Geo: a foreground point is drawn to the points of its segment in the other view.
+
+    mean over anchors a, then over a's positives a+, of
+    -log( exp(d_a.d_a+/tau) / ( exp(d_a.d_a+/tau) + sum_{k: seg(k) != seg(a)} exp(d_a.d_k/tau) ) )
+
+    Args:
+        anchors: (A, C) L2-normalised features of view a. keys: (K, C) of view b.
+        anchor_segments, key_segments: int64 segment ids, -1 for the background, which is never an anchor
+            and always a negative.
+        temperature: tau, 0.07 (our choice).
+
+    Returns:
+        float32 scalar, 0 with a graph where no anchor has a positive.
+    """
+    logits = _logits(anchors, keys, temperature)
+    if anchor_segments.shape != anchors.shape[:1] or key_segments.shape != keys.shape[:1]:
+        raise ValueError("a segment id for each anchor and each key is needed")
+    same = anchor_segments[:, None] == key_segments[None, :]
+    positive = same & (anchor_segments != BACKGROUND)[:, None]
+    count = positive.sum(dim=1)
+    used = count > 0
+    if not bool(used.any()):
+        return zero_with_graph(anchors, keys)
+    logits, positive = logits[used], positive[used]
+    negatives = logits.masked_fill(positive, _NOTHING).logsumexp(dim=1, keepdim=True)
+    terms = F.softplus(negatives - logits).masked_fill(~positive, 0.0)
+    return (terms.sum(dim=1) / count[used]).mean()
+
+
+def feature_contrast(
+    anchors: Tensor, keys: Tensor, background: Tensor, temperature: float = 0.07, matches: int = 16
+) -> Tensor:
+    """L_Fea: a foreground point is drawn to the foreground points most like it, away from the background.
+
+    -1/|A| sum_a log( sum_{k in top(a)} exp(f_a.f_k/tau)
+                      / ( sum_{k in top(a)} exp(f_a.f_k/tau) + sum_{b in background} exp(f_a.f_b/tau) ) )
+    top(a) are the min(matches, K) keys most like a, chosen without gradient.
+
+    Args:
+        anchors: (A, C) L2-normalised foreground features of view a.
+        keys: (K, C) foreground features, background: (M, C) background features, of view b.
+        temperature: tau, 0.07. matches: 16. Both are our choice.
+
+    Returns:
+        float32 scalar, 0 with a graph where one of the three is empty.
+    """
+    logits, others = _logits(anchors, keys, temperature), _logits(anchors, background, temperature)
+    if not (len(anchors) and len(keys) and len(background)):
+        return zero_with_graph(anchors, keys, background)
+    top = logits.detach().topk(min(matches, len(keys)), dim=1).indices
+    return F.softplus(others.logsumexp(dim=1) - logits.gather(1, top).logsumexp(dim=1)).mean()

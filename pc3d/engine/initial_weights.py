@@ -1,0 +1,51 @@
+"""Weights that a pretraining run starts from: an encoder file, or the files of an earlier run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pc3d.data.errors import fail
+from pc3d.models.weights import load_backbone
+
+FILES = {"lidar": "backbone", "image": "image_backbone", "camera": "camera"}
+"""File (`.safetensors`) of each part in a run folder; `heads` holds the objectives' own layers."""
+HEADS = "heads"
+
+
+def load_initial(init: Mapping[str, Any], modules: Mapping[str, nn.Module], objectives: nn.Module) -> None:
+    """Load the `init` section of a pretraining config.
+
+    Args:
+        init: `run`, the folder of an earlier run, of which every part that it trained is loaded; `lidar`,
+            `image`, `camera`: a file each; `heads`: layers of the objectives by their name here, with
+            their name in `run` (`{"rad.teacher_projector": "prc.projector"}`); `partial`: load what fits.
+        modules: the parts by name. objectives: holds the heads.
+
+    Raises:
+        ValueError: an unknown setting, or weights that do not fit; the names are listed.
+        DataError: the run folder or a file is not there.
+    """
+    unknown = sorted(set(init) - {"run", "stage", "heads", "partial", *FILES})
+    if unknown:
+        raise ValueError(
+            f"init has no setting {', '.join(unknown)}; known: run, heads, partial, {list(FILES)}"
+        )
+    run = Path(init["run"]) if init.get("run") else None
+    if run is not None and not (run / "backbone.safetensors").is_file():
+        fail("no finished pretraining run", run, "run tools/pretrain.py with its config first")
+    for name, module in modules.items():
+        path = Path(init[name]) if init.get(name) else None
+        if path is None and run is not None:
+            path = run / f"{FILES[name]}.safetensors"
+            if not path.is_file():
+                continue  # the run did not train this part
+        if path is not None:
+            load_backbone(module, path, partial=init.get("partial", False))
+    for here, there in init.get("heads", {}).items():
+        if run is None:
+            raise ValueError("init.heads names layers of an earlier run: set init.run")
+        load_backbone(objectives.get_submodule(here), run / f"{HEADS}.safetensors", prefix=f"{there}.")

@@ -1,0 +1,128 @@
+"""Foreground-aware feature contrast (FAC, CVPR 2023, arXiv 2303.06388)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pc3d.contrast.foreground import feature_contrast, geometric_contrast
+from pc3d.contrast.monitors import collapse_metrics
+from pc3d.contrast.nce import zero_with_graph
+from pc3d.data.batch import FrameBatch, Needs
+from pc3d.models.lidar.base import LidarEncoder
+from pc3d.models.lidar.momentum import MomentumEncoder
+from pc3d.objectives.base import Objective
+from pc3d.objectives.encodings import Encodings
+from pc3d.ops.sampling import balanced_sample
+
+SEGMENTS = {"clusters": "regions", "supervoxels": "supervoxels"}
+"""Kind of foreground segment, and the field of the batch that holds it."""
+
+
+class FAC(Objective):
+    """L_FAC = geo L_Geo + fea L_Fea between view a and the momentum encoder's view b.
+
+    View a gives D_a, view b, through the momentum (EMA) encoder and without gradient, D_b. A gate per
+    channel S = sigmoid(linear(D)) gives F = S * D. L_Geo compares D by segment, L_Fea compares F by
+    likeness. Read from the paper's framework figure: the two branches, the gates, which features and
+    pairs; our choice: the forms, and every default here.
+
+    Args:
+        lidar: the encoder that is trained.
+        segments: `clusters` (the regions of CALICO) or `supervoxels`.
+        num_anchors: foreground points of a sweep, balanced over its segments; they are also the keys of
+            view b.
+        num_background: background points of a sweep.
+        temperature: 0.07. matches: 16, of L_Fea. momentum: 0.999, of the key encoder.
+        geo, fea: weights, 1 and 1.
+    """
+
+    needs = Needs(views=2, regions=True)
+
+    def __init__(
+        self,
+        lidar: LidarEncoder,
+        segments: str = "clusters",
+        num_anchors: int = 4096,
+        num_background: int = 4096,
+        temperature: float = 0.07,
+        matches: int = 16,
+        momentum: float = 0.999,
+        geo: float = 1.0,
+        fea: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if segments not in SEGMENTS:
+            raise ValueError(f"unknown segments {segments!r}; known: {', '.join(SEGMENTS)}")
+        self.key = MomentumEncoder(lidar, momentum)
+        self.gate = nn.Linear(lidar.point_channels, lidar.point_channels)
+        self.segments, self.num_points = SEGMENTS[segments], (num_anchors, num_background)
+        self.temperature, self.matches, self.weights = temperature, matches, (geo, fea)
+
+    @classmethod
+    def needs_of(cls, config: Mapping[str, Any]) -> Needs:
+        ids: dict[str, Any] = {SEGMENTS.get(config.get("segments", "clusters"), "regions"): True}
+        return Needs(views=2, **ids)
+
+    def forward(self, encodings: Encodings) -> dict[str, Tensor]:
+        if self.training:
+            self.key.update(encodings.lidar_encoder)
+        frame = encodings.batch.now
+        queries, in_a = self._rows_of(frame, "a", encodings.lidar("a"))
+        keys, in_b = self._rows_of(frame, "b", encodings.lidar("b", key_encoder=self.key))
+        chosen = self._sample(frame, in_a & in_b, encodings.generator)
+        d_a, f_a = self._features(queries[chosen])
+        with torch.no_grad():
+            d_b, f_b = self._features(keys[chosen])
+        segments, sample = self._segments(frame)[chosen], frame.row_batch[chosen]
+
+        geo, fea = [], []
+        for b in range(len(encodings.batch)):
+            front, back = (sample == b) & (segments >= 0), (sample == b) & (segments < 0)
+            every = front | back
+            ids = segments[every]
+            geo.append(geometric_contrast(d_a[front], d_b[every], segments[front], ids, self.temperature))
+            fea.append(feature_contrast(f_a[front], f_b[front], f_b[back], self.temperature, self.matches))
+        l_geo, l_fea = torch.stack(geo).mean(), torch.stack(fea).mean()
+        logged = {
+            "geo": l_geo.detach(),
+            "fea": l_fea.detach(),
+            "point_share": torch.tensor(len(chosen) / max(frame.num_points, 1)),
+        }
+        loss = self.weights[0] * l_geo + self.weights[1] * l_fea + zero_with_graph(f_a)
+        return {"loss": loss, **logged, **collapse_metrics(f_a, f_b)}
+
+    def _features(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised D and F = S * D."""
+        points = points.float()
+        gated = self.gate(points).sigmoid() * points
+        return F.normalize(points, dim=1), F.normalize(gated, dim=1)
+
+    def _rows_of(self, frame: FrameBatch, view: str, features: Any) -> tuple[Tensor, Tensor]:
+        """(num_points, C) point features of a view by row of the frame, and which rows have one."""
+        row = frame.views[view].row
+        by_row = features.points.new_zeros(frame.num_points, features.points.shape[1])
+        valid = torch.zeros(frame.num_points, dtype=torch.bool, device=row.device)
+        valid[row] = features.valid
+        return by_row.index_copy(0, row, features.points), valid
+
+    def _segments(self, frame: FrameBatch) -> Tensor:
+        ids: Tensor | None = getattr(frame, self.segments)
+        if ids is None:
+            raise ValueError(f"FAC needs {self.segments}; run data_prep/regions.py and set `data.regions`")
+        return ids
+
+    def _sample(self, frame: FrameBatch, usable: Tensor, generator: torch.Generator) -> Tensor:
+        """Rows that are compared: anchors balanced over segments, and background, of each sweep."""
+        segments = self._segments(frame)
+        chosen = []
+        for b in range(frame.views["a"].size):
+            here = usable & (frame.row_batch == b)
+            back = torch.where(here & (segments < 0), 0, -1)
+            chosen.append(balanced_sample(torch.where(here, segments, -1), self.num_points[0], generator))
+            chosen.append(balanced_sample(back, self.num_points[1], generator))
+        return torch.cat(chosen)

@@ -1,0 +1,103 @@
+"""Region-aware distillation, stage 2 of CALICO (arXiv 2306.00349)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pc3d.contrast.monitors import collapse_metrics
+from pc3d.contrast.nce import zero_with_graph
+from pc3d.contrast.region_distillation import region_distillation
+from pc3d.data.batch import FrameBatch, Needs
+from pc3d.models.bev.base import ViewTransform
+from pc3d.models.lidar.base import LidarEncoder
+from pc3d.objectives.base import Objective, projector
+from pc3d.objectives.encodings import Encodings
+from pc3d.objectives.sampling import sample_rows
+from pc3d.ops.interpolate import sample_bev
+
+TEACHER_HEADS = ("frozen", "trained")
+
+
+class RAD(Objective):
+    """The camera's BEV map learns the LiDAR's at points of regions, both in the frame of LiDAR view "a".
+
+        c_i = h_c(bilinear(BEV_camera, p_i)),    l_i = stopgrad( h_l(bilinear(BEV_lidar, p_i)) )
+        L_RAD = -1/R sum_{s=1..R} 1/N_s sum_{i: r_i = s} log( exp(c_i.l_i/tau) / sum_k exp(c_i.l_k/tau) )
+
+    k runs over the sampled points of the same sweep (our choice); the loss is averaged over sweeps. No
+    gradient reaches the LiDAR encoder, which the paper keeps frozen and in evaluation mode. A sweep with
+    fewer region points gives what it has; points outside either map do not take part.
+
+    Args:
+        lidar: the teacher. camera: the view transform, which is trained with the image encoder behind it.
+        num_points: region points of each sweep, 1024.
+        dim: width of the projections, 128; a frozen teacher head must have PRC's (our choice).
+        temperature: 0.07 (our choice).
+        mask_own_region: the other points of a point's region are no negatives (our option).
+        teacher_head: `frozen`: `teacher_projector` is PRC's projector, to be loaded from the first stage,
+            because behind the stop-gradient it would never train (our choice). `trained`: it learns with
+            h_c, on stopgrad(BEV_lidar).
+    """
+
+    needs = Needs(images=True, regions=True)
+    reads_bev = True
+    reads_image = True
+    reads_camera_bev = True
+
+    def __init__(
+        self,
+        lidar: LidarEncoder,
+        camera: ViewTransform,
+        num_points: int = 1024,
+        dim: int = 128,
+        temperature: float = 0.07,
+        mask_own_region: bool = False,
+        teacher_head: str = "frozen",
+    ) -> None:
+        super().__init__()
+        if teacher_head not in TEACHER_HEADS:
+            raise ValueError(f"unknown teacher_head {teacher_head!r}; known: {', '.join(TEACHER_HEADS)}")
+        self.student_projector = projector(camera.bev_channels, dim)
+        self.teacher_projector = projector(lidar.bev_channels, dim)
+        self.teacher_projector.requires_grad_(teacher_head == "trained")
+        self.camera_grid = camera.grid
+        self.num_points = num_points
+        self.temperature = temperature
+        self.mask_own_region = mask_own_region
+
+    def forward(self, encodings: Encodings) -> dict[str, Tensor]:
+        frame = encodings.batch.now
+        rows, xy = self._sample_points(frame, encodings)
+        sample = frame.row_batch[rows]
+        lidar_bev = encodings.lidar("a").bev
+        assert lidar_bev is not None and frame.regions is not None
+        seen, on_camera = sample_bev(encodings.camera_bev("a"), self.camera_grid, xy, sample)
+        known, on_lidar = sample_bev(lidar_bev.detach(), encodings.grid, xy, sample)
+        kept = on_camera & on_lidar
+        students = F.normalize(self.student_projector(seen[kept]).float(), dim=1)
+        teachers = F.normalize(self.teacher_projector(known[kept]).float(), dim=1)
+        regions, sample = frame.regions[rows][kept], sample[kept]
+
+        terms = [
+            region_distillation(
+                students[of], teachers[of], regions[of], self.temperature, self.mask_own_region
+            )
+            for of in (sample == b for b in range(len(encodings.batch)))
+        ]
+        loss = torch.stack(terms).mean() + zero_with_graph(students, teachers)
+        logged = {"point_share": torch.tensor(len(students) / max(frame.num_points, 1))}
+        return {"loss": loss, **logged, **collapse_metrics(students, teachers)}
+
+    def _sample_points(self, frame: FrameBatch, encodings: Encodings) -> tuple[Tensor, Tensor]:
+        """Rows of region points, at most `num_points` of each sweep, and their x, y in view "a"."""
+        if frame.regions is None:
+            raise ValueError("RAD needs region ids; run data_prep/regions.py and set `data.regions`")
+        view = frame.views["a"]
+        index = view.index_of_row(frame.num_points)
+        eligible = (frame.regions >= 0) & (index >= 0)
+        rows = sample_rows(
+            eligible, frame.row_batch, len(encodings.batch), self.num_points, encodings.generator
+        )
+        return rows, view.points[index[rows], :2]

@@ -1,0 +1,33 @@
+"""Random choices of rows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def balanced_sample(groups: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw rows without repeats, dealt over the groups as evenly as they last.
+
+    Args:
+        groups: (P,) int64 group of each row, negative for none: never drawn.
+        count: rows to draw; all that have a group where there are fewer.
+        generator: on the CPU.
+
+    Returns:
+        (M,) int64 rows, M <= count, on the device of `groups`, in the order of their turns.
+    """
+    of = groups.cpu()
+    rows = (of >= 0).nonzero().squeeze(1)
+    rows = rows[torch.randperm(len(rows), generator=generator)]
+    if not len(rows):
+        return rows.to(groups.device)
+    # Order by turn within the group (first of each group, second of each, ...): a cut after `count`
+    # takes all of a small group before more than its share of a large one.
+    _, dense = of[rows].unique(return_inverse=True)
+    by_group = dense.argsort(stable=True)
+    sizes = dense.bincount()
+    turn = torch.arange(len(rows)) - (sizes.cumsum(0) - sizes)[dense[by_group]]
+    # The random key breaks ties between groups in the last turn.
+    tie = torch.rand(len(rows), generator=generator, dtype=torch.float64)
+    return rows[by_group][(turn + tie).argsort()][:count].to(groups.device)
