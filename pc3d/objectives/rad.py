@@ -72,7 +72,8 @@ class RAD(Objective):
         rows, xy = self._sample_points(frame, encodings)
         sample = frame.row_batch[rows]
         lidar_bev = encodings.lidar("a").bev
-        assert lidar_bev is not None and frame.regions is not None
+        assert lidar_bev is not None
+        assert frame.regions is not None
         seen, on_camera = sample_bev(encodings.camera_bev("a"), self.camera_grid, xy, sample)
         known, on_lidar = sample_bev(lidar_bev.detach(), encodings.grid, xy, sample)
         kept = on_camera & on_lidar

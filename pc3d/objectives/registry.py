@@ -12,12 +12,14 @@ from pc3d.models.lidar.base import LidarEncoder
 from pc3d.objectives.base import Objective
 from pc3d.objectives.fac import FAC
 from pc3d.objectives.prc import PRC
+from pc3d.objectives.rad import RAD
 from pc3d.objectives.superflow import SuperFlow
 from pc3d.objectives.superpixel import SuperpixelContrast
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "FAC": FAC,
     "PRC": PRC,
+    "RAD": RAD,
     "SuperFlow": SuperFlow,
     "SuperpixelContrast": SuperpixelContrast,
 }
