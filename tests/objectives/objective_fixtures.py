@@ -61,22 +61,35 @@ class TinyCamera(ViewTransform):
 
 
 def make_batch(seed: int = 0, size: int = 2, points: int = 60, cameras: int = 2, segments: int = 5) -> Batch:
-    """Random clouds inside +-8 m with regions -1..2, pairs and superpixels -1..segments-1."""
-    g = torch.Generator().manual_seed(seed)
+    """Random clouds inside +-8 m at four times, with ids of every kind.
+
+    Regions and supervoxels are -1..2, tracks -1..4, superpixels and semantics -1..segments-1; t has a
+    second view that lacks a tenth of the points.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    names = ("t", "t-1", "t+1", "dense")
+    frames = {name: make_frame(generator, size, points, cameras, segments) for name in names}
+    for name in names[1:]:
+        del frames[name].views["b"]
+    return Batch([f"sweep-{i}" for i in range(size)], frames)
+
+
+def make_frame(g: torch.Generator, size: int, points: int, cameras: int, segments: int) -> FrameBatch:
     rows = size * points
     cloud = torch.rand(rows, 4, generator=g) * 16 - 8
     sample = torch.arange(size).repeat_interleave(points)
     eye = torch.eye(4).expand(size, 4, 4)
     kept = torch.rand(rows, generator=g) < 0.9
-    views = {
-        "a": PointView(cloud, sample, torch.arange(rows), eye, size),
-        "b": PointView(cloud[kept], sample[kept], torch.arange(rows)[kept], eye, size),
-    }
     pair_rows = torch.randint(rows, (rows,), generator=g)
-    camera = sample[pair_rows] * cameras + torch.randint(cameras, (rows,), generator=g)
-    uv = torch.rand(rows, 2, generator=g) * torch.tensor([IMAGE[1], IMAGE[0]])
-    frame = FrameBatch(
-        views=views,
+    ids = {
+        name: torch.randint(-1, segments, (size, cameras, *IMAGE), generator=g)
+        for name in ("superpixels", "semantics")
+    }
+    return FrameBatch(
+        views={
+            "a": PointView(cloud, sample, torch.arange(rows), eye, size),
+            "b": PointView(cloud[kept], sample[kept], torch.arange(rows)[kept], eye, size),
+        },
         num_points=rows,
         row_batch=sample,
         world_SE3_lidar=torch.eye(4, dtype=torch.float64).expand(size, 4, 4),
@@ -84,8 +97,14 @@ def make_batch(seed: int = 0, size: int = 2, points: int = 60, cameras: int = 2,
         camera_mask=torch.ones(size, cameras, dtype=torch.bool),
         intrinsics=torch.eye(3).expand(size, cameras, 3, 3),
         cam_SE3_lidar=torch.eye(4).expand(size, cameras, 4, 4),
-        pairs=Pairs(pair_rows, camera, uv),
-        superpixels=torch.randint(-1, segments, (size, cameras, *IMAGE), generator=g),
+        pairs=Pairs(
+            pair_rows,
+            sample[pair_rows] * cameras + torch.randint(cameras, (rows,), generator=g),
+            torch.rand(rows, 2, generator=g) * torch.tensor([IMAGE[1], IMAGE[0]]),
+        ),
         regions=torch.randint(-1, 3, (rows,), generator=g),
+        supervoxels=torch.randint(-1, 3, (rows,), generator=g),
+        tracks=torch.randint(-1, 5, (rows,), generator=g),
+        moving=torch.rand(rows, generator=g) < 0.3,
+        **ids,
     )
-    return Batch([f"sweep-{i}" for i in range(size)], {"t": frame})
