@@ -14,8 +14,8 @@ from pc3d.models.bev.base import ViewTransform
 from pc3d.models.lidar.base import LidarEncoder
 from pc3d.objectives.base import Objective, projector
 from pc3d.objectives.encodings import Encodings
-from pc3d.objectives.sampling import sample_rows
 from pc3d.ops.interpolate import sample_bev
+from pc3d.ops.sampling import sample_rows
 
 TEACHER_HEADS = ("frozen", "trained")
 
@@ -61,7 +61,8 @@ class RAD(Objective):
             raise ValueError(f"unknown teacher_head {teacher_head!r}; known: {', '.join(TEACHER_HEADS)}")
         self.student_projector = projector(camera.bev_channels, dim)
         self.teacher_projector = projector(lidar.bev_channels, dim)
-        self.teacher_projector.requires_grad_(teacher_head == "trained")
+        self.trains_teacher = teacher_head == "trained"
+        self.teacher_projector.requires_grad_(self.trains_teacher)
         self.camera_grid = camera.grid
         self.num_points = num_points
         self.temperature = temperature
@@ -79,6 +80,8 @@ class RAD(Objective):
         kept = on_camera & on_lidar
         students = F.normalize(self.student_projector(seen[kept]).float(), dim=1)
         teachers = F.normalize(self.teacher_projector(known[kept]).float(), dim=1)
+        if not self.trains_teacher:  # in a joint step the head may be PRC's own, which PRC trains
+            teachers = teachers.detach()
         regions, sample = frame.regions[rows][kept], sample[kept]
 
         terms = [

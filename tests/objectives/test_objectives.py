@@ -146,7 +146,7 @@ def test_degenerate_batches_give_a_finite_loss_with_a_gradient(kind: str, spoil:
 
 
 def test_configs_with_mistakes_are_named() -> None:
-    with pytest.raises(ValueError, match="unknown objective type 'PCR'; known: .*PRC"):
+    with pytest.raises(ValueError, match=r"unknown objective type 'PCR'; known: .*PRC"):
         build_objective({"type": "PCR"}, TinyLidar())
     with pytest.raises(ValueError, match="no argument temprature"):
         build_objective({"type": "PRC", "temprature": 0.1}, TinyLidar())

@@ -67,6 +67,13 @@ def test_gradient_reaches_the_cameras_and_never_the_teacher(teacher_head: str) -
     assert trained(setup.objective.teacher_projector) == {teacher_head == "trained"}
 
 
+def test_a_teacher_head_that_another_objective_trains_gets_no_gradient_from_here() -> None:
+    setup = Setup()
+    setup.objective.teacher_projector = nn.Sequential(nn.Linear(setup.lidar.bev_channels, 128))
+    setup(make_batch())["loss"].backward()
+    assert all(p.grad is None for p in setup.objective.teacher_projector.parameters())
+
+
 def test_points_outside_a_map_do_not_take_part() -> None:
     """The camera's grid reaches to 12 m, the LiDAR's to 10 m; the points reach to 16 m after scaling."""
     batch, setup = make_batch(), Setup(num_points=500)
