@@ -1,0 +1,180 @@
+"""SuperFlow: its terms against plain loops over ids, and what each option changes."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+import pytest
+import torch
+import torch.nn.functional as F
+from objective_fixtures import IMAGE, TinyImage, TinyLidar, make_batch
+from torch import Tensor
+
+from pc3d.data.batch import Batch
+from pc3d.objectives.encodings import Encodings
+from pc3d.objectives.superflow import SuperFlow
+
+TAU = 0.07
+Means = dict[tuple[int, int], Tensor]
+
+
+def build(batch: Batch, seed: int = 0, **options) -> tuple[SuperFlow, Encodings]:
+    torch.manual_seed(seed)
+    lidar, image = TinyLidar(), TinyImage()
+    return SuperFlow(lidar, image, dim=4, **options), Encodings(batch, lidar, image)
+
+
+def plain_means(
+    objective: SuperFlow, encodings: Encodings, name: str, movers: bool = True
+) -> tuple[Means, Means]:
+    """Mean point and pixel features by (sample, class), of classes with a point."""
+    frame = encodings.batch.frames[name]
+    points = F.normalize(objective.heads.point_head(encodings.lidar("a", name).points), dim=1)
+    maps = objective.heads.pixel_head(encodings.image(name))
+    maps = F.normalize(F.interpolate(maps, size=IMAGE, mode="bilinear", align_corners=False), dim=1)
+    of_points, of_pixels = defaultdict(list), defaultdict(list)
+    for row, camera, (u, v) in zip(frame.pairs.row, frame.pairs.camera, frame.pairs.uv, strict=True):
+        sample = int(camera) // 2
+        kind = int(frame.semantics[sample, int(camera) % 2, int(v), int(u)])
+        if kind >= 0 and (movers or not frame.moving[row]):
+            of_points[sample, kind].append(points[row])
+    for sample in range(2):
+        for camera in range(2):
+            for v in range(IMAGE[0]):
+                for u in range(IMAGE[1]):
+                    kind = int(frame.semantics[sample, camera, v, u])
+                    of_pixels[sample, kind].append(maps[sample * 2 + camera, :, v, u])
+    q = {key: torch.stack(values).mean(dim=0) for key, values in of_points.items()}
+    k = {key: torch.stack(of_pixels[key]).mean(dim=0) for key in q}
+    return q, k
+
+
+def plain_nce(a: Means, b: Means, same_class_is_negative: bool = True) -> Tensor:
+    keys = [key for key in a if key in b]
+    terms = []
+    for i in keys:
+        others = [j for j in keys if j == i or same_class_is_negative or j[1] != i[1]]
+        total = sum((a[i] @ b[j] / TAU).exp() for j in others)
+        terms.append(-((a[i] @ b[i] / TAU).exp() / total).log())
+    return sum(terms) / len(terms)
+
+
+def test_superflow_is_its_four_terms_with_gradients() -> None:
+    batch = make_batch(segments=4)
+    objective, encodings = build(batch)
+    result = objective(encodings)
+    assert set(encodings.passes.values()) == {1}
+    assert len(encodings.passes) == 4 + 3  # four clouds, three times of images
+    (q, k), (q_before, k_before), (q_after, k_after), (q_dense, _) = (
+        plain_means(objective, encodings, name) for name in ("t", "t-1", "t+1", "dense")
+    )
+    expected = {
+        "spatial": (plain_nce(q, k) + plain_nce(q_before, k_before) + plain_nce(q_after, k_after)) / 3,
+        "d2s": plain_nce(q, q_dense),
+        "temporal": (plain_nce(q, q_before) + plain_nce(q, q_after)) / 2,
+        "cross": (plain_nce(q, k_before) + plain_nce(q, k_after)) / 2,
+    }
+    for name, value in expected.items():
+        torch.testing.assert_close(result[name], value.detach(), rtol=1e-4, atol=1e-4)
+    parameters = list(objective.parameters())
+    got = torch.autograd.grad(result["loss"], parameters, retain_graph=True)
+    wanted = torch.autograd.grad(sum(expected.values()), parameters)
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_scale_their_terms_and_zero_leaves_them_out() -> None:
+    batch = make_batch()
+    objective, encodings = build(batch, spatial=0.5, temporal=2.0, cross=0.0, d2s=0.0)
+    result = objective(encodings)
+    torch.testing.assert_close(result["loss"].detach(), 0.5 * result["spatial"] + 2 * result["temporal"])
+    assert "cross" not in result
+    assert "d2s" not in result
+    assert SuperFlow.needs_of({"d2s": 0.0}).frames == ("t", "t-1", "t+1")
+
+
+def test_the_papers_form_of_d2s_is_one_minus_the_cosine() -> None:
+    batch = make_batch()
+    objective, encodings = build(batch, d2s_form="cosine")
+    q, _ = plain_means(objective, encodings, "t")
+    dense, _ = plain_means(objective, encodings, "dense")
+    shared = [key for key in q if key in dense]
+    expected = sum(1 - q[key] @ dense[key] / (q[key].norm() * dense[key].norm()) for key in shared) / len(
+        shared
+    )
+    torch.testing.assert_close(objective(encodings)["d2s"], expected.detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_the_same_class_in_another_sample_may_be_no_negative() -> None:
+    batch = make_batch(segments=3)
+    objective, encodings = build(batch, mask_same_class=True)
+    (q, k), (q_before, k_before), (q_after, k_after) = (
+        plain_means(objective, encodings, name) for name in ("t", "t-1", "t+1")
+    )
+    pairs = ((q, k), (q_before, k_before), (q_after, k_after))
+    expected = sum(plain_nce(a, b, same_class_is_negative=False) for a, b in pairs) / 3
+    torch.testing.assert_close(objective(encodings)["spatial"], expected.detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_movers_may_be_left_out_of_what_crosses_time() -> None:
+    batch = make_batch()
+    batch.frames["t-1"].moving = batch.frames["dense"].moving = None
+    objective, encodings = build(batch, mask_movers=True)
+    result = objective(encodings)
+    q, _ = plain_means(objective, encodings, "t", movers=False)
+    q_after, _ = plain_means(objective, encodings, "t+1", movers=False)
+    q_before, k_before = plain_means(objective, encodings, "t-1")
+    _, k_after = plain_means(objective, encodings, "t+1")
+    temporal = (plain_nce(q, q_before) + plain_nce(q, q_after)) / 2
+    cross = (plain_nce(q, k_before) + plain_nce(q, k_after)) / 2
+    torch.testing.assert_close(result["temporal"], temporal.detach(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(result["cross"], cross.detach(), rtol=1e-4, atol=1e-4)
+    assert SuperFlow.needs_of({"mask_movers": True}).tracks
+
+
+def test_ids_of_superpixels_have_no_meaning_at_another_time() -> None:
+    with pytest.raises(ValueError, match="mean nothing at another time"):
+        SuperFlow(TinyLidar(), TinyImage(), ids="superpixels")
+    batch = make_batch()
+    lidar, image = TinyLidar(), TinyImage()
+    objective = SuperFlow(lidar, image, ids="superpixels", temporal=0.0, cross=0.0)
+    result = objective(Encodings(batch, lidar, image))
+    # By image, not by sample: more groups than there are (sample, id) pairs.
+    assert int(result["groups"]) > 2 * 5
+    assert SuperFlow.needs_of({"ids": "superpixels"}).superpixels
+    with pytest.raises(ValueError, match="unknown ids"):
+        SuperFlow(lidar, image, ids="slic")
+    with pytest.raises(ValueError, match="unknown d2s_form"):
+        SuperFlow(lidar, image, d2s_form="l2")
+
+
+def test_renormalised_means_have_unit_length() -> None:
+    """The logits then stay within 1 / tau, so the loss stays below log G + 2 / tau and differs."""
+    batch = make_batch()
+    plain, encodings = build(batch)
+    renormalised, _ = build(batch, renormalise=True)
+    groups = renormalised.heads.groups(encodings, "t")
+    norms = renormalised.heads.superpoints(encodings, "t", groups).norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones_like(norms))
+    assert not math.isclose(
+        float(plain(encodings)["loss"].detach()), float(renormalised(encodings)["loss"].detach())
+    )
+
+
+def test_the_ends_of_a_scene_pair_a_frame_with_itself() -> None:
+    batch = make_batch()
+    batch.frames["t-1"] = batch.frames["t+1"] = batch.frames["dense"] = batch.now
+    objective, encodings = build(batch)
+    result = objective(encodings)
+    torch.testing.assert_close(result["cross"], result["spatial"])
+    assert torch.isfinite(result["loss"])
+
+
+def test_one_group_only_is_a_loss_of_zero() -> None:
+    batch = make_batch(size=1)
+    for frame in batch.frames.values():
+        frame.semantics = torch.zeros_like(frame.semantics)
+    objective, encodings = build(batch)
+    loss = objective(encodings)["loss"]
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(0.0, abs=1e-6)
