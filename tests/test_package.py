@@ -21,7 +21,8 @@ def test_light_rooms_do_without_the_optional_and_the_heavy_packages() -> None:
     code = (
         "import sys; "
         "[sys.modules.__setitem__(name, None) for name in "
-        "('open3d', 'nuscenes', 'transformers', 'mmengine', 'efficientnet_lite_pytorch', 'pypatchworkpp')]; "
+        "('open3d', 'nuscenes', 'transformers', 'mmengine', 'efficientnet_lite_pytorch', 'pypatchworkpp', "
+        "'kiss_icp')]; "
         "import pc3d.data.index, pc3d.data.dataset, pc3d.data.readers, pc3d.regions.build, "
         "pc3d.models.lidar, pc3d.objectives.registry, pc3d.sim.writer, pc3d.viz.plots; "
         "from pc3d.models.image import build_image_encoder; "

@@ -31,7 +31,7 @@ def build_index(reader: str, root: str | Path, out: str | Path, rebuild: str, **
         sweeps = track(source.sweeps(), "writing the index", total=len(source), console=console)
         write_index(out, sweeps, {**source.metadata, "rebuild": rebuild})
         index = SweepIndex.open(out)
-    except DataError as error:
+    except (DataError, ImportError) as error:
         console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
     splits = ", ".join(f"{split} {len(index.key_rows(split))}" for split in index.splits)

@@ -12,6 +12,9 @@ import numpy as np
 from PIL import Image
 
 from pc3d.data.errors import DataError, fail
+from pc3d.data.odometry import OdometryConfig, lidar_odometry, require_kiss_icp
+from pc3d.data.points import load_points
+from pc3d.data.readers.kitti_oxts import read_oxts
 from pc3d.data.records import Camera, Float64, Sweep
 from pc3d.geometry.camera import shift_pixel_centres
 from pc3d.geometry.rigid import invert_SE3, make_SE3
@@ -20,21 +23,46 @@ _PERIOD_US = 100_000  # 10 Hz, where a drive comes without its timestamps
 
 EGO_SE3_LIDAR = make_SE3(np.eye(3), np.array([0.0, 0.0, 1.73]))
 
+# Points up to 0.4 m above the road are thinned: the scans hold no point times and the rings dominate.
+ODOMETRY = OdometryConfig(ground_below=0.4 - float(EGO_SE3_LIDAR[2, 3]))
+
+POSES: dict[str | None, str] = {
+    None: "poses are the identity: the drives state none",
+    "kiss-icp": "poses by KISS-ICP odometry; the world is the ego frame of a drive's first scan",
+    "oxts": "poses from the OXTS unit; the world is the ego frame of a drive's first scan",
+}
+"""Sources of the poses, and what the index says of each."""
+
 
 class KittiRawReader:
     """Reads KITTI raw date folders (`root` is one of them, or holds several).
 
-    Every scan is a key frame of split `train`. The ego frame stands under the Velodyne on the road,
-    1.73 m below it (Geiger et al., IJRR 2013), with its axes (x forward, y left, z up). Raw drives
-    state no LiDAR pose: poses are the identity, so objectives that move points between times need
-    poses from elsewhere. Rectified colour cameras `image_02` and `image_03` are taken where they
-    exist, else the grey ones.
+    The scans are of split `train`. The ego frame stands under the Velodyne on the road, 1.73 m below
+    it (Geiger et al., IJRR 2013), with its axes (x forward, y left, z up). Cameras are triggered when
+    the scan faces forward, so an image has the pose of its scan. Rectified colour cameras `image_02`
+    and `image_03` are taken where they exist, else the grey ones.
+
+    Args:
+        root: a date folder, or the folder that holds several.
+        poses: "kiss-icp" estimates them from the scans, "oxts" takes those of the drive's OXTS unit,
+            None leaves the identity, which objectives that move points between times cannot use.
+        key_every: every so-manyth scan of a drive is a key frame, the others are plain sweeps without
+            cameras; 5 makes the 2 Hz of nuScenes of the 10 Hz of the drives.
 
     Raises:
-        DataError: no drive; a calibration file or an entry is missing.
+        DataError: no drive; a calibration file or an entry is missing; no OXTS data.
+        ImportError: `poses="kiss-icp"` without the package.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, poses: str | None = None, key_every: int = 1) -> None:
+        if poses not in POSES:
+            raise ValueError(f"unknown poses {poses!r}, use None, 'kiss-icp' or 'oxts'")
+        if key_every < 1:
+            raise ValueError(f"key_every is {key_every}, expected at least 1")
+        if poses == "kiss-icp":
+            require_kiss_icp()
+        self._poses = poses
+        self._key_every = key_every
         self._root = Path(root).resolve()
         self._drives = sorted(
             folder.parent
@@ -57,7 +85,11 @@ class KittiRawReader:
                 "lidar": "x forward, y left, z up",
                 "ego": "as lidar, on the road 1.73 m below",
             },
-            "notes": ["poses are the identity: the drives state none", "no boxes and no labels"],
+            "notes": [
+                POSES[poses],
+                "every scan is a key frame" if key_every == 1 else f"one scan in {key_every} is a key frame",
+                "no boxes and no labels",
+            ],
         }
 
     def __len__(self) -> int:
@@ -68,30 +100,57 @@ class KittiRawReader:
         for drive in self._drives:
             cameras = _cameras(drive)
             scans = _scans(drive)
-            for scan, timestamp in zip(scans, _timestamps(drive, len(scans)), strict=True):
-                yield self._sweep(drive, scan, timestamp, cameras)
+            times = _timestamps(drive, len(scans))
+            for number, (scan, time, pose) in enumerate(
+                zip(scans, times, self._ego_poses(drive, scans), strict=True)
+            ):
+                key = number % self._key_every == 0
+                yield _sweep(drive, scan, time, pose, cameras if key else [], key)
 
-    def _sweep(self, drive: Path, scan: Path, timestamp: int, cameras: list[Camera]) -> Sweep:
-        images = []
-        for camera in cameras:
-            path = camera.path / f"{scan.stem}.png"
-            if not path.exists():
-                path = path.with_suffix(".jpg")
-            if path.exists():
-                images.append(replace(camera, path=path, timestamp=timestamp))
-        return Sweep(
-            token=f"{drive.name}/{scan.stem}",
-            scene=drive.name,
-            timestamp=timestamp,
-            is_key_frame=True,
-            path=scan,
-            lidar_format="kitti",
-            ego_SE3_lidar=EGO_SE3_LIDAR,
-            world_SE3_ego=np.eye(4),
-            split="train",
-            cameras=tuple(images),
-            sample_token=f"{drive.name}/{scan.stem}",
-        )
+    def _ego_poses(self, drive: Path, scans: list[Path]) -> Iterator[Float64]:
+        """(4, 4) world_SE3_ego of each scan."""
+        if self._poses == "kiss-icp":
+            clouds = ((load_points(scan, "kitti", f"{drive.name}/{scan.stem}"), None) for scan in scans)
+            lidar_SE3_ego = invert_SE3(EGO_SE3_LIDAR)
+            for pose in lidar_odometry(clouds, ODOMETRY):
+                yield EGO_SE3_LIDAR @ pose @ lidar_SE3_ego
+        elif self._poses == "oxts":
+            yield from _oxts_poses(drive, scans)
+        else:
+            yield from (np.eye(4) for _ in scans)
+
+
+def _oxts_poses(drive: Path, scans: list[Path]) -> list[Float64]:
+    """(4, 4) world_SE3_ego of each scan; the world is the first ego frame."""
+    imu_poses = read_oxts(drive, [scan.stem for scan in scans])
+    velo_SE3_imu = _read_rigid(drive.parent / "calib_imu_to_velo.txt")
+    imu_SE3_ego = invert_SE3(EGO_SE3_LIDAR @ velo_SE3_imu)
+    first_SE3_world = invert_SE3(imu_poses[0] @ imu_SE3_ego)
+    return [first_SE3_world @ world_SE3_imu @ imu_SE3_ego for world_SE3_imu in imu_poses]
+
+
+def _sweep(drive: Path, scan: Path, timestamp: int, pose: Float64, cameras: list[Camera], key: bool) -> Sweep:
+    images = []
+    for camera in cameras:
+        path = camera.path / f"{scan.stem}.png"
+        if not path.exists():
+            path = path.with_suffix(".jpg")
+        if path.exists():
+            images.append(replace(camera, path=path, timestamp=timestamp, world_SE3_ego=pose))
+    token = f"{drive.name}/{scan.stem}"
+    return Sweep(
+        token=token,
+        scene=drive.name,
+        timestamp=timestamp,
+        is_key_frame=key,
+        path=scan,
+        lidar_format="kitti",
+        ego_SE3_lidar=EGO_SE3_LIDAR,
+        world_SE3_ego=pose,
+        split="train",
+        cameras=tuple(images),
+        sample_token=token if key else "",
+    )
 
 
 def _scans(drive: Path) -> list[Path]:
@@ -123,13 +182,9 @@ def _cameras(drive: Path) -> list[Camera]:
     names = names or [name for name in ("image_00", "image_01") if (drive / name / "data").is_dir()]
     if not names:
         return []
-    to_cam = _read_calibration(drive.parent / "calib_velo_to_cam.txt")
-    rectified = _read_calibration(drive.parent / "calib_cam_to_cam.txt")
+    cam0_SE3_velo = _read_rigid(drive.parent / "calib_velo_to_cam.txt")
     where = drive.parent / "calib_cam_to_cam.txt"
-    cam0_SE3_velo = make_SE3(
-        _entry(to_cam, "R", (3, 3), drive.parent / "calib_velo_to_cam.txt"),
-        _entry(to_cam, "T", (3,), drive.parent / "calib_velo_to_cam.txt"),
-    )
+    rectified = _read_calibration(where)
     rect_SE3_cam0 = make_SE3(_entry(rectified, "R_rect_00", (3, 3), where), np.zeros(3))
     cameras = []
     for name in names:
@@ -162,6 +217,12 @@ def _image_size(folder: Path) -> tuple[int, int]:
         raise DataError(
             f"image cannot be read: {error}\n  where: {first}\n  remedy: copy it again"
         ) from error
+
+
+def _read_rigid(path: Path) -> Float64:
+    """(4, 4) transform of the entries R and T of a calibration file."""
+    entries = _read_calibration(path)
+    return make_SE3(_entry(entries, "R", (3, 3), path), _entry(entries, "T", (3,), path))
 
 
 def _read_calibration(path: Path) -> dict[str, list[float]]:
