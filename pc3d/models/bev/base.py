@@ -15,10 +15,12 @@ class ViewTransform(nn.Module):
     Attributes:
         bev_channels: width of the map.
         grid: its BEV grid.
+        reads_depth: whether `forward` needs `depth`.
     """
 
     bev_channels: int
     grid: BevGrid
+    reads_depth: bool = False
 
     @abstractmethod
     def forward(
