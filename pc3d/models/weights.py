@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What `load_backbone` did.
+    """What `load_backbone` or `load_tensors` did.
 
     Attributes:
         loaded: names of the tensors that were loaded.
@@ -22,6 +22,9 @@ class LoadReport:
         unexpected: names that the file has and the model lacks.
         mismatched: names with the model's and the file's shape, where they differ.
         metadata: the file's metadata.
+        fresh: names that the model has and no such file can have; they stay as they were initialised.
+        left_out: what of the file was not asked for, and why.
+        shapes: of the missing, unexpected and fresh tensors.
     """
 
     loaded: tuple[str, ...]
@@ -29,17 +32,22 @@ class LoadReport:
     unexpected: tuple[str, ...]
     mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
     metadata: dict[str, str] = field(default_factory=dict)
+    fresh: tuple[str, ...] = ()
+    left_out: dict[str, str] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
-        """True where model and file have the same tensors."""
+        """True where model and file have the same tensors, but for `fresh` and `left_out`."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     def __str__(self) -> str:
         lines = [f"{len(self.loaded)} tensors fit"]
-        lines += [f"missing in the file: {name}" for name in self.missing]
-        lines += [f"unknown to the model: {name}" for name in self.unexpected]
+        lines += [f"missing in the file: {name} {self.shapes[name]}" for name in self.missing]
+        lines += [f"unknown to the model: {name} {self.shapes[name]}" for name in self.unexpected]
         lines += [f"{name}: model {want}, file {got}" for name, want, got in self.mismatched]
+        lines += [f"not in such files, as initialised: {name} {self.shapes[name]}" for name in self.fresh]
+        lines += [f"left out: {name} ({why})" for name, why in self.left_out.items()]
         return "\n".join(lines)
 
 
@@ -79,23 +87,52 @@ def load_backbone(model: nn.Module, path: str | Path, partial: bool = False, pre
     """
     saved, metadata = _read(Path(path))
     saved = {name[len(prefix) :]: tensor for name, tensor in saved.items() if name.startswith(prefix)}
+    return load_tensors(model, saved, path, partial, metadata)
+
+
+def load_tensors(
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    source: object,
+    partial: bool = False,
+    metadata: dict[str, str] | None = None,
+    fresh: tuple[str, ...] = (),
+    left_out: dict[str, str] | None = None,
+    remedy: str = "partial=True loads what fits",
+) -> LoadReport:
+    """Load tensors into `model`, where all of them fit.
+
+    Args:
+        model: unchanged where an error is raised.
+        tensors: by the model's names.
+        source, remedy: what they come from and what to do where they do not fit, for the error.
+        partial: load what fits by name and shape; otherwise everything must fit.
+        metadata, left_out: for the report.
+        fresh: beginnings of names that `tensors` need not have.
+
+    Raises:
+        ValueError: as `load_backbone`.
+    """
     state = model.state_dict()
-    common = [name for name in state if name in saved]
+    shapes = {
+        name: (tuple(state[name].shape), tuple(tensors[name].shape)) for name in state if name in tensors
+    }
+    absent = [name for name in state if name not in tensors]
+    unexpected = [name for name in tensors if name not in state]
     report = LoadReport(
-        loaded=tuple(name for name in common if state[name].shape == saved[name].shape),
-        missing=tuple(name for name in state if name not in saved),
-        unexpected=tuple(name for name in saved if name not in state),
-        mismatched=tuple(
-            (name, tuple(state[name].shape), tuple(saved[name].shape))
-            for name in common
-            if state[name].shape != saved[name].shape
-        ),
-        metadata=metadata,
+        loaded=tuple(name for name, (want, got) in shapes.items() if want == got),
+        missing=tuple(name for name in absent if not name.startswith(fresh)),
+        unexpected=tuple(unexpected),
+        mismatched=tuple((name, want, got) for name, (want, got) in shapes.items() if want != got),
+        metadata=metadata or {},
+        fresh=tuple(name for name in absent if name.startswith(fresh)),
+        left_out=left_out or {},
+        shapes={name: tuple({**tensors, **state}[name].shape) for name in (*absent, *unexpected)},
     )
     if not report.loaded or not (partial or report.complete):
-        hint = "" if partial else "; partial=True loads what fits"
-        raise ValueError(f"{path} does not fit {type(model).__name__}{hint}:\n{report}")
-    model.load_state_dict({name: saved[name] for name in report.loaded}, strict=False)
+        hint = "" if partial else f"; {remedy}"
+        raise ValueError(f"{source} does not fit {type(model).__name__}{hint}:\n{report}")
+    model.load_state_dict({name: tensors[name] for name in report.loaded}, strict=False)
     return report
 
 

@@ -180,8 +180,8 @@ def test_mistakes_in_the_configuration_are_named() -> None:
         build_lidar_encoder({"type": "MinkUNet", "width": 3})
     with pytest.raises(ValueError, match="has no argument cel; known: x_min"):
         build_lidar_encoder({"type": "MinkUNet", "grid": {"cel": 1.0}})
-    with pytest.raises(ValueError, match="no depth 50; known: 18, 34"):
-        build_lidar_encoder({"type": "MinkUNet", "depth": 50})
+    with pytest.raises(ValueError, match="no depth 20; known: 18, 34"):
+        build_lidar_encoder({"type": "MinkUNet", "depth": 20})
     with pytest.raises(ValueError, match="8 numbers"):
         build_lidar_encoder({"type": "MinkUNet", "widths": (1, 2)})
     with pytest.raises(ValueError, match="columns names 2"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from pc3d.data.batch import PointView
@@ -11,6 +12,7 @@ from pc3d.geometry.grid import BevGrid
 from pc3d.ops.segment import segment_mean
 from pc3d.ops.voxelize import VoxelGrid, Voxels, voxelize
 
+VOXEL_FEATURES = ("mean", "first")
 DEFAULT_SIZES = {"cubic": (0.1, 0.1, 0.1), "cylinder": (0.1, 1.0, 0.1)}
 
 
@@ -22,13 +24,15 @@ def range_of(grid: BevGrid, z_range: Sequence[float]) -> tuple[float, ...]:
 
 
 class PointInputs(nn.Module):
-    """Voxelise the points of a view; a voxel's feature is the mean of its points' columns.
+    """Voxelise the points of a view; a voxel's feature comes from its points' columns.
 
     Args:
         in_channels: number of point columns that enter.
         columns: which columns, by default the first `in_channels`.
         voxel, voxel_size, point_range: see `VoxelGrid`; `voxel_size` None means 0.1 m, for the cylinder
             0.1 m, 1 degree, 0.1 m.
+        voxel_feature: `mean` of the voxel's points, or its `first` point in the order of the view, as the
+            public codes of SLidR and SuperFlow take it.
     """
 
     def __init__(
@@ -38,8 +42,12 @@ class PointInputs(nn.Module):
         voxel: str,
         voxel_size: Sequence[float] | None,
         point_range: Sequence[float],
+        voxel_feature: str = "mean",
     ) -> None:
         super().__init__()
+        if voxel_feature not in VOXEL_FEATURES:
+            raise ValueError(f"unknown voxel_feature {voxel_feature!r}; known: {', '.join(VOXEL_FEATURES)}")
+        self.voxel_feature = voxel_feature
         self.columns = list(range(in_channels)) if columns is None else list(columns)
         if len(self.columns) != in_channels:
             raise ValueError(f"in_channels is {in_channels}, but columns names {len(self.columns)}")
@@ -57,5 +65,15 @@ class PointInputs(nn.Module):
     def forward(self, view: PointView) -> tuple[Voxels, Tensor]:
         """Voxels, and their (N, in_channels) float32 features."""
         voxels = self.voxels(view)
-        features, _ = segment_mean(view.points[:, self.columns], voxels.index, len(voxels))
+        points = view.points[:, self.columns]
+        if self.voxel_feature == "first":
+            return voxels, points[_first_rows(voxels)]
+        features, _ = segment_mean(points, voxels.index, len(voxels))
         return voxels, features
+
+
+def _first_rows(voxels: Voxels) -> Tensor:
+    """(N,) int64 lowest row of a point of each voxel."""
+    rows = voxels.valid.nonzero().squeeze(1)
+    first = torch.full((len(voxels),), len(voxels.index), device=rows.device)
+    return first.scatter_reduce(0, voxels.index[rows], rows, "amin")

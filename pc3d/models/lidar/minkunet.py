@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from torch import Tensor, nn
 
@@ -23,53 +24,87 @@ from pc3d.ops.sparse import (
 )
 from pc3d.ops.voxelize import Voxels
 
-LAYERS = {18: (2, 2, 2, 2, 2, 2, 2, 2), 34: (2, 3, 4, 6, 2, 2, 2, 2)}
+LAYERS = {
+    18: (2, 2, 2, 2, 2, 2, 2, 2),
+    34: (2, 3, 4, 6, 2, 2, 2, 2),
+    50: (2, 3, 4, 6, 2, 2, 2, 2),
+    101: (2, 3, 4, 23, 2, 2, 2, 2),
+}
+BOTTLENECK_DEPTHS = (50, 101)
+
+
+def _shortcut(in_channels: int, channels: int) -> nn.Module:
+    """What the input of a block passes before it is added to the block's output."""
+    if in_channels == channels:
+        return nn.Identity()
+    return nn.Sequential(nn.Linear(in_channels, channels, bias=False), nn.BatchNorm1d(channels))
 
 
 class BasicBlock(nn.Module):
     """Two submanifold 3x3x3 convolutions and a shortcut (He et al., CVPR 2016, basic block)."""
 
+    expansion = 1
+
     def __init__(self, in_channels: int, channels: int, key: str) -> None:
         super().__init__()
         self.conv1 = ConvNormReLU(submanifold_conv(in_channels, channels, key), channels)
         self.conv2 = ConvNormReLU(submanifold_conv(channels, channels, key), channels, relu=False)
-        self.shortcut: nn.Module = nn.Identity()
-        if in_channels != channels:
-            linear = nn.Linear(in_channels, channels, bias=False)
-            self.shortcut = nn.Sequential(linear, nn.BatchNorm1d(channels))
+        self.shortcut = _shortcut(in_channels, channels)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         y = self.conv2(self.conv1(x))
         return y.replace_feature((y.features + self.shortcut(x.features)).relu())
 
 
-def _blocks(in_channels: int, channels: int, count: int, key: str) -> nn.Sequential:
-    return nn.Sequential(
-        *(BasicBlock(in_channels if i == 0 else channels, channels, key) for i in range(count))
-    )
+class Bottleneck(nn.Module):
+    """Convolutions of 1, 3x3x3 and 1 to `4 * channels`, and a shortcut (He et al., CVPR 2016)."""
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, channels: int, key: str) -> None:
+        super().__init__()
+        wide = self.expansion * channels
+        self.conv1 = ConvNormReLU(submanifold_conv(in_channels, channels, key, kernel=1), channels)
+        self.conv2 = ConvNormReLU(submanifold_conv(channels, channels, key), channels)
+        self.conv3 = ConvNormReLU(submanifold_conv(channels, wide, key, kernel=1), wide, relu=False)
+        self.shortcut = _shortcut(in_channels, wide)
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        y = self.conv3(self.conv2(self.conv1(x)))
+        return y.replace_feature((y.features + self.shortcut(x.features)).relu())
+
+
+Block: TypeAlias = type[BasicBlock] | type[Bottleneck]
+
+
+def _blocks(block: Block, in_channels: int, channels: int, count: int, key: str) -> nn.Sequential:
+    wide = block.expansion * channels
+    return nn.Sequential(*(block(in_channels if i == 0 else wide, channels, key) for i in range(count)))
 
 
 class Down(nn.Module):
-    """Halve the resolution, then basic blocks."""
+    """Halve the resolution, then residual blocks."""
 
-    def __init__(self, in_channels: int, channels: int, count: int, level: int) -> None:
+    def __init__(self, block: Block, in_channels: int, channels: int, count: int, level: int) -> None:
         super().__init__()
         conv = strided_conv(in_channels, in_channels, key=f"down{level}")
         self.conv = ConvNormReLU(conv, in_channels)
-        self.blocks = _blocks(in_channels, channels, count, key=f"level{level}")
+        self.blocks = _blocks(block, in_channels, channels, count, key=f"level{level}")
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         return self.blocks(self.conv(x))
 
 
 class Up(nn.Module):
-    """Back to the voxels of the level above, joined with its encoder features, then basic blocks."""
+    """Back to the voxels of the level above, joined with its encoder features, then residual blocks."""
 
-    def __init__(self, in_channels: int, skip_channels: int, channels: int, count: int, level: int) -> None:
+    def __init__(
+        self, block: Block, in_channels: int, skip_channels: int, channels: int, count: int, level: int
+    ) -> None:
         super().__init__()
         conv = inverse_conv(in_channels, channels, key=f"down{level}")
         self.conv = ConvNormReLU(conv, channels)
-        self.blocks = _blocks(channels + skip_channels, channels, count, key=f"level{level - 1}")
+        self.blocks = _blocks(block, channels + skip_channels, channels, count, key=f"level{level - 1}")
 
     def forward(self, x: SparseTensor, skip: SparseTensor) -> SparseTensor:
         return self.blocks(concatenate(self.conv(x), skip))
@@ -79,15 +114,19 @@ class MinkUNet(LidarEncoder):
     """Sparse U-Net over voxels; a point takes the decoder output of its voxel.
 
     Args:
-        depth: 18 or 34; sets the number of basic blocks of each level.
-        widths: channels of the eight levels, four down and four up.
-        stem: channels of the two convolutions before the first level.
+        depth: 18 or 34 (basic blocks), 50 or 101 (bottleneck blocks); sets the number of blocks of each
+            level.
+        widths: channels of the eight levels, four down and four up; the outputs of a level of bottleneck
+            blocks have four times as many.
+        stem: channels of the convolutions before the first level.
+        stem_kernels: size of each of these convolutions (SuperFlow, SPVNAS: 3, 3; SLidR: 3).
         in_channels: number of point columns that enter.
         columns: which columns of the view's points enter, by default the first `in_channels`
             (x y z intensity; SLidR: intensity only).
         voxel: `cubic` or `cylinder`.
         voxel_size: see `VoxelGrid.size`; by default 0.1 m, cylinder 0.1 m, 1 degree, 0.1 m.
         point_range: see `VoxelGrid.point_range`.
+        voxel_feature: see `PointInputs`.
         grid: BEV grid of the map.
         bev_channels: width of the BEV map.
     """
@@ -104,29 +143,43 @@ class MinkUNet(LidarEncoder):
         point_range: Sequence[float] = (-54.0, -54.0, -5.0, 54.0, 54.0, 3.0),
         grid: BevGrid | None = None,
         bev_channels: int = 128,
+        stem_kernels: Sequence[int] = (3, 3),
+        voxel_feature: str = "mean",
     ) -> None:
         super().__init__()
         if depth not in LAYERS:
             raise ValueError(f"MinkUNet has no depth {depth}; known: {', '.join(map(str, LAYERS))}")
         if len(widths) != 8:
             raise ValueError(f"widths needs 8 numbers, four levels down and four up, got {tuple(widths)}")
-        self.inputs = PointInputs(in_channels, columns, voxel, voxel_size, point_range)
+        if not stem_kernels or any(size % 2 == 0 for size in stem_kernels):
+            raise ValueError(f"stem_kernels needs odd sizes, at least one, got {tuple(stem_kernels)}")
+        self.inputs = PointInputs(in_channels, columns, voxel, voxel_size, point_range, voxel_feature)
         self.grid = grid if grid is not None else BevGrid()
-        self.point_channels = widths[-1]
+        block = Bottleneck if depth in BOTTLENECK_DEPTHS else BasicBlock
+        self.point_channels = block.expansion * widths[-1]
         self.bev_channels = bev_channels
-        self._build_unet(stem, list(widths), LAYERS[depth], in_channels)
+        self.stem = self._stem(in_channels, stem, stem_kernels)
+        self._build_levels(block, stem, list(widths), LAYERS[depth])
         self.bev_head = bev_convolutions(self.point_channels, bev_channels)
 
-    def _build_unet(self, stem: int, widths: list[int], layers: Sequence[int], in_channels: int) -> None:
-        self.stem = nn.Sequential(
-            ConvNormReLU(submanifold_conv(in_channels, stem, "level0"), stem),
-            ConvNormReLU(submanifold_conv(stem, stem, "level0"), stem),
-        )
-        down = [stem, *widths[:4]]
-        self.down = nn.ModuleList(Down(down[i], down[i + 1], layers[i], level=i + 1) for i in range(4))
-        up = [widths[3], *widths[4:]]
+    @staticmethod
+    def _stem(in_channels: int, channels: int, kernels: Sequence[int]) -> nn.Sequential:
+        layers = []
+        for kernel in kernels:
+            # Only kernels of one size share their neighbours.
+            key = "level0" if kernel == 3 else f"stem{kernel}"
+            conv = submanifold_conv(in_channels, channels, key, kernel)
+            layers.append(ConvNormReLU(conv, channels))
+            in_channels = channels
+        return nn.Sequential(*layers)
+
+    def _build_levels(self, block: Block, stem: int, widths: list[int], layers: Sequence[int]) -> None:
+        wide = [block.expansion * width for width in widths]
+        down = [stem, *wide[:4]]
+        self.down = nn.ModuleList(Down(block, down[i], widths[i], layers[i], level=i + 1) for i in range(4))
+        up = wide[3:]
         self.up = nn.ModuleList(
-            Up(up[i], down[3 - i], up[i + 1], layers[4 + i], level=4 - i) for i in range(4)
+            Up(block, up[i], down[3 - i], widths[4 + i], layers[4 + i], level=4 - i) for i in range(4)
         )
 
     def forward(self, view: PointView, want_bev: bool = True) -> LidarFeatures:

@@ -12,22 +12,32 @@ from pc3d.geometry.grid import BevGrid
 from pc3d.models.lidar.base import LidarEncoder, LidarFeatures
 from pc3d.models.lidar.bev_backbone import BevBackbone
 from pc3d.models.lidar.inputs import PointInputs, range_of
+from pc3d.models.lidar.minkunet import BasicBlock
 from pc3d.ops.interpolate import sample_bev, sample_voxels
 from pc3d.ops.sparse import ConvNormReLU, SparseTensor, dense, sparse_tensor, strided_conv, submanifold_conv
 from pc3d.ops.voxelize import Voxels
 
 STRIDE = 8
 POINT_SOURCES = ("bev", "trilinear")
+LAST_PADDING = {"plain": (1, 1, 1), "residual": (0, 1, 1)}
+"""Padding along z, y, x of the last strided convolution, for each kind of block."""
 
 
-def _level(in_channels: int, channels: int, level: int, blocks: int) -> nn.Sequential:
+def _level(in_channels: int, channels: int, level: int, blocks: str) -> nn.Sequential:
     """A strided convolution (none at level 0), then submanifold ones."""
-    convs: list[nn.Module] = [submanifold_conv(channels, channels, f"level{level}") for _ in range(blocks)]
     if level == 0:
-        convs.insert(0, submanifold_conv(in_channels, channels, "level0"))
+        first = submanifold_conv(in_channels, channels, "level0")
     else:
-        convs.insert(0, strided_conv(in_channels, channels, f"down{level}", kernel=3, stride=2, padding=1))
-    return nn.Sequential(*(ConvNormReLU(conv, channels) for conv in convs))
+        padding = LAST_PADDING[blocks] if level == 3 else 1
+        first = strided_conv(in_channels, channels, f"down{level}", kernel=3, stride=2, padding=padding)
+    layers: list[nn.Module] = [ConvNormReLU(first, channels)]
+    if blocks == "residual":
+        layers += [BasicBlock(channels, channels, f"level{level}") for _ in range(2)]
+    else:
+        count = 1 if level == 0 else 2
+        convs = (submanifold_conv(channels, channels, f"level{level}") for _ in range(count))
+        layers += [ConvNormReLU(conv, channels) for conv in convs]
+    return nn.Sequential(*layers)
 
 
 class SECOND(LidarEncoder):
@@ -47,6 +57,10 @@ class SECOND(LidarEncoder):
         grid: BEV grid of the map.
         point_source: `bev`: a point's feature is the BEV map, bilinear at the point; `trilinear`: it is a
             linear map of the sparse levels, each trilinear among its active voxels around the point.
+        blocks: `plain`: one submanifold convolution at level 0, two at each other level; `residual`: two
+            basic blocks at each level, an empty layer of voxels on top and no padding along z in the last
+            strided convolution, as BEVFusion's sparse encoder (Liu et al., ICRA 2023) has it.
+        norm_eps: of every batch norm (mmdetection3d and BEVFusion: 1e-3).
     """
 
     def __init__(
@@ -62,33 +76,45 @@ class SECOND(LidarEncoder):
         voxel_height: float = 0.2,
         grid: BevGrid | None = None,
         point_source: str = "bev",
+        blocks: str = "plain",
+        norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
         if len(widths) != 4:
             raise ValueError(f"widths needs 4 numbers, one per sparse level, got {tuple(widths)}")
         if point_source not in POINT_SOURCES:
             raise ValueError(f"unknown point_source {point_source!r}; known: {', '.join(POINT_SOURCES)}")
+        if blocks not in LAST_PADDING:
+            raise ValueError(f"unknown blocks {blocks!r}; known: {', '.join(LAST_PADDING)}")
         self.grid = grid if grid is not None else BevGrid()
+        self.blocks = blocks
         self.point_source = point_source
         self.point_channels = self.bev_channels = bev_channels
         size = (self.grid.cell / STRIDE, self.grid.cell / STRIDE, voxel_height)
         self.inputs = PointInputs(in_channels, columns, "cubic", size, range_of(self.grid, z_range))
         before = [in_channels, *widths]
-        self.levels = nn.ModuleList(
-            _level(before[i], widths[i], i, blocks=1 if i == 0 else 2) for i in range(4)
-        )
+        self.levels = nn.ModuleList(_level(before[i], widths[i], i, blocks) for i in range(4))
         flat = strided_conv(widths[3], height_channels, "flat", kernel=(3, 1, 1), stride=(2, 1, 1))
         self.flatten = ConvNormReLU(flat, height_channels)
         layers = self._flat_layers()
         self.backbone = BevBackbone(height_channels * layers, bev_widths, bev_layers, bev_channels)
         if point_source == "trilinear":
             self.point_head = nn.Linear(sum(widths), bev_channels)
+        for module in self.modules():
+            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+                module.eps = norm_eps
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        """Voxels along z, y, x that enter the sparse levels."""
+        z, y, x = self.inputs.grid.shape
+        return (z + 1 if self.blocks == "residual" else z), y, x
 
     def _flat_layers(self) -> int:
         """Layers along z that are left before the height is collapsed."""
-        layers = self.inputs.grid.shape[0]
-        for _ in range(3):
-            layers = (layers - 1) // 2 + 1
+        layers = self._shape[0]
+        for padding in (1, 1, LAST_PADDING[self.blocks][0]):
+            layers = (layers + 2 * padding - 3) // 2 + 1
         if layers < 3:
             raise ValueError(
                 f"{self.inputs.grid.shape[0]} voxels along z are too few: lower voxel_height or widen z_range"
@@ -97,7 +123,7 @@ class SECOND(LidarEncoder):
 
     def forward(self, view: PointView, want_bev: bool = True) -> LidarFeatures:
         voxels, features = self.inputs(view)
-        x = sparse_tensor(features, voxels.coords, voxels.shape, voxels.batch_size)
+        x = sparse_tensor(features, voxels.coords, self._shape, voxels.batch_size)
         levels = []
         for level in self.levels:
             x = level(x)
@@ -117,10 +143,13 @@ class SECOND(LidarEncoder):
         xyz, batch = view.points[voxels.valid, :3], view.batch[voxels.valid]
         low, _ = self.inputs.grid.bounds
         cells = (xyz - xyz.new_tensor(low)) / xyz.new_tensor(self.inputs.grid.size)
-        # A convolution of kernel 3, stride 2 and padding 1 centres output i on input 2 i.
+        # A convolution of kernel 3, stride 2 and padding 1 centres output i on input 2 i, without padding
+        # on input 2 i + 1.
         samples = []
         for k, level in enumerate(levels):
             centred = (cells - 0.5) / 2**k + 0.5
+            if k == 3:
+                centred = centred - centred.new_tensor([(1 - p) / 2 for p in LAST_PADDING[self.blocks][::-1]])
             samples.append(sample_voxels(level.features, level.indices, level.spatial_shape, centred, batch))
         points = view.points.new_zeros(len(view.points), self.point_channels)
         return points.index_put((voxels.valid,), self.point_head(torch.cat(samples, dim=1)))
