@@ -1,4 +1,4 @@
-"""Compute the regions of every key frame of an index once: LiDAR clusters and image superpixels.
+"""Compute the regions of every key frame of an index once: what belongs together, in points and pixels.
 
 What the cache has already is kept, so an interrupted run goes on where it stopped; other parameters have
 a cache of their own.
@@ -13,9 +13,9 @@ import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, fields
+from dataclasses import MISSING, Field, asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 # Run as a script, this folder stands first on the path and its nuscenes.py hides the nuscenes-devkit.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).parent.resolve()]
@@ -31,20 +31,24 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
-from pc3d.regions.build import KINDS, BuildSummary, Params, build_regions
+from pc3d.regions.build import KINDS, BuildSummary, Params, build_regions, open_cache, prepare
+from pc3d.regions.ground import GroundParams
+from pc3d.regions.key_frame import key_frames
+from pc3d.regions.semantics import SemanticParams
 
 EXAMPLES = """examples:
   python data_prep/regions.py index/mini --out cache/mini
   python data_prep/regions.py index/mini --out cache/mini --kinds clusters --workers 8
   python data_prep/regions.py index/mini --out cache/mini --kinds superpixels --superpixels-width 800
+  python data_prep/regions.py index/mini --out cache/mini --kinds semantics --semantics-clusters 64
+  python data_prep/regions.py index/mini --out cache/mini --kinds supervoxels tracks --sensor-height 1.8
 
-What the parameters mean: RegionParams in pc3d.regions.ground,
-SuperpixelParams in pc3d.regions.superpixels.
+What the parameters mean: the classes named beside them.
 """
 
-PREFIX = {"clusters": "", "superpixels": "superpixels-"}
+DEFAULT_KINDS = ["clusters", "superpixels"]
+GROUND = [field.name for field in fields(GroundParams)]
 
 
 def _parse() -> argparse.Namespace:
@@ -55,34 +59,62 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, metavar="CACHE", help="folder of the caches")
     parser.add_argument("--root", type=Path, help="data set root, if it is not where the index was made")
     parser.add_argument("--split", help="only the key frames of this split (default: all)")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="default: all")
+    parser.add_argument(
+        "--kinds",
+        nargs="+",
+        choices=[*KINDS, "all"],
+        default=DEFAULT_KINDS,
+        help=f"default: {' '.join(DEFAULT_KINDS)}",
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default %(default)s)")
-    for kind, params in KINDS.items():
-        group = parser.add_argument_group(f"parameters of {kind}")
-        for name, default in asdict(params()).items():
-            # The two that are None by default are a height in metres and a width in pixels.
-            convert = {"sensor_height": float, "width": int}.get(name, type(default))
-            group.add_argument(_flag(kind, name), type=convert, default=default, help="default %(default)s")
+    _add_parameters(parser, "ground", "of all kinds that leave the ground out", GroundParams)
+    for name, kind in KINDS.items():
+        _add_parameters(parser, name, f"of {name}", kind.params)
     args = parser.parse_args()
     if args.workers < 1:
         parser.error(f"--workers is {args.workers}, expected at least 1")
     return args
 
 
+def _add_parameters(parser: argparse.ArgumentParser, kind: str, whose: str, params: type) -> None:
+    group = parser.add_argument_group(f"parameters {whose}: {params.__module__}.{params.__name__}")
+    hints = get_type_hints(params)
+    for field in fields(params):
+        if kind == "ground" or field.name not in GROUND:
+            group.add_argument(
+                _flag(kind, field.name), help="default %(default)s", **_argument(field, hints[field.name])
+            )
+
+
+def _argument(field: Field, hint: Any) -> dict[str, Any]:
+    """How argparse reads the values of a field."""
+    default = field.default_factory() if field.default_factory is not MISSING else field.default
+    if hint is bool:
+        return {"action": argparse.BooleanOptionalAction, "default": default}
+    if get_origin(hint) is Literal:
+        return {"choices": get_args(hint), "default": default}
+    if get_origin(hint) is dict:
+        return {"type": json.loads, "default": json.dumps(default), "metavar": "JSON"}
+    # Of `float | None` the float.
+    return {"type": next(iter(get_args(hint)), hint), "default": default}
+
+
 def _flag(kind: str, name: str) -> str:
-    return "--" + PREFIX[kind] + name.replace("_", "-")
+    prefix = "" if kind == "clusters" or name in GROUND else f"{kind}-"
+    return f"--{prefix}{name}".replace("_", "-")
 
 
 def _params(kind: str, args: argparse.Namespace) -> Params:
     values = vars(args)
     chosen: dict[str, Any] = {
-        field.name: values[_flag(kind, field.name)[2:].replace("-", "_")] for field in fields(KINDS[kind])
+        field.name: values[_flag(kind, field.name)[2:].replace("-", "_")]
+        for field in fields(KINDS[kind].params)
     }
-    return KINDS[kind](**chosen)
+    return KINDS[kind].params(**chosen)
 
 
 def _report(summary: BuildSummary, kinds: dict[str, Params], out: Path, console: Console) -> None:
-    """Print the statistics and write them to `statistics.json`."""
+    """Print the statistics and add them to `statistics.json`."""
     statistics = summary.statistics()
     for kind, values in statistics.items():
         console.print(f"{kind}: {summary.computed[kind]} sweeps computed, {summary.reused[kind]} reused")
@@ -99,22 +131,34 @@ def _report(summary: BuildSummary, kinds: dict[str, Params], out: Path, console:
             markup=False,
             soft_wrap=True,
         )
-    content = {
-        "parameters": {kind: asdict(params) for kind, params in kinds.items()},
-        "statistics": statistics,
-        "failures": [asdict(failure) for failure in summary.failures],
-    }
-    (out / "statistics.json").write_text(json.dumps(content, indent=2) + "\n")
+    path = out / "statistics.json"
+    content = json.loads(path.read_text()) if path.is_file() else {}
+    for kind, params in kinds.items():
+        content[open_cache(out, kind, params).folder.name] = {
+            "kind": kind,
+            "made from labels": _uses_labels(params),
+            "parameters": asdict(params),
+            "statistics": statistics.get(kind, {}),
+            "failures": [asdict(failure) for failure in summary.failures if failure.kind == kind],
+        }
+    path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _uses_labels(params: Params) -> bool:
+    return isinstance(params, SemanticParams) and params.uses_labels
 
 
 def main() -> None:
     args = _parse()
     console = Console(stderr=True)
     try:
-        kinds = {kind: _params(kind, args) for kind in args.kinds}
+        wanted = list(KINDS) if "all" in args.kinds else args.kinds
+        kinds = {kind: _params(kind, args) for kind in wanted}
         index = SweepIndex.open(args.index, root=args.root)
         rows = index.key_rows(args.split)
-    except (DataError, ValueError) as error:
+        with console.status("fitting what the sweeps share"):
+            prepare(index, args.out, kinds)
+    except (ImportError, OSError, ValueError) as error:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -132,7 +176,7 @@ def main() -> None:
         with ProcessPoolExecutor(args.workers, mp_context=context) as executor, progress:
             task = progress.add_task("regions", total=len(rows))
             summary = build_regions(
-                (index[int(row)] for row in rows),
+                key_frames(index, rows),
                 args.out,
                 kinds,
                 executor,

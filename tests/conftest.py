@@ -57,12 +57,16 @@ def tiny_regions(tmp_path_factory: pytest.TempPathFactory, tiny_index: Path) -> 
     """Region caches of `tiny_index`."""
     from pc3d.data.index import SweepIndex
     from pc3d.demo.steps import REGIONS
-    from pc3d.regions.build import build_sweep
+    from pc3d.regions.build import build_sweep, prepare
+    from pc3d.regions.key_frame import key_frames
+    from pc3d.regions.semantics import SemanticParams
 
     def make(folder: Path) -> None:
         index = SweepIndex.open(tiny_index)
-        for row in index.key_rows(None):
-            summary = build_sweep(index[int(row)], str(folder), REGIONS)
+        kinds = {**REGIONS, "semantics": SemanticParams()}
+        prepare(index, folder, kinds)
+        for frame in key_frames(index, index.key_rows(None)):
+            summary = build_sweep(frame, str(folder), kinds)
             assert not summary.failures
 
     return _once(tmp_path_factory, "tiny-regions", make)

@@ -16,8 +16,9 @@ from rich.progress import track
 from pc3d.data.build import build_index
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
-from pc3d.regions.build import Params, build_regions
-from pc3d.regions.ground import RegionParams
+from pc3d.regions.build import Params, build_regions, prepare
+from pc3d.regions.key_frame import key_frames
+from pc3d.regions.lidar_regions import RegionParams
 from pc3d.regions.superpixels import SuperpixelParams
 from pc3d.sim.writer import write_dataset
 
@@ -66,11 +67,12 @@ def regions(source: SweepIndex, folder: Path) -> dict[str, dict[str, float | Non
         DataError: the regions of a sweep could not be made.
     """
     rows = source.key_rows(None)
-    sweeps = track((source[int(row)] for row in rows), "regions", total=len(rows), console=console)
+    prepare(source, folder, REGIONS)
+    frames = track(key_frames(source, rows), "regions", total=len(rows), console=console)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), context) as pool:
-        summary = build_regions(sweeps, folder, REGIONS, pool)
+        summary = build_regions(frames, folder, REGIONS, pool)
     if summary.failures:
         first = summary.failures[0]
         raise DataError(f"{len(summary.failures)} sweeps without regions, first {first.token}: {first.error}")
-    return {"clusters": summary.clusters.summary(), "superpixels": summary.superpixels.summary()}
+    return summary.statistics()

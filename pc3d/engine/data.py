@@ -130,7 +130,8 @@ def _source(source: dict[str, Any], config: FrameConfig, needs: Needs, seed: int
 
 def _cache(source: dict[str, Any], name: str) -> RegionCache:
     kind = ID_KINDS[name]
-    return open_cache(source["regions"], kind, _settings(KINDS[kind], source.get(PARAM_KEYS[name], {})))
+    params = _settings(KINDS[kind].params, source.get(PARAM_KEYS[name], {}))
+    return open_cache(source["regions"], kind, params)
 
 
 def _which(index: SweepIndex, source: dict[str, Any]) -> dict[str, Any]:

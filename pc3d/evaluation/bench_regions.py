@@ -12,8 +12,8 @@ import numpy as np
 from pc3d.data.images import load_image
 from pc3d.data.points import load_points
 from pc3d.regions.clusters import dbscan
-from pc3d.regions.ground import RegionParams, ground_mask
-from pc3d.regions.lidar_regions import lidar_regions
+from pc3d.regions.ground import ground_mask
+from pc3d.regions.lidar_regions import RegionParams, lidar_regions
 from pc3d.regions.superpixels import SuperpixelParams, superpixels
 
 _HEIGHT = 1.84  # of the LiDAR of nuScenes, metres

@@ -14,8 +14,8 @@ from pc3d.data.errors import DataError
 from pc3d.geometry.camera import in_image, project
 from pc3d.models.image.base import ImageEncoder
 from pc3d.regions.clusters import dbscan
-from pc3d.regions.ground import RegionParams, ground_mask, in_range
-from pc3d.regions.lidar_regions import lidar_regions
+from pc3d.regions.ground import ground_mask, in_range
+from pc3d.regions.lidar_regions import RegionParams, lidar_regions
 from pc3d.regions.superpixels import SuperpixelParams, superpixels
 from pc3d.sim.rig import FULL_SIZE, nuscenes_rig
 from pc3d.sim.types import CameraShot

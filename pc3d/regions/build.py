@@ -8,23 +8,14 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from pc3d.data.errors import fail
-from pc3d.data.images import load_image
-from pc3d.data.points import load_points
-from pc3d.data.records import Sweep
+from pc3d.data.index import SweepIndex
 from pc3d.data.region_cache import RegionCache
-from pc3d.regions.ground import RegionParams
-from pc3d.regions.lidar_regions import lidar_regions
-from pc3d.regions.statistics import RegionCounts, SuperpixelCounts, count_regions, count_superpixels
-from pc3d.regions.superpixels import SuperpixelParams, superpixels
+from pc3d.regions import semantics
+from pc3d.regions.key_frame import KeyFrame
+from pc3d.regions.kinds import KINDS, Params
+from pc3d.regions.statistics import Counts
 
-Params = RegionParams | SuperpixelParams
-
-KINDS: dict[str, type[RegionParams] | type[SuperpixelParams]] = {
-    "clusters": RegionParams,
-    "superpixels": SuperpixelParams,
-}
-"""Kinds of regions and the class of their parameters, which are also the key of their cache."""
+__all__ = ["KINDS", "Params", "build_regions", "build_sweep", "open_cache", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -42,51 +33,61 @@ class BuildSummary:
 
     Attributes:
         computed, reused: sweeps by kind.
-        clusters, superpixels: counts over both.
+        counts: over both, by kind.
         failures: sweeps that were left out.
     """
 
     computed: dict[str, int] = field(default_factory=dict)
     reused: dict[str, int] = field(default_factory=dict)
-    clusters: RegionCounts = field(default_factory=RegionCounts)
-    superpixels: SuperpixelCounts = field(default_factory=SuperpixelCounts)
+    counts: dict[str, Counts] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
 
     def add(self, other: BuildSummary) -> None:
         for mine, theirs in ((self.computed, other.computed), (self.reused, other.reused)):
             for kind, count in theirs.items():
                 mine[kind] = mine.get(kind, 0) + count
-        self.clusters += other.clusters
-        self.superpixels += other.superpixels
+        for kind, counts in other.counts.items():
+            self.counts[kind] = self.counts[kind] + counts if kind in self.counts else counts
         self.failures += other.failures
 
     def statistics(self) -> dict[str, dict[str, float | None]]:
-        """Means and shares of each kind that was asked for."""
-        summaries = {"clusters": self.clusters.summary(), "superpixels": self.superpixels.summary()}
-        return {kind: summaries[kind] for kind in self.computed}
+        """Means and shares of each kind of which there is a sweep."""
+        return {kind: counts.summary() for kind, counts in self.counts.items()}
 
 
 def open_cache(folder: str | Path, kind: str, params: Params | None = None) -> RegionCache:
     """The cache of one kind of regions under `folder`.
 
-    `clusters` holds a (P,) int16 per sweep token, `superpixels` (H, W) int16 ids by camera name.
+    `clusters` holds a (P,) int16 per sweep token, `superpixels` and `semantics` (H, W) int16 ids by camera
+    name.
     """
-    return RegionCache(Path(folder), kind, asdict(params or KINDS[kind]()))
+    return RegionCache(Path(folder), kind, asdict(params or KINDS[kind].params()))
+
+
+def prepare(index: SweepIndex, folder: str | Path, kinds: dict[str, Params]) -> None:
+    """Make what the sweeps of an index share, before any of them; what is there already stays.
+
+    Raises:
+        DataError: it cannot be made of this index.
+    """
+    for kind, params in kinds.items():
+        if isinstance(params, semantics.SemanticParams):
+            semantics.prepare(open_cache(folder, kind, params), params, index)
 
 
 def build_regions(
-    sweeps: Iterable[Sweep],
+    frames: Iterable[KeyFrame],
     folder: str | Path,
     kinds: dict[str, Params],
     executor: Executor,
     in_flight: int = 64,
     on_done: Callable[[], None] = lambda: None,
 ) -> BuildSummary:
-    """Compute and cache the regions of `sweeps`; what is in the cache already stays.
+    """Compute and cache the regions of `frames`; what is in the cache already stays.
 
     Args:
-        sweeps: read as workers come free, never all in memory.
-        folder: of the caches.
+        frames: read as workers come free, never all in memory; see `key_frames`.
+        folder: of the caches, after `prepare`.
         kinds: parameters by kind, see `KINDS`.
         executor: a process pool, or a cluster's (Dask: `Client.get_executor()`).
         in_flight: sweeps handed out at a time.
@@ -96,11 +97,11 @@ def build_regions(
         The summary; a sweep that failed is in its `failures`, the others are done all the same.
     """
     total = BuildSummary(computed=dict.fromkeys(kinds, 0), reused=dict.fromkeys(kinds, 0))
-    waiting = iter(sweeps)
+    waiting = iter(frames)
     running: set[Future[BuildSummary]] = set()
     while True:
-        for sweep in islice(waiting, in_flight - len(running)):
-            running.add(executor.submit(build_sweep, sweep, str(folder), kinds))
+        for frame in islice(waiting, in_flight - len(running)):
+            running.add(executor.submit(build_sweep, frame, str(folder), kinds))
         if not running:
             return total
         done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -109,57 +110,18 @@ def build_regions(
             on_done()
 
 
-def build_sweep(sweep: Sweep, folder: str, kinds: dict[str, Params]) -> BuildSummary:
-    """Compute, or take from the cache, the regions of one sweep, and count them."""
+def build_sweep(frame: KeyFrame, folder: str, kinds: dict[str, Params]) -> BuildSummary:
+    """Compute, or take from the cache, the regions of one key frame, and count them."""
     summary = BuildSummary()
+    token = frame.now.token
     for kind, params in kinds.items():
         try:
             cache = open_cache(folder, kind, params)
-            known = cache.has(sweep.token)
-            if isinstance(params, RegionParams):
-                summary.clusters += _clusters(sweep, cache, known, params)
-            else:
-                summary.superpixels += _superpixels(sweep, cache, known, params)
+            known = cache.has(token)
+            if not known:
+                cache.save(token, KINDS[kind].make(frame, params, cache))
+            summary.counts[kind] = KINDS[kind].count(frame, cache.load_all(token))
             (summary.reused if known else summary.computed)[kind] = 1
         except Exception as error:  # whatever it is, it is this sweep's: the others go on
-            summary.failures.append(Failure(sweep.token, kind, f"{type(error).__name__}: {error}"))
+            summary.failures.append(Failure(token, kind, f"{type(error).__name__}: {error}"))
     return summary
-
-
-def sensor_height(sweep: Sweep, params: RegionParams) -> float:
-    """Height of the LiDAR above the road in metres: the parameters', else that above the ego frame.
-
-    Raises:
-        DataError: neither tells it, as the extrinsics have the sensor at or below the road.
-    """
-    height = float(sweep.ego_SE3_lidar[2, 3]) if params.sensor_height is None else params.sensor_height
-    if height <= 0:
-        fail(
-            f"the LiDAR stands {height:.2f} m above the ego frame, whose origin should be on the road",
-            f"sweep {sweep.token}",
-            "give its height above the road with --sensor-height",
-        )
-    return height
-
-
-def _clusters(sweep: Sweep, cache: RegionCache, known: bool, params: RegionParams) -> RegionCounts:
-    points = None
-    if not known or sweep.boxes is not None:
-        points = load_points(sweep.path, sweep.lidar_format, sweep.token)
-    if not known:
-        assert points is not None
-        cache.save(sweep.token, lidar_regions(points, sensor_height(sweep, params), params))
-    regions = cache.load(sweep.token)
-    return count_regions(regions, points, sweep.boxes)
-
-
-def _superpixels(sweep: Sweep, cache: RegionCache, known: bool, params: SuperpixelParams) -> SuperpixelCounts:
-    if not known:
-        cache.save(
-            sweep.token,
-            {
-                camera.name: superpixels(load_image(camera.path, sweep.token), params)
-                for camera in sweep.cameras
-            },
-        )
-    return sum((count_superpixels(ids) for ids in cache.load_all(sweep.token).values()), SuperpixelCounts())

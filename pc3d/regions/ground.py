@@ -8,10 +8,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pc3d.data.errors import fail
+from pc3d.data.records import Sweep
+
 
 @dataclass(frozen=True)
-class RegionParams:
-    """Every number of the region pipeline; the defaults are CALICO's [C: its authors' code].
+class GroundParams:
+    """Which points are ground; the defaults are CALICO's [C: its authors' code].
 
     Lengths in metres. [O] marks our choice where the code is not followed.
 
@@ -27,14 +30,6 @@ class RegionParams:
         seed_height: the first seeds lie lower than this above the representative.
         plane_rounds: plane fits of a slab.
         plane_distance: points lower than this above the plane are seeds of the next, at last ground.
-        cluster_eps, cluster_min_samples: DBSCAN over x, y of the other points.
-        ego_half_width: half side of the square about the sensor that the ego vehicle fills.
-        ego_filter: `and` drops clusters inside the square [O]; `or`, as the authors' code has it,
-            drops everything straight ahead and beside as well.
-        min_top: clusters whose highest point is less than this above the nominal ground are dropped.
-        max_top: clusters with a point higher than this (z in the LiDAR frame) are dropped.
-        min_side_ratio: least ratio of the sides of the minimum-area rectangle.
-        min_hull_area, max_hull_area: bounds of the convex hull's area in x, y, m^2.
 
     Raises:
         ValueError: an unknown choice, or a length or count that is not positive.
@@ -50,26 +45,34 @@ class RegionParams:
     seed_height: float = 0.5
     plane_rounds: int = 5
     plane_distance: float = 0.2
-    cluster_eps: float = 0.75
-    cluster_min_samples: int = 5
-    ego_half_width: float = 1.5
-    ego_filter: Literal["and", "or"] = "and"
-    min_top: float = 0.25
-    max_top: float = 3.0
-    min_side_ratio: float = 0.1
-    min_hull_area: float = 0.25
-    max_hull_area: float = 20.0
 
     def __post_init__(self) -> None:
         if self.ground not in ("slabs", "patchwork"):
             raise ValueError(f"ground is {self.ground!r}, expected 'slabs' or 'patchwork'")
-        if self.ego_filter not in ("and", "or"):
-            raise ValueError(f"ego_filter is {self.ego_filter!r}, expected 'and' or 'or'")
-        for name in ("xy_range", "slab_width", "cluster_eps", "lowest_points", "plane_rounds"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must be positive")
-        if self.cluster_min_samples < 1:
-            raise ValueError(f"cluster_min_samples is {self.cluster_min_samples}, it must be at least 1")
+        check_positive(self, "xy_range", "slab_width", "lowest_points", "plane_rounds")
+
+
+def check_positive(params: object, *names: str) -> None:
+    """Raise ValueError unless each of the attributes is above zero."""
+    for name in names:
+        if not getattr(params, name) > 0:
+            raise ValueError(f"{name} is {getattr(params, name)}, it must be positive")
+
+
+def sensor_height(sweep: Sweep, params: GroundParams) -> float:
+    """Height of the LiDAR above the road in metres: the parameters', else that above the ego frame.
+
+    Raises:
+        DataError: neither tells it, as the extrinsics have the sensor at or below the road.
+    """
+    height = float(sweep.ego_SE3_lidar[2, 3]) if params.sensor_height is None else params.sensor_height
+    if height <= 0:
+        fail(
+            f"the LiDAR stands {height:.2f} m above the ego frame, whose origin should be on the road",
+            f"sweep {sweep.token}",
+            "give its height above the road with --sensor-height",
+        )
+    return height
 
 
 def checked_points(points: NDArray) -> NDArray[np.float64]:
@@ -90,13 +93,13 @@ def checked_points(points: NDArray) -> NDArray[np.float64]:
     return xyz
 
 
-def in_range(xyz: NDArray, params: RegionParams) -> NDArray[np.bool_]:
+def in_range(xyz: NDArray, params: GroundParams) -> NDArray[np.bool_]:
     """(P,) bool: |x| and |y| within `params.xy_range`."""
     return (np.abs(xyz[:, :2]) <= params.xy_range).all(axis=1)
 
 
 def ground_mask(
-    points: NDArray, sensor_height: float, params: RegionParams | None = None
+    points: NDArray, sensor_height: float, params: GroundParams | None = None
 ) -> NDArray[np.bool_]:
     """Which points are ground. Points outside the range are not.
 
@@ -111,7 +114,7 @@ def ground_mask(
         ValueError: a wrong shape, coordinates that are not finite.
         ImportError: `params.ground` is `patchwork` and pypatchworkpp is not installed.
     """
-    params = params or RegionParams()
+    params = params or GroundParams()
     xyz = checked_points(points)
     if params.ground == "patchwork":
         return _patchwork(xyz, sensor_height, params)
@@ -125,7 +128,7 @@ def ground_mask(
     return ground
 
 
-def _slab_ground(xyz: NDArray, sensor_height: float, params: RegionParams) -> NDArray[np.bool_]:
+def _slab_ground(xyz: NDArray, sensor_height: float, params: GroundParams) -> NDArray[np.bool_]:
     """(P,) bool: ground among the points of one slab."""
     z = xyz[:, 2]
     candidates = z >= -sensor_height - params.below_ground
@@ -145,7 +148,7 @@ def _slab_ground(xyz: NDArray, sensor_height: float, params: RegionParams) -> ND
     return ground
 
 
-def _patchwork(xyz: NDArray, sensor_height: float, params: RegionParams) -> NDArray[np.bool_]:
+def _patchwork(xyz: NDArray, sensor_height: float, params: GroundParams) -> NDArray[np.bool_]:
     """Ground by Patchwork++ (Lee et al., IROS 2022)."""
     try:
         import pypatchworkpp

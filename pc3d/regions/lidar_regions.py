@@ -2,12 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.regions.clusters import dbscan
-from pc3d.regions.ground import RegionParams, checked_points, ground_mask, in_range
+from pc3d.regions.ground import GroundParams, check_positive, checked_points, ground_mask, in_range
 from pc3d.regions.shapes import footprints
+
+
+@dataclass(frozen=True)
+class RegionParams(GroundParams):
+    """Every number of the region pipeline; the defaults are CALICO's [C: its authors' code].
+
+    Lengths in metres. [O] marks our choice where the code is not followed.
+
+    Attributes:
+        cluster_eps, cluster_min_samples: DBSCAN over x, y of the points off the ground.
+        ego_half_width: half side of the square about the sensor that the ego vehicle fills.
+        ego_filter: `and` drops clusters inside the square [O]; `or`, as the authors' code has it,
+            drops everything straight ahead and beside as well.
+        min_top: clusters whose highest point is less than this above the nominal ground are dropped.
+        max_top: clusters with a point higher than this (z in the LiDAR frame) are dropped.
+        min_side_ratio: least ratio of the sides of the minimum-area rectangle.
+        min_hull_area, max_hull_area: bounds of the convex hull's area in x, y, m^2.
+
+    Raises:
+        ValueError: an unknown choice, or a length or count that is not positive.
+    """
+
+    cluster_eps: float = 0.75
+    cluster_min_samples: int = 5
+    ego_half_width: float = 1.5
+    ego_filter: Literal["and", "or"] = "and"
+    min_top: float = 0.25
+    max_top: float = 3.0
+    min_side_ratio: float = 0.1
+    min_hull_area: float = 0.25
+    max_hull_area: float = 20.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ego_filter not in ("and", "or"):
+            raise ValueError(f"ego_filter is {self.ego_filter!r}, expected 'and' or 'or'")
+        check_positive(self, "cluster_eps", "cluster_min_samples")
 
 
 def lidar_regions(

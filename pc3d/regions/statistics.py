@@ -5,7 +5,8 @@ Everything is a sum over sweeps or images, so that statistics of any number of t
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from collections import Counter
+from dataclasses import dataclass, field, fields
 from typing import TypeVar
 
 import numpy as np
@@ -14,15 +15,19 @@ from numpy.typing import NDArray
 from pc3d.data.records import Boxes
 from pc3d.geometry.boxes import points_in_boxes
 
-_Counts = TypeVar("_Counts", bound="_Sums")
+_Counts = TypeVar("_Counts", bound="Counts")
 
 
 @dataclass(frozen=True)
-class _Sums:
+class Counts:
     """Counters that add up field by field."""
 
     def __add__(self: _Counts, other: _Counts) -> _Counts:
-        return type(self)(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+        return type(self)(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+
+    def summary(self) -> dict[str, float | None]:
+        """Means and shares; None where nothing was counted."""
+        raise NotImplementedError
 
 
 def _share(part: float, whole: float) -> float | None:
@@ -30,7 +35,7 @@ def _share(part: float, whole: float) -> float | None:
 
 
 @dataclass(frozen=True)
-class RegionCounts(_Sums):
+class RegionCounts(Counts):
     """Sums over sweeps.
 
     Attributes:
@@ -51,7 +56,6 @@ class RegionCounts(_Sums):
     boxes_covered: int = 0
 
     def summary(self) -> dict[str, float | None]:
-        """Means and shares; None where nothing was counted."""
         return {
             "sweeps": self.sweeps,
             "regions per sweep": _share(self.regions, self.sweeps),
@@ -63,7 +67,7 @@ class RegionCounts(_Sums):
 
 
 @dataclass(frozen=True)
-class SuperpixelCounts(_Sums):
+class SuperpixelCounts(Counts):
     """Sums over images.
 
     Attributes:
@@ -79,12 +83,40 @@ class SuperpixelCounts(_Sums):
     pure_pixels: int = 0
 
     def summary(self) -> dict[str, float | None]:
-        """Means and shares; None where nothing was counted."""
         return {
             "images": self.images,
             "superpixels per image": _share(self.superpixels, self.images),
             "pixels per superpixel": _share(self.pixels, self.superpixels),
             "purity against labels": _share(self.pure_pixels, self.labelled_pixels),
+        }
+
+
+@dataclass(frozen=True)
+class SemanticCounts(Counts):
+    """Sums over id maps.
+
+    Attributes:
+        images, cells: their numbers, and those of their cells, whatever the resolution.
+        cells_with_id: cells with an id.
+        ids: different ids of an image.
+        overlap: pixels by (id, label), of all images together: an id means the same in each.
+    """
+
+    images: int = 0
+    cells: int = 0
+    cells_with_id: int = 0
+    ids: int = 0
+    overlap: Counter[tuple[int, int]] = field(default_factory=Counter)
+
+    def summary(self) -> dict[str, float | None]:
+        most: Counter[int] = Counter()
+        for (number, _), pixels in self.overlap.items():
+            most[number] = max(most[number], pixels)
+        return {
+            "images": self.images,
+            "ids per image": _share(self.ids, self.images),
+            "share with an id": _share(self.cells_with_id, self.cells),
+            "purity against labels": _share(most.total(), self.overlap.total()),
         }
 
 
@@ -160,4 +192,29 @@ def count_superpixels(ids: NDArray, labels: NDArray | None = None) -> Superpixel
     overlap = _overlap(ids[known], labels[known], shape)
     return counts + SuperpixelCounts(
         labelled_pixels=int(known.sum()), pure_pixels=int(overlap.max(axis=1, initial=0).sum())
+    )
+
+
+def count_semantics(ids: NDArray, labels: NDArray | None = None) -> SemanticCounts:
+    """Counts of one id map.
+
+    Args:
+        ids: (H, W) int, -1 for none.
+        labels: (H', W') int class of each pixel of the image at any resolution, negative where unknown.
+    """
+    known = ids >= 0
+    counts = SemanticCounts(
+        images=1, cells=ids.size, cells_with_id=int(known.sum()), ids=len(np.unique(ids[known]))
+    )
+    if labels is None:
+        return counts
+    y, x = (
+        ((np.arange(n) + 0.5) * m / n).astype(np.int64) for n, m in zip(labels.shape, ids.shape, strict=True)
+    )
+    spread = ids[y[:, None], x]
+    known = (spread >= 0) & (labels >= 0)
+    shape = (int(ids.max(initial=-1)) + 1, int(labels.max(initial=-1)) + 1)
+    overlap = _overlap(spread[known], labels[known], shape)
+    return counts + SemanticCounts(
+        overlap=Counter({(int(a), int(b)): int(overlap[a, b]) for a, b in np.argwhere(overlap)})
     )

@@ -15,12 +15,16 @@ from PIL import Image
 from pc3d.data.points import load_points
 from pc3d.data.records import Boxes, Camera, Sweep
 from pc3d.regions.build import build_regions, open_cache
-from pc3d.regions.ground import RegionParams
-from pc3d.regions.lidar_regions import lidar_regions
+from pc3d.regions.key_frame import KeyFrame
+from pc3d.regions.lidar_regions import RegionParams, lidar_regions
 from pc3d.regions.superpixels import SuperpixelParams
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SLIC = SuperpixelParams(segments=12, sigma=1.0)
+
+
+def alone(sweeps: list[Sweep]) -> list[KeyFrame]:
+    return [KeyFrame(sweep, sweep) for sweep in sweeps]
 
 
 def make_sweep(folder: Path, number: int, height: float = 1.84, boxes: Boxes | None = None) -> Sweep:
@@ -71,10 +75,12 @@ def test_builds_and_resumes(tmp_path: Path) -> None:
     done: list[int] = []
     with ThreadPoolExecutor(2) as executor:
         first = build_regions(
-            sweeps[:3], tmp_path / "c", kinds, executor, in_flight=2, on_done=lambda: done.append(1)
+            alone(sweeps[:3]), tmp_path / "c", kinds, executor, in_flight=2, on_done=lambda: done.append(1)
         )
-        second = build_regions(sweeps, tmp_path / "c", kinds, executor)
-        other = build_regions(sweeps, tmp_path / "c", {"clusters": RegionParams(cluster_eps=1.0)}, executor)
+        second = build_regions(alone(sweeps), tmp_path / "c", kinds, executor)
+        other = build_regions(
+            alone(sweeps), tmp_path / "c", {"clusters": RegionParams(cluster_eps=1.0)}, executor
+        )
     assert len(done) == 3
     assert not first.failures
     assert first.computed == {"clusters": 3, "superpixels": 3}
@@ -102,9 +108,9 @@ def test_a_bad_sweep_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     sweeps[2].cameras[0].path.unlink()
     with ThreadPoolExecutor(2) as executor:
         kinds = {"clusters": RegionParams(), "superpixels": SLIC}
-        summary = build_regions(sweeps, tmp_path / "c", kinds, executor)
+        summary = build_regions(alone(sweeps), tmp_path / "c", kinds, executor)
         told = build_regions(
-            sweeps[4:], tmp_path / "c", {"clusters": RegionParams(sensor_height=1.84)}, executor
+            alone(sweeps[4:]), tmp_path / "c", {"clusters": RegionParams(sensor_height=1.84)}, executor
         )
     failed = {(f.token, f.kind): f.error for f in summary.failures}
     assert set(failed) == {("token-1", "clusters"), ("token-2", "superpixels"), ("token-9", "clusters")}
@@ -132,8 +138,10 @@ def test_script(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "3 sweeps computed" in result.stdout
     written = json.loads((tmp_path / "c" / "statistics.json").read_text())
-    assert written["statistics"]["clusters"]["regions per sweep"] == 1
-    assert written["parameters"]["clusters"]["cluster_eps"] == 0.8
+    (entry,) = written.values()
+    assert entry["statistics"]["regions per sweep"] == 1
+    assert entry["parameters"]["cluster_eps"] == 0.8
+    assert entry["made from labels"] is False
     assert not open_cache(tmp_path / "c", "clusters").has("token-0")
     assert open_cache(tmp_path / "c", "clusters", RegionParams(cluster_eps=0.8)).has("token-0")
 
@@ -141,8 +149,9 @@ def test_script(tmp_path: Path) -> None:
     result = run_script(*arguments)
     assert result.returncode == 1
     assert "token-1" in result.stdout
-    failures = json.loads((tmp_path / "c" / "statistics.json").read_text())["failures"]
-    assert [failure["token"] for failure in failures] == ["token-1"]
+    first, second = json.loads((tmp_path / "c" / "statistics.json").read_text()).values()
+    assert first == entry, "statistics of other parameters stay"
+    assert [failure["token"] for failure in second["failures"]] == ["token-1"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pc3d.regions.ground import RegionParams, ground_mask
+from pc3d.regions.ground import GroundParams, ground_mask
+from pc3d.regions.lidar_regions import RegionParams
 
 HEIGHT = 1.84
 
@@ -97,7 +98,7 @@ def test_rejects_bad_input() -> None:
     with pytest.raises(ValueError, match=r"expected \(P, >= 3\)"):
         ground_mask(np.zeros((3, 2)), HEIGHT)
     with pytest.raises(ValueError, match="slab_width"):
-        RegionParams(slab_width=0.0)
+        GroundParams(slab_width=0.0)
     with pytest.raises(ValueError, match="'and' or 'or'"):
         RegionParams(ego_filter="xor")  # type: ignore[arg-type]
 
@@ -111,7 +112,7 @@ def test_share_on_a_real_sweep(real_data: Path) -> None:
 def test_patchwork_is_optional(real_data: Path) -> None:
     file = next((real_data / "nuscenes" / "samples" / "LIDAR_TOP").iterdir())
     points = np.fromfile(file, np.float32).reshape(-1, 5)
-    params = RegionParams(ground="patchwork")
+    params = GroundParams(ground="patchwork")
     try:
         import pypatchworkpp  # noqa: F401
     except ImportError:

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pc3d.regions.ground import RegionParams
-from pc3d.regions.lidar_regions import lidar_regions
+from pc3d.regions.lidar_regions import RegionParams, lidar_regions
 
 HEIGHT = 1.84
 

@@ -1,0 +1,92 @@
+"""The kinds of regions: how each is made of a key frame, and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pc3d.data.images import load_image
+from pc3d.data.records import Camera
+from pc3d.data.region_cache import RegionCache
+from pc3d.regions.ground import sensor_height
+from pc3d.regions.key_frame import KeyFrame
+from pc3d.regions.lidar_regions import RegionParams, lidar_regions
+from pc3d.regions.semantics import SemanticParams, semantic_ids
+from pc3d.regions.semantics.oracle import pixel_truth, truth_path
+from pc3d.regions.statistics import (
+    Counts,
+    RegionCounts,
+    SemanticCounts,
+    SuperpixelCounts,
+    count_regions,
+    count_semantics,
+    count_superpixels,
+)
+from pc3d.regions.superpixels import SuperpixelParams, superpixels
+
+Arrays = dict[str, NDArray]
+Params = RegionParams | SuperpixelParams | SemanticParams
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of regions.
+
+    Attributes:
+        params: class of its parameters, which are also the key of its cache.
+        make: (key frame, parameters, cache) to the integer arrays that the cache holds of the frame.
+        count: (key frame, those arrays) to its part of the statistics.
+    """
+
+    params: type[Params]
+    make: Callable[[KeyFrame, Any, RegionCache], Arrays]
+    count: Callable[[KeyFrame, Arrays], Counts]
+
+
+def _clusters(frame: KeyFrame, params: RegionParams, _: RegionCache) -> Arrays:
+    return {"regions": lidar_regions(frame.points, sensor_height(frame.now, params), params)}
+
+
+def _count_clusters(frame: KeyFrame, arrays: Arrays) -> RegionCounts:
+    boxes = frame.now.boxes
+    return count_regions(arrays["regions"], None if boxes is None else frame.points, boxes)
+
+
+def _superpixels(frame: KeyFrame, params: SuperpixelParams, _: RegionCache) -> Arrays:
+    return {
+        camera.name: superpixels(load_image(camera.path, frame.now.token), params)
+        for camera in frame.now.cameras
+    }
+
+
+def _count_superpixels(frame: KeyFrame, arrays: Arrays) -> SuperpixelCounts:
+    counts = (count_superpixels(ids, truth) for ids, truth in _with_truth(frame, arrays))
+    return sum(counts, SuperpixelCounts())
+
+
+def _semantics(frame: KeyFrame, params: SemanticParams, cache: RegionCache) -> Arrays:
+    return dict(semantic_ids(frame.now, params, cache))
+
+
+def _count_semantics(frame: KeyFrame, arrays: Arrays) -> SemanticCounts:
+    return sum((count_semantics(ids, truth) for ids, truth in _with_truth(frame, arrays)), SemanticCounts())
+
+
+def _with_truth(frame: KeyFrame, arrays: Arrays) -> list[tuple[NDArray, NDArray[np.int16] | None]]:
+    """Each camera's ids, and the class of each pixel where it is known."""
+    return [(arrays[camera.name], _truth(camera)) for camera in frame.now.cameras]
+
+
+def _truth(camera: Camera) -> NDArray[np.int16] | None:
+    return pixel_truth(camera) if truth_path(camera).is_file() else None
+
+
+KINDS: dict[str, Kind] = {
+    "clusters": Kind(RegionParams, _clusters, _count_clusters),
+    "superpixels": Kind(SuperpixelParams, _superpixels, _count_superpixels),
+    "semantics": Kind(SemanticParams, _semantics, _count_semantics),
+}
