@@ -1,4 +1,4 @@
-"""Measure pc3d: regions against scikit-learn, the simulator's realism, what pretraining buys."""
+"""Measure pc3d: regions, the simulator's realism, lift and pool, what pretraining buys."""
 
 import argparse
 import json
@@ -10,6 +10,7 @@ EXAMPLES = """\
 examples:
   python tools/benchmark.py regions --real /data/samples
   python tools/benchmark.py realism --real /data/samples
+  python tools/benchmark.py bev-pool
   python tools/benchmark.py label-efficiency --jobs 2 --seeds 0 1 2
   python tools/benchmark.py label-efficiency --starts joint prc slidr --seeds 0 --tasks linear-probe
 """
@@ -26,6 +27,12 @@ def realism(args: argparse.Namespace) -> None:
     from pc3d.evaluation import bench_realism
 
     print(json.dumps(bench_realism.run(args.real, args.seed), indent=2))
+
+
+def bev_pool(args: argparse.Namespace) -> None:
+    from pc3d.evaluation import bench_bev_pool
+
+    print(json.dumps(bench_bev_pool.run(args.channels, args.repeats), indent=2))
 
 
 def label_efficiency(args: argparse.Namespace) -> None:
@@ -62,6 +69,11 @@ def main() -> None:
         command.add_argument("--real", type=Path, required=True, metavar="DATA", help="real samples")
         command.add_argument("--seed", type=int, default=0, help="of the simulated scenes")
         command.set_defaults(run=run)
+    text = "time and memory of the fused lift and pool beside the outer product"
+    command = commands.add_parser("bev-pool", help=text, description=text)
+    command.add_argument("--channels", type=int, default=80, help="width of the features")
+    command.add_argument("--repeats", type=int, default=5, help="the best of so many")
+    command.set_defaults(run=bev_pool)
     text = "pretrain, probe, fine-tune and evaluate over seeds; resumable"
     command = commands.add_parser("label-efficiency", help=text, description=text)
     command.add_argument("--index", type=Path, default=Path("data/sim-index"))

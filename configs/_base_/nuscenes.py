@@ -3,6 +3,7 @@ seed = 0
 data = dict(
     index="data/nuscenes-index",
     split="train",
+    regions="data/nuscenes-regions",
     augmentation=dict(rotation=(-1.5708, 1.5708), scale=(0.9, 1.1), flip=0.5),
     batch_size=4,
     workers=4,

@@ -3,6 +3,7 @@ seed = 0
 data = dict(
     index="data/sim-index",
     split="sim_train",
+    regions="data/sim-regions",
     superpixel_params=dict(width=448),
     augmentation=dict(rotation=(-1.5708, 1.5708), scale=(0.9, 1.1), flip=0.5),
     batch_size=2,
@@ -17,4 +18,5 @@ lidar = dict(
     bev_channels=32,
 )
 optimizer = dict(type="AdamW", lr=2e-3, weight_decay=0.01, clip_norm=10.0)
+schedule = dict(epochs=2, warmup=0.2)
 runtime = dict(log_every=10)

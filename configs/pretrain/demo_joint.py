@@ -1,3 +1,7 @@
-# The joint run of the demo: a minute or two on one core.
-_base_ = "sim_joint.py"
-schedule = dict(iterations=120)
+# The joint run of the demo, point-region and superpixel contrast: a minute or two on one core.
+_base_ = "../_base_/sim_images.py"
+objectives = dict(
+    prc=dict(type="PRC", num_region_points=512, num_background_points=512),
+    superpixel=dict(type="SuperpixelContrast", pixel_stride=4),
+)
+schedule = dict(_delete_=True, iterations=120, warmup=0.2)

@@ -1,0 +1,3 @@
+# FAC: foreground-aware contrast with a momentum key encoder.
+_base_ = "../_base_/sim.py"
+objectives = dict(fac=dict(type="FAC", num_anchors=1024, num_background=1024, momentum=0.99))

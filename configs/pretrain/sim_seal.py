@@ -1,0 +1,3 @@
+# Seal: superpixel contrast, and segments of one thing at two times.
+_base_ = "../_base_/sim_images.py"
+objectives = dict(seal=dict(type="Seal", pixel_stride=4))
