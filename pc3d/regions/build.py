@@ -58,8 +58,8 @@ class BuildSummary:
 def open_cache(folder: str | Path, kind: str, params: Params | None = None) -> RegionCache:
     """The cache of one kind of regions under `folder`.
 
-    `clusters` holds a (P,) int16 per sweep token, `superpixels` and `semantics` (H, W) int16 ids by camera
-    name.
+    By sweep token `clusters` and `supervoxels` hold a (P,) array `regions`, `superpixels` and `semantics`
+    (H, W) ids by camera name.
     """
     return RegionCache(Path(folder), kind, asdict(params or KINDS[kind].params()))
 

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pc3d.data.index import SweepIndex
 from pc3d.data.points import load_points
 from pc3d.data.records import Float32, Sweep
@@ -24,6 +27,12 @@ class KeyFrame:
     @cached_property
     def points(self) -> Float32:
         return load_points(self.now.path, self.now.lidar_format, self.now.token)
+
+    @property
+    def categories(self) -> NDArray[np.uint8] | None:
+        """(P,) lidarseg category of each point, None where there is no label file."""
+        path = self.now.lidarseg_path
+        return None if path is None else np.fromfile(path, dtype=np.uint8)
 
     @cached_property
     def following_points(self) -> Float32:

@@ -27,9 +27,10 @@ from pc3d.regions.statistics import (
     count_superpixels,
 )
 from pc3d.regions.superpixels import SuperpixelParams, superpixels
+from pc3d.regions.supervoxels import SupervoxelParams, supervoxels
 
 Arrays = dict[str, NDArray]
-Params = RegionParams | SuperpixelParams | SemanticParams
+Params = RegionParams | SupervoxelParams | SuperpixelParams | SemanticParams
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,14 @@ def _clusters(frame: KeyFrame, params: RegionParams, _: RegionCache) -> Arrays:
     return {"regions": lidar_regions(frame.points, sensor_height(frame.now, params), params)}
 
 
-def _count_clusters(frame: KeyFrame, arrays: Arrays) -> RegionCounts:
+def _supervoxels(frame: KeyFrame, params: SupervoxelParams, _: RegionCache) -> Arrays:
+    return {"regions": supervoxels(frame.points, sensor_height(frame.now, params), params)}
+
+
+def _count_regions(frame: KeyFrame, arrays: Arrays) -> RegionCounts:
     boxes = frame.now.boxes
-    return count_regions(arrays["regions"], None if boxes is None else frame.points, boxes)
+    points = None if boxes is None else frame.points
+    return count_regions(arrays["regions"], points, boxes, frame.categories)
 
 
 def _superpixels(frame: KeyFrame, params: SuperpixelParams, _: RegionCache) -> Arrays:
@@ -86,7 +92,8 @@ def _truth(camera: Camera) -> NDArray[np.int16] | None:
 
 
 KINDS: dict[str, Kind] = {
-    "clusters": Kind(RegionParams, _clusters, _count_clusters),
+    "clusters": Kind(RegionParams, _clusters, _count_regions),
+    "supervoxels": Kind(SupervoxelParams, _supervoxels, _count_regions),
     "superpixels": Kind(SuperpixelParams, _superpixels, _count_superpixels),
     "semantics": Kind(SemanticParams, _semantics, _count_semantics),
 }

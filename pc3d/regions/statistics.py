@@ -44,6 +44,8 @@ class RegionCounts(Counts):
         labelled_points: region points of the sweeps that have boxes.
         pure_points: of those, points that belong with the most of their region (a box, or none).
         boxes: boxes with enough points. boxes_covered: of those, boxes that a region covers.
+        classed_points: region points of the sweeps that have point labels.
+        class_pure_points: of those, points of the class of most of their region.
     """
 
     sweeps: int = 0
@@ -54,6 +56,8 @@ class RegionCounts(Counts):
     pure_points: int = 0
     boxes: int = 0
     boxes_covered: int = 0
+    classed_points: int = 0
+    class_pure_points: int = 0
 
     def summary(self) -> dict[str, float | None]:
         return {
@@ -63,6 +67,7 @@ class RegionCounts(Counts):
             "share of foreground": _share(self.region_points, self.points),
             "purity against boxes": _share(self.pure_points, self.labelled_points),
             "recall of boxes": _share(self.boxes_covered, self.boxes),
+            "purity against point labels": _share(self.class_pure_points, self.classed_points),
         }
 
 
@@ -130,6 +135,7 @@ def count_regions(
     regions: NDArray,
     points: NDArray | None = None,
     boxes: Boxes | None = None,
+    labels: NDArray | None = None,
     min_points: int = 5,
     min_iou: float = 0.5,
 ) -> RegionCounts:
@@ -139,26 +145,35 @@ def count_regions(
         regions: (P,) int, -1 for semantic-less points.
         points: (P, >= 3) metres, LiDAR frame; needed where `boxes` are given.
         boxes: annotation of the sweep, None where there is none.
+        labels: (P,) int >= 0 class of each point, None where there is none.
         min_points: boxes with fewer points are not counted.
         min_iou: a region covers a box if its points and the points in the box have this intersection
             over union.
 
     Raises:
-        ValueError: boxes without points, or another number of points than regions.
+        ValueError: boxes without points, or another number of points or labels than regions.
     """
     sizes = np.bincount(regions[regions >= 0])
     counts = RegionCounts(
         sweeps=1, points=len(regions), regions=int((sizes > 0).sum()), region_points=int(sizes.sum())
     )
+    inside = regions >= 0
+    if labels is not None:
+        if len(labels) != len(regions):
+            raise ValueError(f"{len(labels)} labels for {len(regions)} points")
+        by_class = _overlap(regions[inside], labels[inside], (len(sizes), int(labels.max(initial=0)) + 1))
+        counts += RegionCounts(
+            classed_points=int(inside.sum()), class_pure_points=int(by_class.max(axis=1).sum())
+        )
     if boxes is None:
         return counts
     if points is None or len(points) != len(regions):
         raise ValueError(f"boxes need the points of the {len(regions)} regions")
-    inside = points_in_boxes(points, boxes.centers, boxes.sizes, boxes.yaws)
+    in_box = points_in_boxes(points, boxes.centers, boxes.sizes, boxes.yaws)
     # Row 0 stands for no box; a point in two boxes belongs to the first.
-    box = np.concatenate([~inside.any(axis=0, keepdims=True), inside]).argmax(axis=0)
+    box = np.concatenate([~in_box.any(axis=0, keepdims=True), in_box]).argmax(axis=0)
     box_sizes = np.bincount(box, minlength=len(boxes) + 1)
-    shared = _overlap(regions[regions >= 0], box[regions >= 0], (len(sizes), len(boxes) + 1))
+    shared = _overlap(regions[inside], box[inside], (len(sizes), len(boxes) + 1))
     iou = shared / np.maximum(sizes[:, None] + box_sizes - shared, 1)
     counted = box_sizes[1:] >= min_points
     return counts + RegionCounts(

@@ -90,6 +90,13 @@ def test_purity_and_recall_counted_by_hand() -> None:
         boxes=2,
         boxes_covered=1,
     )
+    labels = np.repeat([3, 0, 7, 9], 5)
+    classed = count_regions(regions, points, boxes, labels)
+    # Of the 15 points: 5 of class 3; 1 and 2 of classes 0; of region 2 three 7, three 7 and 9.
+    assert (classed.classed_points, classed.class_pure_points) == (15, 5 + 3 + 4)
+    assert classed.pure_points == 11
+    with pytest.raises(ValueError, match="3 labels for 20 points"):
+        count_regions(regions, labels=labels[:3])
     twice = (counts + counts + count_regions(regions)).summary()
     assert twice["recall of boxes"] == 0.5
     assert twice["purity against boxes"] == pytest.approx(11 / 15)
