@@ -40,6 +40,8 @@ def label_efficiency(args: argparse.Namespace) -> None:
 
     tasks = {
         "linear-probe": Task(CONFIGS / "finetune/sim_linear_probe.py", 1.0),
+        "knn-probe": Task(CONFIGS / "finetune/sim_linear_probe.py", 1.0, knn=True),
+        "10-percent": Task(CONFIGS / "finetune/sim_5_percent.py", 0.1, {"data.fraction": 10}),
         "5-percent": Task(CONFIGS / "finetune/sim_5_percent.py", 0.05),
         "1-percent": Task(CONFIGS / "finetune/sim_1_percent.py", 0.01),
     }

@@ -18,5 +18,5 @@ lidar = dict(
     bev_channels=32,
 )
 optimizer = dict(type="AdamW", lr=2e-3, weight_decay=0.01, clip_norm=10.0)
-schedule = dict(epochs=2, warmup=0.2)
+schedule = dict(iterations=300, warmup=0.2)
 runtime = dict(log_every=10)

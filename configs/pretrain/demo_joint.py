@@ -4,4 +4,4 @@ objectives = dict(
     prc=dict(type="PRC", num_region_points=512, num_background_points=512),
     superpixel=dict(type="SuperpixelContrast", pixel_stride=4),
 )
-schedule = dict(_delete_=True, iterations=120, warmup=0.2)
+schedule = dict(iterations=120)

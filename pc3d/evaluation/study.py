@@ -14,7 +14,7 @@ import torch
 from mmengine.config import Config
 
 from pc3d.engine.config import load_config, plain
-from pc3d.engine.finetuner import finetune
+from pc3d.engine.finetuner import build_segmenter, finetune
 from pc3d.engine.pretrainer import pretrain
 from pc3d.evaluation.label_efficiency import (
     RANDOM,
@@ -25,19 +25,26 @@ from pc3d.evaluation.label_efficiency import (
     summarise,
     to_markdown,
 )
+from pc3d.evaluation.probes import knn_of_encoder
 from pc3d.evaluation.segmentation import evaluate_checkpoint
 
+KNN_POINTS = 200
+"""Points of a sweep that the kNN probe draws."""
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 @dataclass(frozen=True)
 class Task:
-    """A column of the table: a fine-tuning config, the label fraction, and settings over it."""
+    """A column of the table: a fine-tuning config, the label fraction, and settings over it.
+
+    With `knn` nothing is trained: the config says only which encoder and data the kNN probe reads.
+    """
 
     config: Path
     fraction: float
     overrides: dict[str, Any] = field(default_factory=dict)
+    knn: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,10 +128,17 @@ class _RunCell:
         folder = self.study.work_dir / "runs" / cell.key()
         task = self.study.tasks[cell.task]
         config = _task_config(self.study, task, cell.seed, cell.checkpoint)
+        if task.knn:
+            return self._knn(config, cell)
         checkpoint = finetune(config, folder)
         return evaluate_checkpoint(
             checkpoint, config.data.index, self.study.eval_split, folder / "evaluation"
         )
+
+    def _knn(self, config: Config, cell: Cell) -> dict[str, Any]:
+        model = build_segmenter(plain(config.lidar), plain(config.head), plain(config.get("init")), cell.seed)
+        data, split = config.data, self.study.eval_split
+        return knn_of_encoder(model.encoder, data.index, data.split, split, points_per_sweep=KNN_POINTS)
 
 
 def _map(function: Callable[[T], R], items: Iterable[T], jobs: int) -> list[R]:
