@@ -10,6 +10,7 @@ from torch import Tensor
 from pc3d.data.batch import Batch
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.bev.base import ViewTransform
+from pc3d.models.bev.depth import lidar_depth
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder, LidarFeatures
 
@@ -109,6 +110,7 @@ class Encodings:
                 cam_SE3_view,
                 frame.camera_mask,
                 (frame.images.shape[-2], frame.images.shape[-1]),
+                lidar_depth(frame, features.shape[-2:], view) if self._view_transform.reads_depth else None,
             )
         return self._camera_bev[view]
 
