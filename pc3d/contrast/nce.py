@@ -24,7 +24,11 @@ def zero_with_graph(*features: Tensor) -> Tensor:
 
 
 def info_nce(
-    anchors: Tensor, others: Tensor, temperature: float = 0.07, ignore: Tensor | None = None
+    anchors: Tensor,
+    others: Tensor,
+    temperature: float = 0.07,
+    ignore: Tensor | None = None,
+    extra: Tensor | None = None,
 ) -> Tensor:
     """Rows of `anchors` against all rows of `others`; row i of one belongs to row i of the other.
 
@@ -36,18 +40,23 @@ def info_nce(
         anchors, others: (N, D). Computed in float32 whatever their type.
         temperature: tau.
         ignore: (N, N) bool, True for pairs that are no negatives; the diagonal counts all the same.
+        extra: (M, D) more candidates j, negatives of every anchor: the rows of other ranks.
 
     Returns:
         float32 scalar, 0 with a graph where N is 0.
     """
     check_pair(anchors, others, temperature)
+    if extra is not None and (extra.ndim != 2 or extra.shape[1] != anchors.shape[1]):
+        raise ValueError(f"extra must be (M, {anchors.shape[1]}), got {tuple(extra.shape)}")
     if len(anchors) == 0:
-        return zero_with_graph(anchors, others)
+        return zero_with_graph(anchors, others, *([] if extra is None else [extra]))
     with torch.autocast(anchors.device.type, enabled=False):
         logits = _float(anchors) @ _float(others).T / temperature
         if ignore is not None:
             own = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
             logits = logits.masked_fill(ignore & ~own, -torch.inf)
+        if extra is not None:  # also without rows: the backward pass of gathered ones needs every rank
+            logits = torch.cat([logits, _float(anchors) @ _float(extra).T / temperature], dim=1)
         return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
 

@@ -1,0 +1,54 @@
+"""Negatives from the other ranks of a distributed run: an all-gather that gradients pass through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class _OtherRanks(torch.autograd.Function):
+    """Forward: the rows of every other rank. Backward: each row's gradients, summed at its owner."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        world, ctx.rank = dist.get_world_size(), dist.get_rank()
+        counts = [torch.zeros(1, dtype=torch.long, device=features.device) for _ in range(world)]
+        dist.all_gather(counts, torch.full_like(counts[0], len(features)))
+        ctx.counts = [int(count) for count in counts]
+        padded = features.new_zeros(max(ctx.counts), features.shape[1])
+        padded[: len(features)] = features
+        received = [torch.empty_like(padded) for _ in range(world)]
+        dist.all_gather(received, padded)
+        rows = [part[:count] for part, count in zip(received, ctx.counts, strict=True)]
+        return torch.cat(rows[: ctx.rank] + rows[ctx.rank + 1 :])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        own = ctx.counts[ctx.rank]
+        counts = [0 if rank == ctx.rank else count for rank, count in enumerate(ctx.counts)]
+        padded = gradient.new_zeros(len(counts), max(ctx.counts), gradient.shape[1])
+        for place, part in zip(padded, gradient.split(counts), strict=True):
+            place[: len(part)] = part
+        dist.all_reduce(padded)
+        return padded[ctx.rank, :own]
+
+
+def rows_of_other_ranks(features: Tensor) -> Tensor:
+    """The rows that the other ranks hold, as candidates that are only negatives (`info_nce`'s `extra`).
+
+    Every rank must call it, with rows or without, and use the result in its loss: forward and backward
+    exchange rows. The mean over ranks of `info_nce(a, b, tau, extra=rows_of_other_ranks(b))` is the loss of
+    all rows together where every rank has as many; its gradients are those that DDP averages.
+
+    Args:
+        features: (N, D); N may differ between ranks, D may not.
+
+    Returns:
+        (M, D) rows of the other ranks in the order of their ranks; none without a distributed run.
+    """
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return features[:0]
+    return _OtherRanks.apply(features)
