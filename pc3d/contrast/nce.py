@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def check_pair(anchors: Tensor, others: Tensor, temperature: float) -> None:
+def check_pair(anchors: Tensor, others: Tensor, temperature: float = 1.0) -> None:
     """Raise ValueError unless both are (N, D) of one shape and the temperature is positive."""
     if anchors.ndim != 2 or anchors.shape != others.shape:
         raise ValueError(

@@ -11,15 +11,21 @@ from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder
 from pc3d.objectives.base import Objective
 from pc3d.objectives.fac import FAC
+from pc3d.objectives.point_contrast import PointContrast
+from pc3d.objectives.ppkt import PPKT
 from pc3d.objectives.prc import PRC
 from pc3d.objectives.rad import RAD
+from pc3d.objectives.scalr import ScaLR
 from pc3d.objectives.superflow import SuperFlow
 from pc3d.objectives.superpixel import SuperpixelContrast
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "FAC": FAC,
+    "PPKT": PPKT,
     "PRC": PRC,
+    "PointContrast": PointContrast,
     "RAD": RAD,
+    "ScaLR": ScaLR,
     "SuperFlow": SuperFlow,
     "SuperpixelContrast": SuperpixelContrast,
 }

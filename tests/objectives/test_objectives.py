@@ -120,7 +120,7 @@ def test_joint_objectives_share_every_pass() -> None:
 
 
 @pytest.mark.parametrize("spoil", ["no_region", "one_region", "no_pair", "no_segment", "empty_view"])
-@pytest.mark.parametrize("kind", ["PRC", "RAD", "SuperpixelContrast"])
+@pytest.mark.parametrize("kind", ["PPKT", "PRC", "PointContrast", "RAD", "ScaLR", "SuperpixelContrast"])
 def test_degenerate_batches_give_a_finite_loss_with_a_gradient(kind: str, spoil: str) -> None:
     batch, lidar, image = make_batch(), TinyLidar(), TinyImage()
     frame = batch.now

@@ -1,0 +1,55 @@
+"""Losses without negatives: a feature against the one that a teacher gives at the same place."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pc3d.contrast.nce import _float, check_pair, zero_with_graph
+
+DISTANCES = ("l2", "cosine")
+
+
+def feature_distance(students: Tensor, teachers: Tensor) -> Tensor:
+    """mean_i || s_i - t_i ||_2, of features that the caller has normalised (ScaLR, CVPR 2024).
+
+    Args:
+        students, teachers: (N, D). Computed in float32 whatever their type.
+
+    Returns:
+        float32 scalar, 0 with a graph where N is 0; at equal rows its gradient is 0.
+    """
+    check_pair(students, teachers)
+    if len(students) == 0:
+        return zero_with_graph(students, teachers)
+    with torch.autocast(students.device.type, enabled=False):
+        return torch.linalg.vector_norm(_float(students) - _float(teachers), dim=1).mean()
+
+
+def weighted_distance(students: Tensor, teachers: Tensor, weights: Tensor, distance: str = "l2") -> Tensor:
+    """sum_i w_i d(s_i, t_i / |t_i|) / sum_i w_i: BEVDistill's dense distillation (ICLR 2023).
+
+    Args:
+        students, teachers: (N, D) adapted camera features and LiDAR features of N places; computed in
+            float32 whatever their type.
+        weights: (N,) w >= 0, how much of the foreground each place is.
+        distance: `l2`, d = |s - t|^2, so that the student learns the length 1 as well, or `cosine`,
+            d = 1 - cos(s, t). Both are our choice for features of unit length; the authors' code has the mean
+            squared error of features that are not normalised.
+
+    Returns:
+        float32 scalar, 0 with a graph where no place has a weight.
+    """
+    check_pair(students, teachers)
+    if weights.shape != students.shape[:1]:
+        raise ValueError(f"weights must have shape ({len(students)},), got {tuple(weights.shape)}")
+    if distance not in DISTANCES:
+        raise ValueError(f"unknown distance {distance!r}; known: {', '.join(DISTANCES)}")
+    with torch.autocast(students.device.type, enabled=False):
+        s, t, w = _float(students), F.normalize(_float(teachers), dim=1), _float(weights)
+        total = w.sum()
+        if not bool(total > 0):
+            return zero_with_graph(students, teachers)
+        apart = (s - t).square().sum(dim=1) if distance == "l2" else 1 - F.cosine_similarity(s, t)
+        return (w * apart).sum() / total

@@ -1,0 +1,62 @@
+"""Which points can be compared: those with a feature in both views, or with a feature and a pixel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pc3d.data.batch import Pairs
+from pc3d.objectives.encodings import Encodings
+from pc3d.ops.interpolate import sample_images
+
+
+def feature_index(encodings: Encodings, view: str = "a", frame: str = "t") -> Tensor:
+    """(num_points,) int64 position in a view of each row of a frame, -1 where it has no feature there."""
+    batch = encodings.batch.frames[frame]
+    index = batch.views[view].index_of_row(batch.num_points)
+    index[batch.views[view].row[~encodings.lidar(view, frame).valid]] = -1
+    return index
+
+
+def matched_points(encodings: Encodings, count: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Random points of the key frame that have a feature in both views, without repeats.
+
+    Args:
+        count: at most so many of the batch, None for all.
+
+    Returns:
+        (M,) int64 rows, and their (M,) positions in view "a" and in view "b".
+    """
+    a, b = feature_index(encodings, "a"), feature_index(encodings, "b")
+    rows = _draw((a >= 0) & (b >= 0), count, encodings.generator)
+    return rows, a[rows], b[rows]
+
+
+def matched_pixels(encodings: Encodings, count: int | None = None) -> tuple[Pairs, Tensor]:
+    """Random point-pixel pairs of the key frame whose point has a feature in view "a", without repeats.
+
+    Args:
+        count: at most so many of the batch, None for all.
+
+    Returns:
+        The pairs, and (M,) int64 the position of each pair's point in view "a".
+    """
+    pairs = encodings.batch.now.pairs
+    if pairs is None:
+        raise ValueError("point-pixel pairs need cameras: the sweeps of this index have none")
+    index = feature_index(encodings)[pairs.row]
+    kept = _draw(index >= 0, count, encodings.generator)
+    return Pairs(pairs.row[kept], pairs.camera[kept], pairs.uv[kept]), index[kept]
+
+
+def pixels_at(maps: Tensor, pairs: Pairs, encodings: Encodings) -> Tensor:
+    """(M, C) bilinear samples of maps (B * V, C, h, w) of the key frame's images at the pairs."""
+    images = encodings.batch.now.images
+    assert images is not None
+    return sample_images(maps, pairs.camera, pairs.uv, (images.shape[-2], images.shape[-1]))
+
+
+def _draw(eligible: Tensor, count: int | None, generator: torch.Generator) -> Tensor:
+    """At most `count` random eligible positions, without repeats."""
+    order = torch.randperm(len(eligible), generator=generator).to(eligible.device)
+    return order[eligible[order]][:count]

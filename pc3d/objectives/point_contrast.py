@@ -1,0 +1,56 @@
+"""PointContrast (Xie et al., ECCV 2020, arXiv 2007.10985)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pc3d.contrast.gather import rows_of_other_ranks
+from pc3d.contrast.monitors import collapse_metrics
+from pc3d.contrast.nce import info_nce
+from pc3d.data.batch import Needs
+from pc3d.models.lidar.base import LidarEncoder
+from pc3d.objectives.base import Objective
+from pc3d.objectives.encodings import Encodings
+from pc3d.objectives.matches import matched_points
+
+
+class PointContrast(Objective):
+    """NCE of matched points of two views: each point of view "a" against all sampled ones of view "b".
+
+    The paper matches points of two scans of a room; here the views are two augmentations of one sweep (our
+    choice).
+
+    Args:
+        lidar: the encoder that is trained.
+        num_points: matched points of a batch, 4096 (the authors' code).
+        dim: width of the linear head's features, 32 (the authors' code).
+        temperature: 0.07 (the authors' code).
+        gather: points of the other ranks are negatives too (our option).
+    """
+
+    needs = Needs(views=2)
+
+    def __init__(
+        self,
+        lidar: LidarEncoder,
+        num_points: int = 4096,
+        dim: int = 32,
+        temperature: float = 0.07,
+        gather: bool = False,
+    ) -> None:
+        super().__init__()
+        self.head = nn.Linear(lidar.point_channels, dim)
+        self.num_points, self.temperature, self.gather = num_points, temperature, gather
+
+    def forward(self, encodings: Encodings) -> dict[str, Tensor]:
+        rows, index_a, index_b = matched_points(encodings, self.num_points)
+        f, g = (
+            F.normalize(self.head(encodings.lidar(view).points[index]).float(), dim=1)
+            for view, index in (("a", index_a), ("b", index_b))
+        )
+        extra = rows_of_other_ranks(g) if self.gather else None
+        loss = info_nce(f, g, self.temperature, extra=extra)
+        share = torch.tensor(len(rows) / max(encodings.batch.now.num_points, 1))
+        return {"loss": loss, "point_share": share, **collapse_metrics(f, g)}

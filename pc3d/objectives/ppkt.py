@@ -1,0 +1,59 @@
+"""Pixel-to-point knowledge transfer (PPKT; Liu et al., arXiv 2104.04687)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pc3d.contrast.gather import rows_of_other_ranks
+from pc3d.contrast.monitors import collapse_metrics
+from pc3d.contrast.nce import info_nce
+from pc3d.data.batch import Needs
+from pc3d.models.image.base import ImageEncoder
+from pc3d.models.lidar.base import LidarEncoder
+from pc3d.objectives.base import Objective
+from pc3d.objectives.encodings import Encodings
+from pc3d.objectives.matches import matched_pixels, pixels_at
+
+
+class PPKT(Objective):
+    """NCE of random point-pixel pairs of the batch: each point against the pixels of all of them.
+
+    A linear point head and a 1x1 pixel head lead to the common space; the pixel head's map is read at
+    the points by bilinear interpolation, and both sides are normalised.
+
+    Args:
+        lidar, image: the encoders; the image encoder is a frozen teacher in the paper.
+        num_pairs: pairs of a batch, 4096 (SLidR's code for PPKT).
+        dim: width of the common space, 64 (SLidR's code for PPKT).
+        temperature: 0.07.
+        gather: pixels of the other ranks are negatives too (our option).
+    """
+
+    needs = Needs(images=True)
+    reads_image = True
+
+    def __init__(
+        self,
+        lidar: LidarEncoder,
+        image: ImageEncoder,
+        num_pairs: int = 4096,
+        dim: int = 64,
+        temperature: float = 0.07,
+        gather: bool = False,
+    ) -> None:
+        super().__init__()
+        self.point_head = nn.Linear(lidar.point_channels, dim)
+        self.pixel_head = nn.Conv2d(image.channels, dim, kernel_size=1)
+        self.num_pairs, self.temperature, self.gather = num_pairs, temperature, gather
+
+    def forward(self, encodings: Encodings) -> dict[str, Tensor]:
+        pairs, index = matched_pixels(encodings, self.num_pairs)
+        points = F.normalize(self.point_head(encodings.lidar("a").points[index]).float(), dim=1)
+        maps = self.pixel_head(encodings.image()).float()
+        pixels = F.normalize(pixels_at(maps, pairs, encodings), dim=1)
+        extra = rows_of_other_ranks(pixels) if self.gather else None
+        loss = info_nce(points, pixels, self.temperature, extra=extra)
+        share = len(pairs.row.unique()) / max(encodings.batch.now.num_points, 1)
+        return {"loss": loss, "point_share": torch.tensor(share), **collapse_metrics(points, pixels)}
