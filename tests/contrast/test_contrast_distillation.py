@@ -25,10 +25,10 @@ def same_gradients(fast: Tensor, slow: Tensor, *leaves: Tensor) -> None:
 @given(count=st.integers(1, 8), seed=st.integers(0, 10_000))
 def test_feature_distance_is_its_equation(count: int, seed: int) -> None:
     s, t = rows(count, seed), rows(count, seed + 1)
-    slow = sum(
-        (sum((a - b) ** 2 for a, b in zip(x, y, strict=True))) ** 0.5 for x, y in zip(s, t, strict=True)
-    )
-    same_gradients(feature_distance(s, t), slow / count, s, t)
+    total = torch.zeros((), dtype=torch.float64)
+    for x, y in zip(s, t, strict=True):
+        total = total + sum((a - b) ** 2 for a, b in zip(x, y, strict=True)) ** 0.5
+    same_gradients(feature_distance(s, t), total / count, s, t)
 
 
 @settings(max_examples=15, deadline=None)

@@ -21,9 +21,8 @@ def test_is_the_mean_distance_to_the_teachers_pixels() -> None:
     total = 0.0
     for row, camera, uv in zip(frame.pairs.row, frame.pairs.camera, frame.pairs.uv, strict=True):
         place = uv / torch.tensor([IMAGE[1], IMAGE[0]]) * 2 - 1
-        pixel = F.grid_sample(
-            maps[None, camera], place[None, None, None], "bilinear", "border", False
-        ).flatten()
+        pixel = F.grid_sample(maps[None, camera], place[None, None, None], "bilinear", "border", False)
+        pixel = pixel.flatten()
         total += (points[row] - pixel / pixel.norm()).norm().item()
     assert result["loss"].item() == pytest.approx(total / len(frame.pairs.row), rel=1e-5)
 
