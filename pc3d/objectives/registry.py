@@ -10,6 +10,7 @@ from pc3d.models.build import build
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder
 from pc3d.objectives.base import Objective
+from pc3d.objectives.bev_distill import BEVDistill
 from pc3d.objectives.fac import FAC
 from pc3d.objectives.point_contrast import PointContrast
 from pc3d.objectives.ppkt import PPKT
@@ -20,6 +21,7 @@ from pc3d.objectives.superflow import SuperFlow
 from pc3d.objectives.superpixel import SuperpixelContrast
 
 OBJECTIVES: dict[str, type[Objective]] = {
+    "BEVDistill": BEVDistill,
     "FAC": FAC,
     "PPKT": PPKT,
     "PRC": PRC,

@@ -1,8 +1,11 @@
-"""Point and voxel features averaged into the cells of a bird's-eye-view map."""
+"""Point and voxel features averaged into the cells of a bird's-eye-view map, and maps blurred."""
 
 from __future__ import annotations
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pc3d.geometry.grid import BevGrid
@@ -43,3 +46,21 @@ def scatter_bev(features: Tensor, xy: Tensor, batch: Tensor, batch_size: int, gr
     index = torch.where(valid, batch * cells + cell, torch.full_like(cell, -1))
     mean, _ = segment_mean(features, index, batch_size * cells)
     return mean.view(batch_size, grid.rows, grid.cols, -1).permute(0, 3, 1, 2).contiguous()
+
+
+def blur_bev(maps: Tensor, sigma: float) -> Tensor:
+    """Maps under a Gaussian.
+
+    Args:
+        maps: (B, 1, rows, cols); zeros are taken to lie beyond the border.
+        sigma: standard deviation in cells; the Gaussian is cut off at 3 sigma and its weights sum to 1.
+
+    Returns:
+        (B, 1, rows, cols). Differentiable.
+    """
+    reach = math.ceil(3 * sigma)
+    offsets = torch.arange(-reach, reach + 1, device=maps.device, dtype=maps.dtype)
+    kernel = torch.exp(-0.5 * (offsets / sigma).square())
+    kernel = kernel / kernel.sum()
+    across = F.conv2d(maps, kernel.view(1, 1, 1, -1), padding=(0, reach))
+    return F.conv2d(across, kernel.view(1, 1, -1, 1), padding=(reach, 0))
