@@ -12,6 +12,7 @@ import torch
 from pc3d.data.batch import PointView
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.lidar import LidarEncoder, build_lidar_encoder
+from pc3d.ops.sparse import SparseTensor
 
 GRID = {"x_min": -8.0, "x_max": 8.0, "y_min": -8.0, "y_max": 8.0, "cell": 0.8}
 RANGE = (-8.0, -8.0, -2.0, 8.0, 8.0, 2.0)
@@ -51,6 +52,8 @@ ENCODERS = {
     "second": SECOND,
     "pillars": PILLARS,
     "second-trilinear": {**SECOND, "point_source": "trilinear"},
+    "unet-50": {**UNET, "depth": 50, "stem_kernels": (5, 3)},
+    "second-residual": {**SECOND, "blocks": "residual", "point_source": "trilinear"},
 }
 
 
@@ -163,6 +166,50 @@ def test_bev_map_lies_where_the_points_are(encoder: LidarEncoder) -> None:
     assert at_point[0].abs().sum() > at_mirror[0].abs().sum()
 
 
+def test_the_far_side_of_a_range_has_all_levels() -> None:
+    """A range that the coarsest voxels do not fill evenly gives what a wider one gives."""
+    narrow = {**UNET, "voxel_size": (0.3, 0.3, 0.3)}
+    encoder = warmed(build_lidar_encoder(narrow))
+    wider = build_lidar_encoder({**narrow, "point_range": (-8.0, -8.0, -2.0, 20.0, 20.0, 10.0)})
+    wider.load_state_dict(encoder.state_dict())
+    view = make_view([900], spread=7.9)
+    with torch.no_grad():
+        first, second = encoder(view), wider.eval()(view)
+    torch.testing.assert_close(first.points, second.points, rtol=1e-4, atol=1e-5)
+
+
+def test_a_voxel_may_take_its_first_point() -> None:
+    encoder = build_lidar_encoder({**UNET, "in_channels": 1, "columns": (3,), "voxel_feature": "first"})
+    points = torch.tensor([[1.01, 1.01, 0.01, 7.0], [99.0, 0.0, 0.0, 5.0], [2.01, 1.01, 0.01, 3.0]])
+    points = points[[0, 1, 2, 0, 2]]
+    points[3:, 3] = torch.tensor([8.0, 9.0])
+    view = PointView(points, torch.zeros(5, dtype=torch.long), torch.arange(5), torch.eye(4)[None], 1)
+    voxels, features = encoder.inputs(view)
+    assert features[voxels.index[[0, 2, 3, 4]], 0].tolist() == [7.0, 3.0, 7.0, 3.0]
+    with pytest.raises(ValueError, match="unknown voxel_feature 'last'; known: mean, first"):
+        build_lidar_encoder({**UNET, "voxel_feature": "last"})
+
+
+@pytest.mark.parametrize("blocks", ["plain", "residual"])
+def test_trilinear_knows_where_the_voxels_of_each_level_are(blocks: str) -> None:
+    """Levels whose features are the centres of their receptive fields give each point its position."""
+    encoder = build_lidar_encoder({**SECOND, "blocks": blocks, "point_source": "trilinear"})
+    view = make_view([50], spread=4.0)
+    view.points[:, 2] = torch.linspace(-0.5, 0.5, 50)
+    size, low = torch.tensor([0.1, 0.1, 0.1]), torch.tensor([-8.0, -8.0, -2.0])
+    levels = []
+    for k, sides in enumerate([(40, 160, 160), (20, 80, 80), (10, 40, 40), (5, 20, 20)]):
+        indices = torch.cartesian_prod(torch.arange(1), *map(torch.arange, sides)).int()
+        centre = indices[:, [3, 2, 1]] * 2.0**k
+        if k == 3 and blocks == "residual":
+            centre[:, 2] += 4  # a kernel without padding starts at 8 i, not at 8 i - 4
+        levels.append(SparseTensor((centre + 0.5) * size + low, indices, list(sides), 1))
+    encoder.point_head = torch.nn.Identity()
+    encoder.point_channels = 12
+    points = encoder._trilinear(view, encoder.inputs.voxels(view), levels)
+    torch.testing.assert_close(points, view.points[:, :3].repeat(1, 4), rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("columns", [(3,), (0, 2, 3)])
 def test_only_the_chosen_columns_enter(columns: tuple[int, ...]) -> None:
     encoder = warmed(build_lidar_encoder({**UNET, "in_channels": len(columns), "columns": columns}))
@@ -190,6 +237,10 @@ def test_mistakes_in_the_configuration_are_named() -> None:
         build_lidar_encoder({**UNET, "in_channels": 5})(make_view([10]))
     with pytest.raises(ValueError, match="known: bev, trilinear"):
         build_lidar_encoder({**SECOND, "point_source": "x"})
+    with pytest.raises(ValueError, match="known: plain, residual"):
+        build_lidar_encoder({**SECOND, "blocks": "x"})
+    with pytest.raises(ValueError, match=r"stem_kernels needs odd sizes, at least one, got \(2,\)"):
+        build_lidar_encoder({**UNET, "stem_kernels": (2,)})
     with pytest.raises(ValueError, match="too few"):
         build_lidar_encoder({**SECOND, "voxel_height": 1.0})
 

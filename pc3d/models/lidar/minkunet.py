@@ -31,6 +31,8 @@ LAYERS = {
     101: (2, 3, 4, 23, 2, 2, 2, 2),
 }
 BOTTLENECK_DEPTHS = (50, 101)
+STRIDE = 16
+"""Voxels along a side of a voxel of the coarsest level."""
 
 
 def _shortcut(in_channels: int, channels: int) -> nn.Module:
@@ -56,6 +58,13 @@ class BasicBlock(nn.Module):
         return y.replace_feature((y.features + self.shortcut(x.features)).relu())
 
 
+class _Pointwise(nn.Linear):
+    """Convolution of size 1. (spconv's own reads its weight as (in, out) but stores it as (out, in).)"""
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        return x.replace_feature(super().forward(x.features))
+
+
 class Bottleneck(nn.Module):
     """Convolutions of 1, 3x3x3 and 1 to `4 * channels`, and a shortcut (He et al., CVPR 2016)."""
 
@@ -64,9 +73,9 @@ class Bottleneck(nn.Module):
     def __init__(self, in_channels: int, channels: int, key: str) -> None:
         super().__init__()
         wide = self.expansion * channels
-        self.conv1 = ConvNormReLU(submanifold_conv(in_channels, channels, key, kernel=1), channels)
+        self.conv1 = ConvNormReLU(_Pointwise(in_channels, channels, bias=False), channels)
         self.conv2 = ConvNormReLU(submanifold_conv(channels, channels, key), channels)
-        self.conv3 = ConvNormReLU(submanifold_conv(channels, wide, key, kernel=1), wide, relu=False)
+        self.conv3 = ConvNormReLU(_Pointwise(channels, wide, bias=False), wide, relu=False)
         self.shortcut = _shortcut(in_channels, wide)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
@@ -193,7 +202,9 @@ class MinkUNet(LidarEncoder):
 
     def _unet(self, voxels: Voxels, features: Tensor) -> Tensor:
         """(N, point_channels) decoder output of each voxel."""
-        x = self.stem(sparse_tensor(features, voxels.coords, voxels.shape, voxels.batch_size))
+        # Whole voxels of the coarsest level: none at the far side is left without its coarser one.
+        shape = [-(-side // STRIDE) * STRIDE for side in voxels.shape]
+        x = self.stem(sparse_tensor(features, voxels.coords, shape, voxels.batch_size))
         skips = [x]
         for stage in self.down:
             skips.append(stage(skips[-1]))

@@ -1,0 +1,94 @@
+"""Published checkpoints as encoders of pc3d: which formats there are, and how one comes in.
+
+A new format is one file here and one line in `FORMATS`.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pc3d.data.errors import DataError
+from pc3d.models.lidar import build_lidar_encoder
+from pc3d.models.lidar.published import bevfusion, scalr, slidr, superflow
+from pc3d.models.lidar.published.base import PublishedFormat
+from pc3d.models.lidar.published.checkpoint import behind_prefix, find_prefix, read_tensors
+from pc3d.models.weights import LoadReport, load_tensors, save_backbone
+
+FORMATS: dict[str, PublishedFormat] = {
+    "bevfusion": bevfusion.FORMAT,
+    "scalr": scalr.FORMAT,
+    "slidr": slidr.FORMAT,
+    "superflow": superflow.FORMAT,
+}
+
+
+def import_checkpoint(
+    checkpoint: Path,
+    name: str,
+    out: Path,
+    overrides: Mapping[str, Any] | None = None,
+    intensity_scale: float | None = None,
+    prefix: str | None = None,
+) -> tuple[dict[str, Any], LoadReport]:
+    """Write the backbone of a published checkpoint as a `backbone.safetensors`.
+
+    Args:
+        checkpoint: file of `torch.save`, read as data only.
+        name: key of `FORMATS`.
+        out: file to write, with the encoder's configuration in its metadata.
+        overrides: settings of the encoder that a checkpoint does not tell, such as its voxels; `grid.cell`
+            is the entry `cell` of `grid`.
+        intensity_scale: the intensity that the network was fed with, over ours (0..1); by default the
+            format's. The weights of the first convolution take it up.
+        prefix: see `find_prefix`.
+
+    Returns:
+        The encoder's configuration, and what became of every tensor.
+
+    Raises:
+        ValueError: an unknown format, or tensors that do not fit, all listed with their shapes.
+        DataError: the file cannot be read, or is of another format.
+    """
+    if name not in FORMATS:
+        raise ValueError(f"unknown format {name!r}; known: {', '.join(FORMATS)}")
+    family = FORMATS[name]
+    tensors = read_tensors(checkpoint)
+    prefix = find_prefix(tensors, family.markers, checkpoint, family.note, prefix)
+    own, left_out = behind_prefix(tensors, prefix)
+    scale = family.intensity_scale if intensity_scale is None else intensity_scale
+    try:
+        converted = family.convert(own, scale)
+    except ValueError as error:
+        raise DataError(f"{error}\n  where: {checkpoint}\n  remedy: choose the format it has") from error
+    lidar = _overridden(converted.lidar, overrides or {})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # what the checkpoint has no weights for is the same at each import
+        encoder = build_lidar_encoder(lidar)
+    report = load_tensors(
+        encoder,
+        converted.tensors,
+        checkpoint,
+        fresh=converted.fresh,
+        left_out={**left_out, **converted.left_out},
+        remedy=f"is it a {name} checkpoint, and do the overrides keep its architecture?",
+    )
+    source = {"file": checkpoint.name, "format": name, "intensity_scale": scale}
+    save_backbone(encoder, out, {"lidar": json.dumps(lidar), "source": json.dumps(source)})
+    return lidar, report
+
+
+def _overridden(lidar: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    lidar = copy.deepcopy(lidar)
+    for key, value in overrides.items():
+        *path, last = key.split(".")
+        place = lidar
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return lidar

@@ -1,0 +1,82 @@
+"""What a published format says of itself, and what it makes of a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A checkpoint in our terms.
+
+    Attributes:
+        lidar: configuration of the encoder (`build_lidar_encoder`).
+        tensors: by our names, in our layout; what the format does not know keeps its published name.
+        left_out: published names, or beginnings of names, that the encoder has no place for, and why.
+        fresh: beginnings of our names that the checkpoint has no weights for.
+    """
+
+    lidar: dict[str, Any]
+    tensors: dict[str, Tensor]
+    left_out: dict[str, str] = field(default_factory=dict)
+    fresh: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PublishedFormat:
+    """One family of checkpoints.
+
+    Attributes:
+        markers: names of which every checkpoint of the family has one, behind whatever prefix.
+        convert: from the tensors behind the prefix, and the factor of the intensity.
+        intensity_scale: the intensity that the published network was fed with, over ours (0..1).
+        note: what to know where a file has none of the markers.
+    """
+
+    markers: tuple[str, ...]
+    convert: Callable[[Mapping[str, Tensor], float], Converted]
+    intensity_scale: float
+    note: str = ""
+
+
+def rename(tensors: Mapping[str, Tensor], modules: Mapping[str, str]) -> dict[str, Tensor]:
+    """The tensors with the longest known module at the beginning of their names replaced by ours."""
+    renamed = {}
+    for name, tensor in tensors.items():
+        parts = name.split(".")
+        ends = (n for n in range(len(parts) - 1, 0, -1) if ".".join(parts[:n]) in modules)
+        end = next(ends, 0)
+        ours = [modules[".".join(parts[:end])], *parts[end:]] if end else parts
+        renamed[".".join(ours)] = tensor
+    return renamed
+
+
+def split_off(
+    tensors: Mapping[str, Tensor], parts: Mapping[str, str]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What is not below one of `parts` (beginnings of names, and why they are not needed), and what is."""
+    kept, counts = {}, dict.fromkeys(parts, 0)
+    for name, tensor in tensors.items():
+        part = next((part for part in parts if name == part or name.startswith(f"{part}.")), None)
+        if part is None:
+            kept[name] = tensor
+        else:
+            counts[part] += 1
+    return kept, {f"{part}.*": f"{parts[part]}; {n} tensors" for part, n in counts.items() if n}
+
+
+def scale_intensity(weight: Tensor, scale: float) -> Tensor:
+    """A first convolution (out, kz, ky, kx, in) that is fed with our intensity instead of `scale` times it.
+
+    The intensity is the only input, or the fourth one.
+    """
+    weight = weight.clone()
+    if weight.shape[-1] == 1:
+        weight *= scale
+    elif weight.shape[-1] > 3:
+        weight[..., 3] *= scale
+    return weight

@@ -1,0 +1,132 @@
+"""BEVFusion (Liu et al., ICRA 2023; github.com/mit-han-lab/bevfusion): the LiDAR branch of its detectors.
+
+`SparseEncoder` with basic blocks, then SECOND's 2D backbone and neck; names follow
+`mmdet3d/models/backbones/sparse_encoder.py`, `second.py` and `necks/second.py` there. mmdetection3d's port
+(`projects/BEVFusion`) has the same network behind other prefixes.
+
+Its voxelisation gives coordinates x, y, z, not z, y, x: kernels are (kx, ky, kz, ...), the BEV map is
+(x, y), and so are the kernels over it. Batch norms have epsilon 1e-3.
+
+In a camera-LiDAR checkpoint the 2D backbone reads the fused map; the LiDAR's own map is another input, so
+that part is left out, and the BEV backbone starts afresh.
+
+Published input: ten sweeps, x, y, z, intensity (0..255), time lag; the mean of up to ten points per voxel.
+In a single sweep the time lag is zero everywhere, and the network without its fifth input is the same
+function; so the fifth input is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from pc3d.models.lidar.published.base import (
+    Converted,
+    PublishedFormat,
+    rename,
+    scale_intensity,
+    split_off,
+)
+from pc3d.models.lidar.published.kernels import from_spconv, spconv_layout
+
+SPARSE = ("encoders.lidar.backbone", "pts_middle_encoder")
+DECODER = (("decoder.backbone", "decoder.neck"), ("pts_backbone", "pts_neck"))
+OTHER_PARTS = {
+    **dict.fromkeys(
+        ("encoders.camera", "img_backbone", "img_neck", "vtransform", "view_transform"), "camera branch"
+    ),
+    **dict.fromkeys(("heads", "bbox_head", "seg_head"), "head"),
+}
+FUSERS = ("fuser", "fusion_layer")
+FIRST = "levels.0.0.conv.weight"
+REQUIRED = (*(f"levels.{i}.0.conv.weight" for i in range(4)), "flatten.conv.weight", "levels.0.0.norm.weight")
+
+
+def convert(tensors: Mapping[str, Tensor], intensity_scale: float) -> Converted:
+    fused = any(name.startswith(FUSERS) for name in tensors)
+    lidar = _grid("heads.map" if any(name.startswith("heads.map") for name in tensors) else "")
+    parts = {**OTHER_PARTS, **dict.fromkeys(FUSERS, "reads the camera")}
+    if fused:
+        parts |= {part: "reads the fused map" for pair in DECODER for part in pair}
+    kept, left_out = split_off(tensors, parts)
+    ours = rename(kept, _modules())
+    if absent := [name for name in REQUIRED if name not in ours]:
+        raise ValueError(f"the checkpoint lacks (by our names) {', '.join(absent)}")
+    layout = spconv_layout(ours[FIRST], len(ours["levels.0.0.norm.weight"]))
+    ours = {name: _laid_out(name, tensor, ours, layout) for name, tensor in ours.items()}
+    first = scale_intensity(ours[FIRST], intensity_scale)
+    if first.shape[-1] == 5:
+        left_out[f"{SPARSE[0]}.conv_input.0.weight, fifth input"] = "time lag, zero in a single sweep"
+    ours[FIRST] = first[..., :4].contiguous()
+    return Converted({**lidar, **_architecture(ours)}, ours, left_out, ("backbone.",) if fused else ())
+
+
+def _modules() -> dict[str, str]:
+    table: dict[str, str] = {}
+    for there in SPARSE:
+        table |= {f"{there}.conv_input.0": "levels.0.0.conv", f"{there}.conv_input.1": "levels.0.0.norm"}
+        table |= {f"{there}.conv_out.0": "flatten.conv", f"{there}.conv_out.1": "flatten.norm"}
+        for level in range(4):
+            stage = f"{there}.encoder_layers.encoder_layer{level + 1}"
+            for block in range(2):
+                for conv in (1, 2):
+                    here = f"levels.{level}.{block + 1}.conv{conv}"
+                    table[f"{stage}.{block}.conv{conv}"] = f"{here}.conv"
+                    table[f"{stage}.{block}.bn{conv}"] = f"{here}.norm"
+            if level < 3:
+                table[f"{stage}.2.0"] = f"levels.{level + 1}.0.conv"
+                table[f"{stage}.2.1"] = f"levels.{level + 1}.0.norm"
+    for backbone, neck in DECODER:
+        table |= {f"{backbone}.blocks": "backbone.levels", f"{neck}.deblocks": "backbone.necks"}
+    return table
+
+
+def _laid_out(name: str, tensor: Tensor, ours: Mapping[str, Tensor], layout: str) -> Tensor:
+    """Sparse kernels by their layout, kernels over the map transposed from (x, y) to (row y, column x)."""
+    if tensor.ndim == 5:
+        return from_spconv(tensor, layout)
+    if tensor.ndim != 4:
+        return tensor
+    norm = ours.get(name.replace(".0.weight", ".1.weight"))
+    if name.startswith("backbone.necks") and tensor.shape[2:] == (1, 1) and norm is not None:
+        # A level that is not upsampled has a convolution (out, in); ours are all transposed (in, out).
+        tensor = tensor.transpose(0, 1) if len(tensor) == len(norm) else tensor
+    return tensor.transpose(2, 3).contiguous()
+
+
+def _grid(head: str) -> dict[str, Any]:
+    """Input settings: those of the detectors (0.075 m voxels), or of the map segmenters (0.1 m)."""
+    reach, cell = (51.2, 0.8) if head else (54.0, 0.6)
+    grid = {"x_min": -reach, "x_max": reach, "y_min": -reach, "y_max": reach, "cell": cell}
+    return {"type": "SECOND", "grid": grid, "z_range": [-5.0, 3.0], "voxel_height": 0.2}
+
+
+def _architecture(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Constructor arguments of `SECOND`, read from the shapes."""
+    *widths, height = (len(tensors[name]) for name in REQUIRED[:5])
+    found: dict[str, Any] = {
+        "widths": widths,
+        "height_channels": height,
+        "in_channels": tensors[FIRST].shape[-1],
+        "blocks": "residual",
+        "norm_eps": 1e-3,
+    }
+    convs = {
+        name: len(t) for name, t in tensors.items() if name.startswith("backbone.levels") and t.ndim == 4
+    }
+    necks = [t.shape[1] for name, t in tensors.items() if name.startswith("backbone.necks") and t.ndim == 4]
+    if convs:
+        levels = sorted({name.split(".")[2] for name in convs})
+        found["bev_widths"] = [convs[f"backbone.levels.{i}.0.weight"] for i in levels]
+        found["bev_layers"] = [sum(name.split(".")[2] == i for name in convs) - 1 for i in levels]
+        found["bev_channels"] = sum(necks)
+    return found
+
+
+FORMAT = PublishedFormat(
+    markers=tuple(f"{there}.conv_input.0.weight" for there in SPARSE),
+    convert=convert,
+    intensity_scale=255.0,
+)
