@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pc3d.models.image.common import LevelImageEncoder, resize_to_multiple
+from pc3d.models.image.resnet_names import load_resnet
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -22,9 +24,11 @@ class TransformersEncoder(LevelImageEncoder):
         stage: name of the stage whose map is given, such as `stage3`; None for the last.
         stages: names of several, the finest first, instead of `stage`; their maps are the levels.
         frozen: keep evaluation mode, no gradient.
+        weights: checkpoint of a ResNet with the names of MoCo, torchvision, DINO or transformers, which
+            `load_resnet` reads.
 
     Raises:
-        ValueError: no such stage or kind of model, or both `stage` and `stages`.
+        ValueError: no such stage or kind of model, both `stage` and `stages`, or `weights` that do not fit.
         OSError: no such folder or name.
     """
 
@@ -37,17 +41,24 @@ class TransformersEncoder(LevelImageEncoder):
         stage: str | None = None,
         frozen: bool = False,
         stages: Sequence[str] | None = None,
+        weights: str | Path | None = None,
     ) -> None:
         super().__init__()
         if stages is not None and (stage is not None or not stages):
             raise ValueError(f"stage {stage!r} and stages {tuple(stages)}: give one stage or some stages")
         self.backbone = _load(model, [stage] if stage is not None else stages)
+        if weights is not None:
+            if self.backbone.config.model_type != "resnet":
+                kind = self.backbone.config.model_type
+                raise ValueError(f"weights are those of a ResNet; of a {kind}, `model` names the folder")
+            load_resnet(self.backbone, Path(weights))
         # Not persistent: they are constants, and no part of the exported weights.
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
         self.set_levels(self.backbone.channels, self._probe())
         self.freeze(frozen)
 
+    @torch.enable_grad()
     def _probe(self) -> list[int]:
         """The strides, by one pass; parameters after the last stage (they see no gradient) are frozen."""
         patch = getattr(self.backbone.config, "patch_size", 16)
