@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from pc3d.engine.command_line import run_command
 
@@ -9,6 +10,7 @@ EXAMPLES = """\
 examples:
   python tools/evaluate.py work_dirs/sim_5_percent/segmenter.safetensors
   python tools/evaluate.py work_dirs/run/segmenter.safetensors --index data/nuscenes-index --split val
+  python tools/evaluate.py work_dirs/sim_5_percent/segmenter.safetensors --temporal-voting 1
   python tools/evaluate.py work_dirs/sim_joint/backbone.safetensors --knn --train-split sim_train
 """
 
@@ -20,6 +22,30 @@ def knn(args: argparse.Namespace) -> None:
     encoder = load_encoder(args.checkpoint)
     result = knn_of_encoder(encoder, args.index, args.train_split, args.split, args.percent)
     print(f"kNN probe: mIoU {100 * result['miou']:.1f} %, accuracy {100 * result['accuracy']:.1f} %")
+
+
+def add_voting(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("temporal voting")
+    group.add_argument(
+        "--temporal-voting", type=int, metavar="K", help="also score votes of K key frames before and after"
+    )
+    group.add_argument("--voxel", type=float, default=0.2, help="metres (default: %(default)s)")
+    group.add_argument("--combine", default="replace", help="replace or average (default: %(default)s)")
+    group.add_argument("--half-life", type=float, metavar="S", help="seconds after which a vote weighs half")
+    group.add_argument(
+        "--regions", type=Path, help="caches with tracks: points in moving segments do not vote"
+    )
+
+
+def voting_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What `evaluate_checkpoint` takes of them."""
+    if args.temporal_voting is None:
+        return {}
+    from pc3d.evaluation.temporal_voting import VotingConfig
+    from pc3d.regions.build import open_cache
+
+    voting = VotingConfig(args.temporal_voting, args.voxel, args.combine, args.half_life)
+    return {"voting": voting, "tracks": open_cache(args.regions, "tracks") if args.regions else None}
 
 
 def main() -> None:
@@ -34,6 +60,7 @@ def main() -> None:
     parser.add_argument("--knn", action="store_true", help="kNN probe of the backbone's point features")
     parser.add_argument("--train-split", default="sim_train", help="of the kNN bank (default: %(default)s)")
     parser.add_argument("--percent", type=float, default=100.0, help="label fraction of the kNN bank")
+    add_voting(parser)
     args = parser.parse_args()
     if args.knn:
         knn(args)
@@ -41,7 +68,9 @@ def main() -> None:
     from pc3d.evaluation.segmentation import evaluate_checkpoint, summary_text
 
     out = args.out or args.checkpoint.parent / "evaluation"
-    result = evaluate_checkpoint(args.checkpoint, args.index, args.split, out, args.workers)
+    result = evaluate_checkpoint(
+        args.checkpoint, args.index, args.split, out, args.workers, **voting_options(args)
+    )
     print(summary_text(result))
     print(f"metrics: {out / 'metrics.json'}")
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pc3d.data.batch import Needs
@@ -17,15 +20,71 @@ from pc3d.data.dataset import FrameDataset
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
 from pc3d.data.label_maps import NUSCENES_LIDARSEG_CLASSES
+from pc3d.data.region_cache import RegionCache
 from pc3d.engine.checkpoints import load_segmenter
 from pc3d.evaluation.label_efficiency import json_values
 from pc3d.evaluation.lidarseg import LidarsegWriter, evaluate_lidarseg
 from pc3d.evaluation.metrics import confusion_matrix
+from pc3d.evaluation.temporal_voting import Scan, VotingConfig, vote, windows
 from pc3d.models.heads.segmentation import PointSegmenter
+
+VOTED = "temporal_voting"
+"""Folder of the submission with voting, inside that without."""
+
+
+def predict_scans(segmenter: PointSegmenter, dataset: FrameDataset, workers: int = 0) -> Iterator[Scan]:
+    """Predict the key frames of a data set in its order, one at a time.
+
+    Args:
+        segmenter: evaluated as it is, on its own device.
+        dataset: gives every point of a frame, without augmentation; what it reads of labels and moving
+            segments goes into the scans.
+    """
+    device = next(segmenter.parameters()).device
+    segmenter.eval()
+    for batch in DataLoader(dataset, batch_size=1, num_workers=workers, collate_fn=collate):
+        frame = batch.now
+        with torch.no_grad():
+            probabilities = segmenter.logits(batch.to(device).now.views["a"]).float().softmax(dim=1)
+        yield Scan(
+            token=batch.tokens[0],
+            scene=batch.meta[0]["scene"],
+            seconds=1e-6 * dataset.index[batch.meta[0]["row"]].timestamp,
+            xyz=frame.views["a"].points[:, :3],
+            world_SE3_lidar=frame.world_SE3_lidar[0].numpy(),
+            probabilities=probabilities.cpu(),
+            moving=frame.moving,
+            labels=frame.labels,
+        )
+
+
+class _Scores:
+    """A submission in the making, and its confusion matrix."""
+
+    def __init__(self, folder: Path, split: str, num_classes: int) -> None:
+        shutil.rmtree(folder / "lidarseg" / split, ignore_errors=True)  # of an earlier evaluation
+        self.folder, self.split = folder, split
+        self._writer = LidarsegWriter(folder, split, use_external=True)
+        self._confusion = np.zeros((num_classes, num_classes), dtype=np.int64)
+
+    def add(self, scan: Scan, probabilities: Tensor) -> None:
+        labels = probabilities.argmax(dim=1)
+        self._writer.write(scan.token, labels.numpy())
+        self._confusion += np.asarray(confusion_matrix(scan.labels, labels, len(self._confusion)))
+
+    def official(self, index: SweepIndex) -> dict[str, Any]:
+        np.save(self.folder / "confusion.npy", self._confusion)
+        return evaluate_lidarseg(index.root, index.metadata["version"], self.split, self.folder)
 
 
 def evaluate_segmenter(
-    segmenter: PointSegmenter, index: str | Path, split: str, folder: Path, workers: int = 0
+    segmenter: PointSegmenter,
+    index: str | Path,
+    split: str,
+    folder: Path,
+    workers: int = 0,
+    voting: VotingConfig | None = None,
+    tracks: RegionCache | None = None,
 ) -> dict[str, Any]:
     """Predict every key frame of a split, write the submission, score it officially.
 
@@ -34,51 +93,54 @@ def evaluate_segmenter(
         index: index folder of a nuScenes-format data set with lidarseg labels.
         split: e.g. `val`, `sim_val`.
         folder: gets `lidarseg/` (the submission), `metrics.json` and `confusion.npy` (16, 16).
+        voting: score the predictions after temporal voting too; their submission and confusion matrix
+            go to `temporal_voting/` inside `folder`.
+        tracks: cache of the kind `tracks`: points inside segments that move take no part in the vote.
 
     Returns:
-        What `evaluate_lidarseg` returns, and `frames`, the number of sweeps.
+        What `evaluate_lidarseg` returns, and `frames`, the number of sweeps; with `voting` also
+        `voting`, its settings, and `voted`, what `evaluate_lidarseg` returns for them.
 
     Raises:
         DataError: the index is not of a nuScenes-format data set.
     """
     opened = SweepIndex.open(index)
-    dataset = FrameDataset(opened, Needs(labels=True), split=split)
-    facts = opened.metadata
-    if "version" not in facts:
+    needs = Needs(labels=True, tracks=tracks is not None)
+    dataset = FrameDataset(opened, needs, split=split, caches={"tracks": tracks} if tracks else None)
+    if "version" not in opened.metadata:
         raise DataError(
-            f"official evaluation needs a nuScenes-format data set, and {index} indexes {facts['dataset']}"
+            "official evaluation needs a nuScenes-format data set, and "
+            f"{index} indexes {opened.metadata['dataset']}"
         )
-    shutil.rmtree(folder / "lidarseg" / split, ignore_errors=True)  # of an earlier evaluation
-    writer = LidarsegWriter(folder, split, use_external=True)
-    device = next(segmenter.parameters()).device
-    confusion = np.zeros((segmenter.num_classes, segmenter.num_classes), dtype=np.int64)
-    segmenter.eval()
-    for batch in DataLoader(dataset, batch_size=1, num_workers=workers, collate_fn=collate):
-        frame = batch.to(device).now
-        view = frame.views["a"]
-        labels = torch.zeros(frame.num_points, dtype=torch.long)
-        labels[view.row.cpu()] = segmenter.predict(view).cpu()
-        writer.write(batch.tokens[0], labels.numpy())
-        truth = frame.labels.cpu()  # type: ignore[union-attr]
-        confusion += np.asarray(confusion_matrix(truth, labels, segmenter.num_classes))
-    result = evaluate_lidarseg(opened.root, facts["version"], split, folder)
-    result["frames"] = len(dataset)
-    np.save(folder / "confusion.npy", confusion)
+    scores = _Scores(folder, split, segmenter.num_classes)
+    voted = _Scores(folder / VOTED, split, segmenter.num_classes) if voting else None
+    scans = predict_scans(segmenter, dataset, workers)
+    for now, window in windows(scans, voting.neighbours if voting else 0):
+        scores.add(window[now], window[now].probabilities)
+        if voting and voted:
+            voted.add(window[now], vote(window, now, voting))
+    result = {**scores.official(opened), "frames": len(dataset)}
+    if voting and voted:
+        result |= {"voting": asdict(voting), "voted": voted.official(opened)}
     (folder / "metrics.json").write_text(json.dumps(json_values(result), indent=2) + "\n")
     return result
 
 
 def evaluate_checkpoint(
-    checkpoint: Path, index: str | Path, split: str, folder: Path, workers: int = 0
+    checkpoint: Path, index: str | Path, split: str, folder: Path, workers: int = 0, **options: Any
 ) -> dict[str, Any]:
-    """`evaluate_segmenter` for the `segmenter.safetensors` of a run folder."""
-    return evaluate_segmenter(load_segmenter(checkpoint), index, split, Path(folder), workers)
+    """`evaluate_segmenter` for the `segmenter.safetensors` of a run folder; `options` are its own."""
+    return evaluate_segmenter(load_segmenter(checkpoint), index, split, Path(folder), workers, **options)
 
 
 def summary_text(result: dict[str, Any]) -> str:
-    """The result as a few lines for the terminal, in percent."""
-    lines = [f"{result['frames']} frames, official mIoU {100 * result['miou']:.1f} %"]
+    """The result as a few lines for the terminal, in percent; voted ones in a second column."""
+    columns = [result] + ([result["voted"]] if "voted" in result else [])
+    miou = " -> ".join(f"{100 * scores['miou']:.1f}" for scores in columns)
+    voting = f" (with temporal voting, k = {result['voting']['neighbours']})" if "voted" in result else ""
+    lines = [f"{result['frames']} frames, official mIoU {miou} %{voting}"]
     for name in NUSCENES_LIDARSEG_CLASSES:
-        iou = result["iou"][name]
-        lines.append(f"  {name:<22} " + ("absent" if np.isnan(iou) else f"{100 * iou:5.1f}"))
+        ious = [scores["iou"][name] for scores in columns]
+        values = ["absent" if np.isnan(iou) else f"{100 * iou:5.1f}" for iou in ious]
+        lines.append(f"  {name:<22} " + "  ".join(f"{value:>6}" for value in values))
     return "\n".join(lines)
