@@ -17,6 +17,7 @@ from pc3d.objectives.ppkt import PPKT
 from pc3d.objectives.prc import PRC
 from pc3d.objectives.rad import RAD
 from pc3d.objectives.scalr import ScaLR
+from pc3d.objectives.seal import Seal
 from pc3d.objectives.superflow import SuperFlow
 from pc3d.objectives.superpixel import SuperpixelContrast
 
@@ -28,6 +29,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "PointContrast": PointContrast,
     "RAD": RAD,
     "ScaLR": ScaLR,
+    "Seal": Seal,
     "SuperFlow": SuperFlow,
     "SuperpixelContrast": SuperpixelContrast,
 }

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pc3d.contrast.gather import rows_of_other_ranks
 from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import info_nce
 from pc3d.data.batch import Needs
@@ -29,6 +30,7 @@ class SuperpixelContrast(Objective):
         temperature: 0.07 (SLidR).
         ids: `superpixels`, or `semantics` (SLidR's author reports that class-level segments hurt it).
         renormalise, pixel_stride: see `SuperpixelHeads`.
+        gather: superpixels of the other ranks are negatives too (our option).
     """
 
     needs = Needs(images=True, superpixels=True)
@@ -43,10 +45,11 @@ class SuperpixelContrast(Objective):
         ids: str = "superpixels",
         renormalise: bool = False,
         pixel_stride: int = 1,
+        gather: bool = False,
     ) -> None:
         super().__init__()
         self.heads = SuperpixelHeads(lidar, image, dim, ids, renormalise, pixel_stride)
-        self.temperature = temperature
+        self.temperature, self.gather = temperature, gather
 
     @classmethod
     def needs_of(cls, config: Mapping[str, Any]) -> Needs:
@@ -57,7 +60,8 @@ class SuperpixelContrast(Objective):
         groups = self.heads.groups(encodings)
         superpoints = self.heads.superpoints(encodings, "t", groups)
         superpixels = self.heads.superpixels(encodings, "t", groups)
-        loss = info_nce(superpoints, superpixels, self.temperature)
+        extra = rows_of_other_ranks(superpixels) if self.gather else None
+        loss = info_nce(superpoints, superpixels, self.temperature, extra=extra)
         logged = {
             "groups": torch.tensor(float(groups.count)),
             "point_share": torch.tensor(len(groups.rows.unique()) / max(encodings.batch.now.num_points, 1)),

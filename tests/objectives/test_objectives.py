@@ -13,7 +13,7 @@ from objective_fixtures import TinyCamera, TinyImage, TinyLidar, make_batch
 
 from pc3d.contrast.nce import info_nce
 from pc3d.contrast.point_region import plrc, rapc
-from pc3d.data.batch import Needs
+from pc3d.data.batch import Batch, Needs
 from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.groups import pool_pixels, pool_points, superpixel_groups
 from pc3d.objectives.prc import PRC
@@ -119,10 +119,8 @@ def test_joint_objectives_share_every_pass() -> None:
     assert set(encodings.passes.values()) == {1}
 
 
-@pytest.mark.parametrize("spoil", ["no_region", "one_region", "no_pair", "no_segment", "empty_view"])
-@pytest.mark.parametrize("kind", sorted(OBJECTIVES))
-def test_degenerate_batches_give_a_finite_loss_with_a_gradient(kind: str, spoil: str) -> None:
-    batch, lidar, image = make_batch(), TinyLidar(), TinyImage()
+def spoil_batch(batch: Batch, lidar: TinyLidar, spoil: str) -> None:
+    """Take away what objectives pair, in frame "t"."""
     frame = batch.now
     if spoil in ("no_region", "one_region"):
         frame.regions = torch.full_like(frame.regions, -1 if spoil == "no_region" else 0)
@@ -130,10 +128,26 @@ def test_degenerate_batches_give_a_finite_loss_with_a_gradient(kind: str, spoil:
         for name in ("row", "camera", "uv"):
             setattr(frame.pairs, name, getattr(frame.pairs, name)[:0])
     elif spoil == "no_segment":
-        frame.superpixels = torch.full_like(frame.superpixels, -1)
+        for name in ("superpixels", "semantics", "supervoxels", "tracks"):
+            setattr(frame, name, torch.full_like(getattr(frame, name), -1))
+    elif spoil == "no_feature":
+        lidar.register_forward_hook(lambda _, args, output: output.valid.__setitem__(slice(None), False))
+    elif spoil == "no_camera":
+        frame.images, frame.camera_mask = torch.zeros_like(frame.images), frame.camera_mask & False
     else:
+        count = {"empty_view": 0, "one_point": 1}[spoil]
         for view in frame.views.values():
-            view.points, view.batch, view.row = view.points[:0], view.batch[:0], view.row[:0]
+            view.points, view.batch, view.row = view.points[:count], view.batch[:count], view.row[:count]
+
+
+SPOILS = "no_region one_region no_pair no_segment no_feature no_camera empty_view one_point"
+
+
+@pytest.mark.parametrize("spoil", SPOILS.split())
+@pytest.mark.parametrize("kind", sorted(OBJECTIVES))
+def test_degenerate_batches_give_a_finite_loss_with_a_gradient(kind: str, spoil: str) -> None:
+    batch, lidar, image = make_batch(), TinyLidar(), TinyImage()
+    spoil_batch(batch, lidar, spoil)
     camera = TinyCamera(image)
     objective = build_objective({"type": kind}, lidar, image, camera)
     loss = objective(encode(batch, lidar, image, camera))["loss"]

@@ -1,0 +1,96 @@
+"""Seal (Liu et al., NeurIPS 2023, arXiv 2306.09347)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pc3d.contrast.gather import rows_of_other_ranks
+from pc3d.contrast.nce import info_nce
+from pc3d.data.batch import Needs
+from pc3d.models.image.base import ImageEncoder
+from pc3d.models.lidar.base import LidarEncoder
+from pc3d.objectives.base import Objective
+from pc3d.objectives.encodings import Encodings
+from pc3d.objectives.matches import feature_index
+from pc3d.objectives.superpixel import SuperpixelContrast
+from pc3d.ops.segment import segment_mean
+
+
+class Seal(Objective):
+    """SLidR's contrast of superpoints and superpixels at t, and of segments between t and t+1.
+
+    L = NCE(Q^t, K^t) + w NCE(T^t, T^{t+1})
+
+    T is the mean over a track, a segment that is the same thing at both times, of the point head's normalised
+    features. Tracks that only one frame shows are left out. The authors published how they make superpixels
+    with foundation models, which are whatever `ids` holds here, and no training: that both terms share the
+    point head and the temperature is our choice.
+
+    Args:
+        lidar, image: the encoders; the image encoder is a frozen teacher in the paper.
+        dim: width of the common space, 64. temperature: 0.07. Both as in SLidR.
+        temporal: w, 1 (our choice).
+        ids, renormalise, pixel_stride: see `SuperpixelContrast`.
+        gather: superpixels and segments of the other ranks are negatives too (our option).
+    """
+
+    needs = Needs(images=True, superpixels=True, tracks=True, frames=("t", "t+1"))
+    reads_image = True
+
+    def __init__(
+        self,
+        lidar: LidarEncoder,
+        image: ImageEncoder,
+        dim: int = 64,
+        temperature: float = 0.07,
+        temporal: float = 1.0,
+        ids: str = "superpixels",
+        renormalise: bool = False,
+        pixel_stride: int = 1,
+        gather: bool = False,
+    ) -> None:
+        super().__init__()
+        self.spatial = SuperpixelContrast(
+            lidar, image, dim, temperature, ids, renormalise, pixel_stride, gather
+        )
+        self.temporal, self.temperature, self.gather = temporal, temperature, gather
+
+    @classmethod
+    def needs_of(cls, config: Mapping[str, Any]) -> Needs:
+        return replace(SuperpixelContrast.needs_of(config), tracks=True, frames=cls.needs.frames)
+
+    def forward(self, encodings: Encodings) -> dict[str, Tensor]:
+        result = self.spatial(encodings)
+        ids_now, now = self._segments(encodings, "t")
+        ids_next, following = self._segments(encodings, "t+1")
+        now, following = now[torch.isin(ids_now, ids_next)], following[torch.isin(ids_next, ids_now)]
+        extra = rows_of_other_ranks(following) if self.gather else None
+        temporal = info_nce(now, following, self.temperature, extra=extra)
+        spatial = result.pop("loss")
+        logged = {
+            "spatial": spatial.detach(),
+            "temporal": temporal.detach(),
+            "tracks": torch.tensor(float(len(now))),
+        }
+        return {"loss": spatial + self.temporal * temporal, **logged, **result}
+
+    def _segments(self, encodings: Encodings, name: str) -> tuple[Tensor, Tensor]:
+        """(S,) ascending ids of the batch's tracks in frame `name`, and the (S, dim) mean feature of each."""
+        frame = encodings.batch.frames[name]
+        if frame.tracks is None:
+            raise ValueError(
+                "Seal needs tracks; run data_prep/regions.py --kinds tracks and set `data.regions`"
+            )
+        index = feature_index(encodings, "a", name)
+        kept = (index >= 0) & (frame.tracks >= 0)
+        track = frame.row_batch[kept] * 2**32 + frame.tracks[kept]
+        ids, group = track.unique(return_inverse=True)
+        points = encodings.lidar("a", name).points[index[kept]]
+        features = F.normalize(self.spatial.heads.point_head(points).float(), dim=1)
+        return ids, segment_mean(features, group, len(ids))[0]
