@@ -42,7 +42,8 @@ class FrameDataset(Dataset[Sample]):
         split, tokens, rows: which key frames: those of a split, of a list of sweep tokens, or of index
             rows; exactly one of the three.
         config: see `FrameConfig`.
-        caches: cache of each kind of ids that `needs` asks for, by the name of the need.
+        caches: cache of each kind of ids that `needs` asks for, by the name of the need; and
+            `pseudo_labels`, where labels are to be read from there.
         seed: of all random choices.
 
     Raises:

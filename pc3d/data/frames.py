@@ -23,6 +23,8 @@ from pc3d.geometry.rigid import invert_SE3, transform_points
 IMAGE_IDS = ("superpixels", "semantics")
 POINT_IDS = ("regions", "supervoxels")
 FEATURE_COLUMNS = {"intensity": 3, "ring": 4}
+NO_PSEUDO_LABEL = 255
+"""Stored where a point has no pseudo-label."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,10 @@ class FrameConfig:
 
 @dataclass(frozen=True, eq=False)
 class FrameSources:
-    """What frames are loaded from: needs, settings, label map, and the caches of ids by need."""
+    """What frames are loaded from: needs, settings, label map, and the caches of ids by need.
+
+    A cache `pseudo_labels` stands in for the label files.
+    """
 
     needs: Needs
     config: FrameConfig
@@ -249,7 +254,7 @@ def _image_ids(sources: FrameSources, sweep: Sweep, draw: ImageDraw, name: str) 
             fail(
                 f"no {name} of camera {camera.name}",
                 cache.path(sweep.token),
-                "remove the file and run python data_prep/regions.py again",
+                f"remove the file and run {cache.maker} again",
             )
         ids[number] = image_map.ids(maps[camera.name])
     return ids
@@ -271,7 +276,7 @@ def _point_ids(
         fail(
             f"{name} ({array}) {found} for {num_points} points of sweep {sweep.token}",
             cache.path(token or sweep.token),
-            "remove the file and run python data_prep/regions.py again",
+            f"remove the file and run {cache.maker} again",
         )
     return arrays[array].astype(np.int64)
 
@@ -289,6 +294,9 @@ def _tracks(
 
 
 def _labels(sources: FrameSources, sweep: Sweep, num_points: int) -> NDArray[np.int64]:
+    if "pseudo_labels" in sources.caches:
+        labels = _point_ids(sources, sweep, num_points, "pseudo_labels", array="labels")
+        return np.where(labels == NO_PSEUDO_LABEL, -1, labels)
     if sweep.lidarseg_path is None or sources.label_map is None:
         fail(
             "the sweep has no point labels",

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pc3d.data.errors import DataError, fail
 
 _KIND = re.compile(r"[a-z0-9_]+\Z")
+_MAKERS = {"pseudo_labels": "python tools/pseudo_label.py CHECKPOINT INDEX --out {folder}"}
 
 
 class RegionCache:
@@ -45,6 +46,30 @@ class RegionCache:
         self._text = json.dumps(params, sort_keys=True)
         digest = blake2b(self._text.encode(), digest_size=6).hexdigest()
         self.folder = Path(folder) / f"{kind}-{digest}"
+
+    @classmethod
+    def find(cls, folder: str | Path, kind: str) -> RegionCache:
+        """The one cache of a kind under `folder`, whatever its parameters.
+
+        Raises:
+            DataError: there is none, or several.
+        """
+        found = sorted(Path(folder).glob(f"{kind}-*/params.json"))
+        if len(found) != 1:
+            what = f"{len(found)} caches of {kind}" if found else f"no cache of {kind}"
+            fail(what, folder, "name a folder that holds one, as its command wrote it")
+        try:
+            return cls(folder, kind, json.loads(found[0].read_text()))
+        except ValueError as error:
+            raise DataError(
+                f"parameters of a cache are broken: {error}\n  where: {found[0]}\n  remedy: make it again"
+            ) from error
+
+    @property
+    def maker(self) -> str:
+        """Command that makes this kind."""
+        default = f"python data_prep/regions.py INDEX --out {{folder}} --kinds {self.kind}"
+        return _MAKERS.get(self.kind, default).format(folder=self.folder.parent)
 
     def path(self, token: str) -> Path:
         """File of a sweep; tokens are spread over 256 folders and may hold any character."""
@@ -98,13 +123,12 @@ class RegionCache:
             fail(
                 f"no {self.kind} regions of sweep {token}",
                 path,
-                f"python data_prep/regions.py INDEX --out {self.folder.parent} --kinds {self.kind} "
-                f"(with the parameters {self._text})",
+                f"{self.maker} (with the parameters {self._text})",
             )
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(
                 f"region file of sweep {token} is broken: {error}\n  where: {path}\n  remedy: remove it and "
-                "run python data_prep/regions.py again"
+                f"run {self.maker} again"
             ) from error
 
     def _save_params(self) -> None:

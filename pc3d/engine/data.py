@@ -31,6 +31,8 @@ SOURCE_KEYS = {
     "split",
     "fraction",
     "tokens",
+    "repeat",
+    "pseudo_labels",
     "regions",
     *PARAM_KEYS.values(),
 }
@@ -66,8 +68,10 @@ def build_dataset(config: dict[str, Any], needs: Needs, seed: int = 0) -> MixedD
     Args:
         config: one source (`index`, `split`, and where asked for `fraction` in percent or `tokens`, a
             token list; `regions`, the folder of data_prep/regions.py, with `region_params`,
-            `superpixel_params`, ... where they were not made with the defaults), or `sources`, a list of
-            them; beside it the settings of `FrameConfig` (`cameras`: how many of each sample).
+            `superpixel_params`, ... where they were not made with the defaults; `pseudo_labels`, the
+            folder of tools/pseudo_label.py, to read labels from; `repeat`, how often each of its frames
+            comes in a pass), or `sources`, a list of them; beside it the settings of `FrameConfig`
+            (`cameras`: how many of each sample).
         needs: what the objectives read.
         seed: of augmentations and choices.
 
@@ -82,7 +86,9 @@ def build_dataset(config: dict[str, Any], needs: Needs, seed: int = 0) -> MixedD
     shared = {key: value for key, value in config.items() if key in SOURCE_KEYS}
     frame_config = _frame_config(config)
     sources = [{**shared, **source} for source in config.get("sources", [{}])]
-    return MixedDataset([_source(source, frame_config, needs, seed) for source in sources])
+    return MixedDataset(
+        [dataset for source in sources for dataset in _repeated(source, frame_config, needs, seed)]
+    )
 
 
 def _frame_config(config: dict[str, Any]) -> FrameConfig:
@@ -105,6 +111,14 @@ def _settings(kind: type, values: dict[str, Any]) -> Any:
     return kind(**values)
 
 
+def _repeated(source: dict[str, Any], config: FrameConfig, needs: Needs, seed: int) -> list[FrameDataset]:
+    times = source.get("repeat", 1)
+    if times < 1:
+        raise ValueError(f"`repeat` of a data source is {times}, expected at least 1")
+    # Other seeds: each time that a frame comes in a pass, it is augmented anew.
+    return [_source(source, config, needs, seed + number) for number in range(times)]
+
+
 def _source(source: dict[str, Any], config: FrameConfig, needs: Needs, seed: int) -> FrameDataset:
     unknown = sorted(set(source) - SOURCE_KEYS)
     if unknown:
@@ -123,7 +137,7 @@ def _source(source: dict[str, Any], config: FrameConfig, needs: Needs, seed: int
         needs,
         **_which(index, source),
         config=config,
-        caches={name: _cache(source, name) for name in needs.ids},
+        caches={name: _cache(source, name) for name in needs.ids} | _pseudo_labels(source),
         seed=seed,
     )
 
@@ -132,6 +146,12 @@ def _cache(source: dict[str, Any], name: str) -> RegionCache:
     kind = ID_KINDS[name]
     params = _settings(KINDS[kind].params, source.get(PARAM_KEYS[name], {}))
     return open_cache(source["regions"], kind, params)
+
+
+def _pseudo_labels(source: dict[str, Any]) -> dict[str, RegionCache]:
+    if source.get("pseudo_labels") is None:
+        return {}
+    return {"pseudo_labels": RegionCache.find(source["pseudo_labels"], "pseudo_labels")}
 
 
 def _which(index: SweepIndex, source: dict[str, Any]) -> dict[str, Any]:
