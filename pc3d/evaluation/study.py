@@ -28,8 +28,8 @@ from pc3d.evaluation.label_efficiency import (
 from pc3d.evaluation.probes import knn_of_encoder
 from pc3d.evaluation.segmentation import evaluate_checkpoint
 
-KNN_POINTS = 200
-"""Points of a sweep that the kNN probe draws."""
+KNN: dict[str, Any] = {"percent": 25.0, "points_per_sweep": 200}
+"""Share of the training scenes that the bank of the kNN probe takes, and points of each sweep."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -138,7 +138,7 @@ class _RunCell:
     def _knn(self, config: Config, cell: Cell) -> dict[str, Any]:
         model = build_segmenter(plain(config.lidar), plain(config.head), plain(config.get("init")), cell.seed)
         data, split = config.data, self.study.eval_split
-        return knn_of_encoder(model.encoder, data.index, data.split, split, points_per_sweep=KNN_POINTS)
+        return knn_of_encoder(model.encoder, data.index, data.split, split, **KNN)
 
 
 def _map(function: Callable[[T], R], items: Iterable[T], jobs: int) -> list[R]:

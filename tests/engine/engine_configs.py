@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,15 @@ NARROW: dict[str, Any] = {
 
 
 def pretrain_config(
-    index: Path, regions: Path, iterations: int, name: str = "sim_joint", **more: Any
+    index: Path, regions: Path, iterations: int, name: str = "demo_joint", narrow: bool = True, **more: Any
 ) -> Config:
+    small = {k: v for k, v in NARROW.items() if narrow or not k.startswith("lidar.")}
     data = {"data.index": str(index), "data.regions": str(regions), "schedule.iterations": iterations}
-    return load_config(CONFIGS / f"pretrain/{name}.py", "pretrain", {**NARROW, **data, **more})
+    return load_config(CONFIGS / f"pretrain/{name}.py", "pretrain", {**small, **data, **more})
+
+
+def read_metrics(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def finetune_config(index: Path, iterations: int, name: str = "sim_5_percent", **more: Any) -> Config:

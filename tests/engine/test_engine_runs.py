@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from engine_configs import CONFIGS, finetune_config, pretrain_config
+from engine_configs import CONFIGS, finetune_config, pretrain_config, read_metrics
 from mmengine.hooks import Hook
 from safetensors.torch import load_file
 
@@ -21,10 +20,6 @@ from pc3d.engine.finetuner import finetune
 from pc3d.engine.pretrainer import pretrain
 from pc3d.evaluation.metrics import mean_iou
 from pc3d.evaluation.segmentation import evaluate_checkpoint
-
-
-def read_metrics(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 class StopAt(Hook):
