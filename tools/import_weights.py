@@ -46,7 +46,8 @@ def main() -> None:
         args.checkpoint, args.format, args.out, args.lidar_options, args.intensity_scale, args.prefix
     )
     print(report)
-    print(f"backbone: {args.out}\nlidar = dict(_delete_=True, **{lidar})")
+    settings = ", ".join(f"{key}={value!r}" for key, value in lidar.items())
+    print(f"backbone: {args.out}\nlidar = dict(_delete_=True, {settings})")
 
 
 if __name__ == "__main__":

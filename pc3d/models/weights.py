@@ -127,7 +127,10 @@ def load_tensors(
         metadata=metadata or {},
         fresh=tuple(name for name in absent if name.startswith(fresh)),
         left_out=left_out or {},
-        shapes={name: tuple({**tensors, **state}[name].shape) for name in (*absent, *unexpected)},
+        shapes={
+            **{name: tuple(state[name].shape) for name in absent},
+            **{name: tuple(tensors[name].shape) for name in unexpected},
+        },
     )
     if not report.loaded or not (partial or report.complete):
         hint = "" if partial else f"; {remedy}"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,8 @@ from pc3d.engine.checkpoints import load_encoder
 from pc3d.models.lidar import build_lidar_encoder
 from pc3d.models.lidar.published import FORMATS, import_checkpoint
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+DOCUMENTATION = REPOSITORY / "docs/published-weights.md"
 SIDE = 16
 CUBIC: dict[str, Any] = {
     "voxel": "cubic",
@@ -207,13 +212,18 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_the_published_sizes_fit(name: str) -> None:
-    """Every published name and shape, at full width, has its place and its shape in ours."""
+def published(name: str) -> tuple[State, dict[str, tuple[int, ...]]]:
+    """State of full width, and the shapes of its head."""
     make, options, head = PUBLISHED[name]
     if make is unet_state:
         options = {**options, "planes": PLANES, "layers": BASIC_34, "init": 32}
-    state = make(**options)
+    return make(**options), head
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_sizes_fit(name: str) -> None:
+    """Every published name and shape, at full width, has its place and its shape in ours."""
+    state, head = published(name)
     converted = FORMATS[name].convert(state | {key: torch.zeros(shape) for key, shape in head.items()}, 255.0)
     with torch.device("meta"):
         ours = build_lidar_encoder(converted.lidar).state_dict()
@@ -291,6 +301,9 @@ def test_another_format_is_recognised_as_such(tmp_path: Path) -> None:
     path = write({"channel_mix.0.norm.weight": torch.zeros(768)}, tmp_path / "scalr.pth")
     with pytest.raises(DataError, match=r"(?s)state_dict.channel_mix.0.norm.weight \(768,\).*WaffleIron"):
         import_checkpoint(path, "scalr", tmp_path / "a.safetensors")
+    path = write(bevfusion_state(**BEV), tmp_path / "bev.pth")
+    with pytest.raises(DataError, match="remedy: the file has the names of: bevfusion"):
+        import_checkpoint(path, "scalr", tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match="unknown format 'seal'; known: bevfusion, scalr, slidr, superflow"):
         import_checkpoint(path, "seal", tmp_path / "a.safetensors")
 
@@ -303,9 +316,13 @@ def test_missing_blocks_are_named(tmp_path: Path, gone: str) -> None:
         import_checkpoint(write(state, tmp_path / "a.pt"), "slidr", tmp_path / "a.safetensors")
 
 
-def test_a_bevfusion_without_its_output_layer_is_refused(tmp_path: Path) -> None:
-    state = {k: t for k, t in bevfusion_state(**BEV).items() if "conv_out" not in k}
+def test_a_bevfusion_without_a_layer_is_refused(tmp_path: Path) -> None:
+    whole = bevfusion_state(**BEV)
+    state = {k: t for k, t in whole.items() if "conv_out" not in k}
     with pytest.raises(DataError, match=r"lacks \(by our names\) flatten.conv.weight"):
+        import_checkpoint(write(state, tmp_path / "a.pt"), "bevfusion", tmp_path / "a.safetensors")
+    state = {k: t for k, t in whole.items() if "blocks.1.0." not in k}
+    with pytest.raises(ValueError, match=r"missing in the file: backbone.levels.1.0.weight \(6, 5, 3, 3\)"):
         import_checkpoint(write(state, tmp_path / "a.pt"), "bevfusion", tmp_path / "a.safetensors")
 
 
@@ -313,17 +330,22 @@ class Hub:
     """Stands for a message hub in a checkpoint of mmengine."""
 
 
-def test_pickled_objects_are_refused_with_a_remedy(tmp_path: Path) -> None:
-    path = write(unet_state(slidr(), in_channels=1), tmp_path / "a.pth", message_hub=Hub())
-    with pytest.raises(DataError, match=r"(?s)pickled objects \(\S*Hub\).*keep its weights only.*torch.save"):
+@pytest.mark.parametrize(("protocol", "named"), [(2, r" \(\S*Hub\)"), (4, "")])
+def test_pickled_objects_are_refused_with_a_remedy(tmp_path: Path, protocol: int, named: str) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({"state_dict": {"a": torch.zeros(2)}, "message_hub": Hub()}, path, pickle_protocol=protocol)
+    with pytest.raises(DataError, match=f"(?s)pickled objects{named},.*keep its weights only.*torch.save"):
         import_checkpoint(path, "slidr", tmp_path / "a.safetensors")
 
 
 def test_bad_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("not a checkpoint")
-    for path, message in ((tmp_path / "none.pth", "no checkpoint"), (tmp_path / "text.pth", "no PyTorch")):
+    whole = write(unet_state(slidr(), in_channels=1), tmp_path / "whole.pth").read_bytes()
+    (tmp_path / "half.pth").write_bytes(whole[: len(whole) // 2])
+    messages = {"none": "no checkpoint", "text": "no PyTorch checkpoint", "half": "cannot be read"}
+    for name, message in messages.items():
         with pytest.raises(DataError, match=message):
-            import_checkpoint(path, "slidr", tmp_path / "a.safetensors")
+            import_checkpoint(tmp_path / f"{name}.pth", "slidr", tmp_path / "a.safetensors")
 
 
 def test_the_file_says_where_it_is_from_and_halves_become_floats(tmp_path: Path) -> None:
@@ -343,3 +365,38 @@ def test_the_file_says_where_it_is_from_and_halves_become_floats(tmp_path: Path)
     stem = load_encoder(out).state_dict()["stem.0.conv.weight"]
     assert stem.dtype == torch.float32
     assert torch.equal(stem[:, 1, 1, 1], state["conv0p1s1.kernel"][13].T.float())
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    path = write(unet_state(superflow(), in_channels=4), tmp_path / "a.pth")
+    out = tmp_path / "new" / "backbone.safetensors"
+    command = ["import_weights", str(path), "--out", str(out)]
+
+    def run(*options: str) -> str:
+        monkeypatch.setattr(sys, "argv", [*command, *options])
+        runpy.run_path(str(REPOSITORY / "tools/import_weights.py"), run_name="__main__")
+        return capsys.readouterr().out
+
+    text = run("--format", "superflow", "--lidar-options", "voxel=cubic", "voxel_size=[0.2,0.2,0.4]")
+    assert "lidar = dict(_delete_=True, type='MinkUNet', depth=18, widths=[4, 6, 8, 10, 10, 8, 6, 4]" in text
+    assert load_encoder(out).inputs.grid.size == (0.2, 0.2, 0.4)
+    with pytest.raises(SystemExit) as stop:
+        run("--format", "slidr")
+    assert stop.value.code == 2
+    assert "error: no tensor of the checkpoint is named conv0p1s1.kernel" in capsys.readouterr().err
+
+
+EXAMPLES = re.findall(r"(?ms)^    lidar = (dict\(.*?\))\n(?=\n|    init|\Z)", DOCUMENTATION.read_text())
+
+
+@pytest.mark.parametrize(("name", "example"), zip(PUBLISHED, EXAMPLES, strict=True))
+def test_the_examples_of_the_documentation_are_the_published_networks(name: str, example: str) -> None:
+    state, _ = published(name)
+    lidar = FORMATS[name].convert(state, 255.0).lidar
+    written = {key: value for key, value in eval(example).items() if key != "_delete_"}
+    with torch.device("meta"):
+        ours, theirs = build_lidar_encoder(written), build_lidar_encoder(lidar)
+    assert {k: t.shape for k, t in ours.state_dict().items()} == {
+        k: t.shape for k, t in theirs.state_dict().items()
+    }
+    assert (ours.grid, vars(ours.inputs)) == (theirs.grid, vars(theirs.inputs))

@@ -59,7 +59,7 @@ def import_checkpoint(
         raise ValueError(f"unknown format {name!r}; known: {', '.join(FORMATS)}")
     family = FORMATS[name]
     tensors = read_tensors(checkpoint)
-    prefix = find_prefix(tensors, family.markers, checkpoint, family.note, prefix)
+    prefix = find_prefix(tensors, family.markers, checkpoint, _advice(tensors, family), prefix)
     own, left_out = behind_prefix(tensors, prefix)
     scale = family.intensity_scale if intensity_scale is None else intensity_scale
     try:
@@ -81,6 +81,13 @@ def import_checkpoint(
     source = {"file": checkpoint.name, "format": name, "intensity_scale": scale}
     save_backbone(encoder, out, {"lidar": json.dumps(lidar), "source": json.dumps(source)})
     return lidar, report
+
+
+def _advice(tensors: Mapping[str, Any], family: PublishedFormat) -> str:
+    fits = [key for key, other in FORMATS.items() if any(name.endswith(other.markers) for name in tensors)]
+    return (
+        f"the file has the names of: {', '.join(fits)}" if fits else family.note or "no format has its names"
+    )
 
 
 def _overridden(lidar: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ REQUIRED = (*(f"levels.{i}.0.conv.weight" for i in range(4)), "flatten.conv.weig
 
 def convert(tensors: Mapping[str, Tensor], intensity_scale: float) -> Converted:
     fused = any(name.startswith(FUSERS) for name in tensors)
-    lidar = _grid("heads.map" if any(name.startswith("heads.map") for name in tensors) else "")
+    lidar = _inputs(for_maps=any(name.startswith("heads.map.") for name in tensors))
     parts = {**OTHER_PARTS, **dict.fromkeys(FUSERS, "reads the camera")}
     if fused:
         parts |= {part: "reads the fused map" for pair in DECODER for part in pair}
@@ -96,9 +96,9 @@ def _laid_out(name: str, tensor: Tensor, ours: Mapping[str, Tensor], layout: str
     return tensor.transpose(2, 3).contiguous()
 
 
-def _grid(head: str) -> dict[str, Any]:
-    """Input settings: those of the detectors (0.075 m voxels), or of the map segmenters (0.1 m)."""
-    reach, cell = (51.2, 0.8) if head else (54.0, 0.6)
+def _inputs(for_maps: bool) -> dict[str, Any]:
+    """Grid of the map segmenters (voxels of 0.1 m), or of the detectors (0.075 m)."""
+    reach, cell = (51.2, 0.8) if for_maps else (54.0, 0.6)
     grid = {"x_min": -reach, "x_max": reach, "y_min": -reach, "y_max": reach, "cell": cell}
     return {"type": "SECOND", "grid": grid, "z_range": [-5.0, 3.0], "voxel_height": 0.2}
 
@@ -113,15 +113,17 @@ def _architecture(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         "blocks": "residual",
         "norm_eps": 1e-3,
     }
-    convs = {
-        name: len(t) for name, t in tensors.items() if name.startswith("backbone.levels") and t.ndim == 4
-    }
-    necks = [t.shape[1] for name, t in tensors.items() if name.startswith("backbone.necks") and t.ndim == 4]
-    if convs:
-        levels = sorted({name.split(".")[2] for name in convs})
-        found["bev_widths"] = [convs[f"backbone.levels.{i}.0.weight"] for i in levels]
-        found["bev_layers"] = [sum(name.split(".")[2] == i for name in convs) - 1 for i in levels]
-        found["bev_channels"] = sum(necks)
+    maps = {name: t for name, t in tensors.items() if t.ndim == 4 and name.startswith("backbone.")}
+    flat = {tuple(name.split(".")[1:4]): t for name, t in maps.items()}
+    if flat:
+        levels = sorted({level for part, level, _ in flat if part == "levels"})
+        convs = [
+            {int(n): t for (part, i, n), t in flat.items() if (part, i) == ("levels", level)}
+            for level in levels
+        ]
+        found["bev_widths"] = [len(level[max(level)]) for level in convs]
+        found["bev_layers"] = [max(level) // 3 for level in convs]  # convolution, norm, ReLU each
+        found["bev_channels"] = sum(t.shape[1] for (part, _, _), t in flat.items() if part == "necks")
     return found
 
 

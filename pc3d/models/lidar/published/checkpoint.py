@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,15 +26,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         fail("no checkpoint", path, "download it from its project first")
+    with path.open("rb") as file:
+        if not file.read(2).startswith((b"PK", b"\x80")):  # a zip archive, or a pickle of old versions
+            fail("the file is no PyTorch checkpoint", path, "download it again, and unpack archives first")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        blocked = "GLOBAL" in str(error)
-        if not blocked:
-            fail("the file is no PyTorch checkpoint", path, "download it again, and unpack archives first")
-        named = str(error).split("GLOBAL ")[1].split()[0]
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        objects = f"pickled objects ({named[1]})" if named else "pickled objects"
         fail(
-            f"the checkpoint holds pickled objects ({named}), which are code and not run here",
+            f"the checkpoint holds {objects}, which are code and not run here",
             path,
             "if you trust it, keep its weights only, where its own packages are installed: python -c "
             "\"import torch; file = torch.load('IN', map_location='cpu', weights_only=False); "
@@ -54,13 +56,13 @@ def _flat(content: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def find_prefix(
-    tensors: Mapping[str, Tensor], markers: tuple[str, ...], path: Path, note: str, prefix: str | None
+    tensors: Mapping[str, Tensor], markers: tuple[str, ...], path: Path, remedy: str, prefix: str | None
 ) -> str:
     """What stands before the name of a marker: `state_dict.module.` and the like.
 
     Args:
         tensors: of the file. markers: names of which the network has one.
-        path, note: for the error.
+        path, remedy: for the error.
         prefix: the one to take where the file holds several networks.
 
     Raises:
@@ -83,7 +85,7 @@ def find_prefix(
         fail(
             f"no tensor of the checkpoint is named {' or '.join(markers)}{behind}; it holds:{shown}{more}",
             path,
-            f"choose the format that the file has; {note}" if note else "choose the format that the file has",
+            remedy,
         )
     if len(found) > 1:
         fail(f"the checkpoint holds several networks, behind {found}", path, "choose one with --prefix")

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from pc3d.models.lidar.published.base import Converted, PublishedFormat, split_off
+from pc3d.models.lidar.published.base import Converted, PublishedFormat
 from pc3d.models.lidar.published.kernels import from_minkowski, from_torchsparse
 from pc3d.models.lidar.published.superflow import MMDET3D
 from pc3d.models.lidar.published.unet import WHOLE_SWEEP, LevelNames, UNetNames, convert_unet
@@ -42,20 +42,16 @@ OTHER_PARTS = {
 
 
 def convert(tensors: Mapping[str, Tensor], intensity_scale: float) -> Converted:
-    kept, left_out = split_off(tensors, OTHER_PARTS)
-    minkowski = any(".bn." in name for name in kept)
-    kept = {name.replace(".bn.", "."): tensor for name, tensor in kept.items()}
-    layout = from_minkowski if minkowski else from_torchsparse
-    size = 0.1 if kept["stem.0.kernel"].shape[-2] == 1 else 0.05
+    layout = from_minkowski if any(".bn." in name for name in tensors) else from_torchsparse
+    tensors = {name.replace(".bn.", "."): tensor for name, tensor in tensors.items()}
+    size = 0.1 if tensors["stem.0.kernel"].shape[-2] == 1 else 0.05
     inputs = {
         "voxel": "cubic",
         "voxel_size": [size] * 3,
         "point_range": WHOLE_SWEEP,
         "voxel_feature": "first",
     }
-    converted = convert_unet(kept, NAMES, layout, intensity_scale, inputs)
-    converted.left_out.update(left_out)
-    return converted
+    return convert_unet(tensors, NAMES, layout, intensity_scale, inputs, OTHER_PARTS)
 
 
 FORMAT = PublishedFormat(

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from pc3d.models.lidar.published.base import Converted, PublishedFormat, split_off
+from pc3d.models.lidar.published.base import Converted, PublishedFormat
 from pc3d.models.lidar.published.kernels import from_minkowski
 from pc3d.models.lidar.published.unet import WHOLE_SWEEP, LevelNames, UNetNames, convert_unet
 
@@ -51,10 +51,7 @@ CYLINDER = {
 
 
 def convert(tensors: Mapping[str, Tensor], intensity_scale: float) -> Converted:
-    kept, left_out = split_off(tensors, HEADS)
-    converted = convert_unet(kept, NAMES, from_minkowski, intensity_scale, CYLINDER)
-    converted.left_out.update(left_out)
-    return converted
+    return convert_unet(tensors, NAMES, from_minkowski, intensity_scale, CYLINDER, HEADS)
 
 
 FORMAT = PublishedFormat(

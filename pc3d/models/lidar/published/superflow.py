@@ -57,7 +57,7 @@ MARKERS = ("conv0.0.conv.kernel", "conv_input.0.net.0.kernel")
 
 def convert(tensors: Mapping[str, Tensor], intensity_scale: float) -> Converted:
     names = NAMES if MARKERS[0] in tensors else MMDET3D
-    return convert_unet(tensors, names, from_torchsparse, intensity_scale, CYLINDER)
+    return convert_unet(tensors, names, from_torchsparse, intensity_scale, CYLINDER, others={})
 
 
 FORMAT = PublishedFormat(MARKERS, convert, intensity_scale=255.0)

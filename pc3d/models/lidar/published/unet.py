@@ -9,14 +9,14 @@ from typing import Any
 from torch import Tensor
 
 from pc3d.models.lidar.minkunet import BOTTLENECK_DEPTHS, LAYERS
-from pc3d.models.lidar.published.base import Converted, rename, scale_intensity
+from pc3d.models.lidar.published.base import Converted, rename, scale_intensity, split_off
 
 LEVELS = tuple(f"{side}.{i}" for side in ("down", "up") for i in range(4))
 MOST_BLOCKS = max(max(layers) for layers in LAYERS.values())
 FRESH = ("bev_head.",)
 """No published MinkUNet has a BEV map."""
 WHOLE_SWEEP = [-102.4, -102.4, -6.4, 102.4, 102.4, 20.8]
-"""The published networks cut nothing off: a range in metres that holds every return of nuScenes and KITTI."""
+"""The published networks cut nothing off: a range in metres beyond the reach of nuScenes' LiDAR."""
 
 
 @dataclass(frozen=True)
@@ -62,28 +62,32 @@ def convert_unet(
     layout: Callable[[Tensor], Tensor],
     intensity_scale: float,
     inputs: Mapping[str, Any],
+    others: Mapping[str, str],
 ) -> Converted:
     """A published MinkUNet.
 
     Args:
-        tensors: published names without prefix and heads.
+        tensors: published names without prefix.
         names: its naming.
         layout: from a published kernel to ours; a kernel of size 1 to (out, in).
         intensity_scale: see `PublishedFormat`.
         inputs: how the network's points become voxels, for the configuration.
+        others: parts beside the backbone, and why they are left out.
 
     Raises:
         ValueError: the tensors are those of no MinkUNet that pc3d has.
     """
+    kept, left_out = split_off(tensors, others)
     ours = {}
-    for name, tensor in rename(tensors, names.modules()).items():
+    for name, tensor in rename(kept, names.modules()).items():
         module, _, leaf = name.rpartition(".")
-        ours[f"{module}.weight" if leaf == "kernel" else name] = (
-            layout(tensor) if leaf == "kernel" else tensor
-        )
+        if leaf == "kernel":
+            ours[f"{module}.weight"] = layout(tensor)
+        else:
+            ours[name] = tensor
     lidar = {"type": "MinkUNet", **_architecture(ours), **inputs}
     ours["stem.0.conv.weight"] = scale_intensity(ours["stem.0.conv.weight"], intensity_scale)
-    return Converted(lidar, ours, fresh=FRESH)
+    return Converted(lidar, ours, left_out, FRESH)
 
 
 def _architecture(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
