@@ -10,29 +10,33 @@ from pc3d.contrast.sinkhorn import sinkhorn
 
 
 def swapped_assignment(
-    scores_a: Tensor,
-    scores_b: Tensor,
+    features: Tensor,
+    others: Tensor,
+    prototypes: Tensor,
     temperature: float = 0.1,
     epsilon: float = 0.03,
     rounds: int = 3,
 ) -> Tensor:
     """Each view predicts the codes of the other, as ProposalContrast (ECCV 2022) separates clusters.
 
-    -1/2 mean_i sum_k ( q^b_ik log p^a_ik + q^a_ik log p^b_ik ), with p = softmax(scores / tau) and the codes
-    q = sinkhorn(scores), which carry no gradient.
+    -1/2 mean_i sum_k ( q'_ik log p_ik + q_ik log p'_ik ), with p_ik = softmax_k( f_i.c_k / tau ) and the
+    codes q = sinkhorn(f.c), which carry no gradient; ' marks the other view.
 
     Args:
-        scores_a, scores_b: (N, K) dot products of normalised features with normalised prototypes; row i of
-            one belongs to row i of the other. Computed in float32 whatever their type.
+        features, others: (N, D) L2-normalised; row i of one belongs to row i of the other.
+        prototypes: (K, D) L2-normalised. All are computed in float32 whatever their type.
         temperature: tau, 0.1 (SwAV). epsilon, rounds: see `sinkhorn`.
 
     Returns:
         float32 scalar, 0 with a graph where N is 0.
     """
-    check_pair(scores_a, scores_b, temperature)
-    if len(scores_a) == 0:
-        return zero_with_graph(scores_a, scores_b)
-    with torch.autocast(scores_a.device.type, enabled=False):
-        p_a, p_b = ((_float(s) / temperature).log_softmax(dim=1) for s in (scores_a, scores_b))
-        q_a, q_b = (sinkhorn(s, epsilon, rounds) for s in (scores_a, scores_b))
+    check_pair(features, others, temperature)
+    if prototypes.ndim != 2 or prototypes.shape[1] != features.shape[1]:
+        raise ValueError(f"prototypes must be (K, {features.shape[1]}), got {tuple(prototypes.shape)}")
+    if len(features) == 0:
+        return zero_with_graph(features, others, prototypes)
+    with torch.autocast(features.device.type, enabled=False):
+        a, b = (_float(f) @ _float(prototypes).T for f in (features, others))
+        q_a, q_b = sinkhorn(a, epsilon, rounds), sinkhorn(b, epsilon, rounds)
+        p_a, p_b = (a / temperature).log_softmax(dim=1), (b / temperature).log_softmax(dim=1)
         return -((q_b * p_a).sum(dim=1) + (q_a * p_b).sum(dim=1)).mean() / 2

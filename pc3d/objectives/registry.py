@@ -15,6 +15,7 @@ from pc3d.objectives.fac import FAC
 from pc3d.objectives.point_contrast import PointContrast
 from pc3d.objectives.ppkt import PPKT
 from pc3d.objectives.prc import PRC
+from pc3d.objectives.proposal_contrast import ProposalContrast
 from pc3d.objectives.rad import RAD
 from pc3d.objectives.scalr import ScaLR
 from pc3d.objectives.seal import Seal
@@ -27,6 +28,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "PPKT": PPKT,
     "PRC": PRC,
     "PointContrast": PointContrast,
+    "ProposalContrast": ProposalContrast,
     "RAD": RAD,
     "ScaLR": ScaLR,
     "Seal": Seal,

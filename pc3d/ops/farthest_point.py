@@ -12,7 +12,7 @@ from torch import Tensor
 def _farthest_numba(x, y, z, chosen):  # type: ignore[no-untyped-def]
     """Fill `chosen` with rows, each the farthest from those before it; the first is row 0."""
     distance = np.full(len(x), np.float32(np.inf))
-    latest = 0
+    latest = np.int64(0)
     for k in range(len(chosen)):
         chosen[k] = latest
         for p in range(len(x)):
@@ -74,5 +74,6 @@ def farthest_points(xyz: Tensor, batch: Tensor, batch_size: int, count: int) -> 
 def _farthest_of(xyz: np.ndarray, count: int) -> Tensor:
     chosen = np.zeros(min(count, len(xyz)), dtype=np.int64)
     if len(xyz):
-        _farthest_numba(*np.ascontiguousarray(xyz.T), chosen)
+        x, y, z = np.ascontiguousarray(xyz.T)
+        _farthest_numba(x, y, z, chosen)
     return torch.from_numpy(chosen)

@@ -159,6 +159,19 @@ def test_degenerate_batches_give_a_finite_loss_with_a_gradient(kind: str, spoil:
             assert torch.isfinite(parameter.grad).all()
 
 
+@pytest.mark.parametrize("kind", sorted(OBJECTIVES))
+def test_half_precision_encoders_give_nearly_the_same_float32_loss(kind: str) -> None:
+    torch.manual_seed(0)
+    batch, lidar, image = make_batch(), TinyLidar(), TinyImage()
+    camera = TinyCamera(image)
+    objective = build_objective({"type": kind}, lidar, image, camera).eval()
+    exact = objective(encode(batch, lidar, image, camera))["loss"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = objective(encode(batch, lidar, image, camera))["loss"]
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, exact, rtol=0.05, atol=0.05)
+
+
 def test_configs_with_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match=r"unknown objective type 'PCR'; known: .*PRC"):
         build_objective({"type": "PCR"}, TinyLidar())
