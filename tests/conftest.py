@@ -61,10 +61,16 @@ def tiny_regions(tmp_path_factory: pytest.TempPathFactory, tiny_index: Path) -> 
     from pc3d.regions.key_frame import key_frames
     from pc3d.regions.semantics import SemanticParams
     from pc3d.regions.supervoxels import SupervoxelParams
+    from pc3d.regions.tracks import TrackParams
 
     def make(folder: Path) -> None:
         index = SweepIndex.open(tiny_index)
-        kinds = {**REGIONS, "semantics": SemanticParams(), "supervoxels": SupervoxelParams()}
+        kinds = {
+            **REGIONS,
+            "semantics": SemanticParams(),
+            "supervoxels": SupervoxelParams(),
+            "tracks": TrackParams(),
+        }
         prepare(index, folder, kinds)
         for frame in key_frames(index, index.key_rows(None)):
             summary = build_sweep(frame, str(folder), kinds)

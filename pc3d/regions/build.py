@@ -59,7 +59,7 @@ def open_cache(folder: str | Path, kind: str, params: Params | None = None) -> R
     """The cache of one kind of regions under `folder`.
 
     By sweep token `clusters` and `supervoxels` hold a (P,) array `regions`, `superpixels` and `semantics`
-    (H, W) ids by camera name.
+    (H, W) ids by camera name, `tracks` the arrays of `pc3d.regions.tracks.tracks`.
     """
     return RegionCache(Path(folder), kind, asdict(params or KINDS[kind].params()))
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pc3d.data.images import load_image
 from pc3d.data.records import Camera
 from pc3d.data.region_cache import RegionCache
+from pc3d.geometry.rigid import invert_SE3
 from pc3d.regions.ground import sensor_height
 from pc3d.regions.key_frame import KeyFrame
 from pc3d.regions.lidar_regions import RegionParams, lidar_regions
@@ -28,9 +29,11 @@ from pc3d.regions.statistics import (
 )
 from pc3d.regions.superpixels import SuperpixelParams, superpixels
 from pc3d.regions.supervoxels import SupervoxelParams, supervoxels
+from pc3d.regions.track_statistics import TrackCounts, count_tracks
+from pc3d.regions.tracks import TrackParams, tracks, tracks_of_one
 
 Arrays = dict[str, NDArray]
-Params = RegionParams | SupervoxelParams | SuperpixelParams | SemanticParams
+Params = RegionParams | SupervoxelParams | TrackParams | SuperpixelParams | SemanticParams
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,25 @@ def _count_regions(frame: KeyFrame, arrays: Arrays) -> RegionCounts:
     boxes = frame.now.boxes
     points = None if boxes is None else frame.points
     return count_regions(arrays["regions"], points, boxes, frame.categories)
+
+
+def _tracks(frame: KeyFrame, params: TrackParams, _: RegionCache) -> Arrays:
+    now, following = frame.now, frame.following
+    height = sensor_height(now, params)
+    if following.token == now.token:
+        return tracks_of_one(frame.points, height, params)
+    now_SE3_following = invert_SE3(now.world_SE3_ego @ now.ego_SE3_lidar) @ (
+        following.world_SE3_ego @ following.ego_SE3_lidar
+    )
+    seconds = (following.timestamp - now.timestamp) / 1e6
+    return tracks(frame.points, frame.following_points, now_SE3_following, seconds, height, params)
+
+
+def _count_tracks(frame: KeyFrame, arrays: Arrays) -> TrackCounts:
+    if frame.now.boxes is None or frame.following.boxes is None:
+        return count_tracks(arrays)
+    points, boxes = (frame.points, frame.following_points), (frame.now.boxes, frame.following.boxes)
+    return count_tracks(arrays, points, boxes)
 
 
 def _superpixels(frame: KeyFrame, params: SuperpixelParams, _: RegionCache) -> Arrays:
@@ -94,6 +116,7 @@ def _truth(camera: Camera) -> NDArray[np.int16] | None:
 KINDS: dict[str, Kind] = {
     "clusters": Kind(RegionParams, _clusters, _count_regions),
     "supervoxels": Kind(SupervoxelParams, _supervoxels, _count_regions),
+    "tracks": Kind(TrackParams, _tracks, _count_tracks),
     "superpixels": Kind(SuperpixelParams, _superpixels, _count_superpixels),
     "semantics": Kind(SemanticParams, _semantics, _count_semantics),
 }

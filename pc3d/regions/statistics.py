@@ -30,7 +30,7 @@ class Counts:
         raise NotImplementedError
 
 
-def _share(part: float, whole: float) -> float | None:
+def share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
@@ -62,12 +62,12 @@ class RegionCounts(Counts):
     def summary(self) -> dict[str, float | None]:
         return {
             "sweeps": self.sweeps,
-            "regions per sweep": _share(self.regions, self.sweeps),
-            "points per region": _share(self.region_points, self.regions),
-            "share of foreground": _share(self.region_points, self.points),
-            "purity against boxes": _share(self.pure_points, self.labelled_points),
-            "recall of boxes": _share(self.boxes_covered, self.boxes),
-            "purity against point labels": _share(self.class_pure_points, self.classed_points),
+            "regions per sweep": share(self.regions, self.sweeps),
+            "points per region": share(self.region_points, self.regions),
+            "share of foreground": share(self.region_points, self.points),
+            "purity against boxes": share(self.pure_points, self.labelled_points),
+            "recall of boxes": share(self.boxes_covered, self.boxes),
+            "purity against point labels": share(self.class_pure_points, self.classed_points),
         }
 
 
@@ -90,9 +90,9 @@ class SuperpixelCounts(Counts):
     def summary(self) -> dict[str, float | None]:
         return {
             "images": self.images,
-            "superpixels per image": _share(self.superpixels, self.images),
-            "pixels per superpixel": _share(self.pixels, self.superpixels),
-            "purity against labels": _share(self.pure_pixels, self.labelled_pixels),
+            "superpixels per image": share(self.superpixels, self.images),
+            "pixels per superpixel": share(self.pixels, self.superpixels),
+            "purity against labels": share(self.pure_pixels, self.labelled_pixels),
         }
 
 
@@ -119,13 +119,13 @@ class SemanticCounts(Counts):
             most[number] = max(most[number], pixels)
         return {
             "images": self.images,
-            "ids per image": _share(self.ids, self.images),
-            "share with an id": _share(self.cells_with_id, self.cells),
-            "purity against labels": _share(most.total(), self.overlap.total()),
+            "ids per image": share(self.ids, self.images),
+            "share with an id": share(self.cells_with_id, self.cells),
+            "purity against labels": share(most.total(), self.overlap.total()),
         }
 
 
-def _overlap(a: NDArray, b: NDArray, shape: tuple[int, int]) -> NDArray[np.int64]:
+def overlaps(a: NDArray, b: NDArray, shape: tuple[int, int]) -> NDArray[np.int64]:
     """`shape` (A, B) number of places with id i < A in `a` and j < B in `b`."""
     flat = a.astype(np.int64) * shape[1] + b
     return np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape)
@@ -161,7 +161,7 @@ def count_regions(
     if labels is not None:
         if len(labels) != len(regions):
             raise ValueError(f"{len(labels)} labels for {len(regions)} points")
-        by_class = _overlap(regions[inside], labels[inside], (len(sizes), int(labels.max(initial=0)) + 1))
+        by_class = overlaps(regions[inside], labels[inside], (len(sizes), int(labels.max(initial=0)) + 1))
         counts += RegionCounts(
             classed_points=int(inside.sum()), class_pure_points=int(by_class.max(axis=1).sum())
         )
@@ -173,7 +173,7 @@ def count_regions(
     # Row 0 stands for no box; a point in two boxes belongs to the first.
     box = np.concatenate([~in_box.any(axis=0, keepdims=True), in_box]).argmax(axis=0)
     box_sizes = np.bincount(box, minlength=len(boxes) + 1)
-    shared = _overlap(regions[inside], box[inside], (len(sizes), len(boxes) + 1))
+    shared = overlaps(regions[inside], box[inside], (len(sizes), len(boxes) + 1))
     iou = shared / np.maximum(sizes[:, None] + box_sizes - shared, 1)
     counted = box_sizes[1:] >= min_points
     return counts + RegionCounts(
@@ -204,7 +204,7 @@ def count_superpixels(ids: NDArray, labels: NDArray | None = None) -> Superpixel
         raise ValueError(f"labels have shape {labels.shape}, superpixels {ids.shape}")
     known &= labels >= 0
     shape = (int(ids.max(initial=-1)) + 1, int(labels.max(initial=-1)) + 1)
-    overlap = _overlap(ids[known], labels[known], shape)
+    overlap = overlaps(ids[known], labels[known], shape)
     return counts + SuperpixelCounts(
         labelled_pixels=int(known.sum()), pure_pixels=int(overlap.max(axis=1, initial=0).sum())
     )
@@ -229,7 +229,7 @@ def count_semantics(ids: NDArray, labels: NDArray | None = None) -> SemanticCoun
     spread = ids[y[:, None], x]
     known = (spread >= 0) & (labels >= 0)
     shape = (int(ids.max(initial=-1)) + 1, int(labels.max(initial=-1)) + 1)
-    overlap = _overlap(spread[known], labels[known], shape)
+    overlap = overlaps(spread[known], labels[known], shape)
     return counts + SemanticCounts(
         overlap=Counter({(int(a), int(b)): int(overlap[a, b]) for a, b in np.argwhere(overlap)})
     )
