@@ -11,6 +11,8 @@ examples:
   python tools/benchmark.py regions --real /data/samples
   python tools/benchmark.py realism --real /data/samples
   python tools/benchmark.py bev-pool
+  python tools/benchmark.py step
+  python tools/benchmark.py step --shares
   python tools/benchmark.py label-efficiency --jobs 2 --seeds 0 1 2
   python tools/benchmark.py label-efficiency --starts joint prc slidr --seeds 0 --tasks linear-probe
 """
@@ -33,6 +35,19 @@ def bev_pool(args: argparse.Namespace) -> None:
     from pc3d.evaluation import bench_bev_pool
 
     print(json.dumps(bench_bev_pool.run(args.channels, args.repeats), indent=2))
+
+
+def step(args: argparse.Namespace) -> None:
+    from pc3d.evaluation import bench_step
+
+    where = {"data.index": str(args.index), "data.regions": str(args.regions)}
+    configs = {name: CONFIGS / f"pretrain/sim_{name}.py" for name in args.systems}
+    if args.shares:
+        config = CONFIGS / "pretrain/sim_slidr.py"
+        print(json.dumps(bench_step.run_shares(config, where, args.repeats, args.device), indent=2))
+        return
+    joint = "joint" if "joint" in configs else None
+    print(json.dumps(bench_step.run(configs, where, joint, args.repeats, args.device), indent=2))
 
 
 def label_efficiency(args: argparse.Namespace) -> None:
@@ -76,6 +91,17 @@ def main() -> None:
     command.add_argument("--channels", type=int, default=80, help="width of the features")
     command.add_argument("--repeats", type=int, default=5, help="the best of so many")
     command.set_defaults(run=bev_pool)
+    text = "time and peak memory of a training step of each system; the joint step beside its parts"
+    command = commands.add_parser("step", help=text, description=text)
+    command.add_argument("--index", type=Path, default=Path("data/sim-index"))
+    command.add_argument("--regions", type=Path, default=Path("data/sim-regions"))
+    command.add_argument("--systems", nargs="+", default=["prc", "fac", "superflowpp", "joint"])
+    command.add_argument(
+        "--shares", action="store_true", help="share of pairing, pooling and loss, MinkUNet-34"
+    )
+    command.add_argument("--repeats", type=int, default=3, help="turns, of which the median is given")
+    command.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    command.set_defaults(run=step)
     text = "pretrain, probe, fine-tune and evaluate over seeds; resumable"
     command = commands.add_parser("label-efficiency", help=text, description=text)
     command.add_argument("--index", type=Path, default=Path("data/sim-index"))

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from pc3d.data.batch import Batch
 from pc3d.data.collate import collate
 from pc3d.data.samplers import StreamSampler
+from pc3d.engine.allocator import keep_freed_memory
 from pc3d.engine.data import MixedDataset
 from pc3d.engine.hooks import BackboneHook, MetricsHook, NonFiniteHook, PlainCheckpointHook
 from pc3d.engine.loop import StreamTrainLoop
@@ -266,6 +267,8 @@ def train(
         saved: modules by the name of the safetensors file that each is written to.
         metadata: what is needed to build them again, as strings.
     """
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     batch_size, seed = config.data.batch_size, config.get("seed", 0)
     loader = build_loader(dataset, batch_size, config.data.get("workers", 0), seed)
     iterations = resolve_iterations(config.schedule, len(dataset), batch_size)

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pc3d.evaluation.memory import peak_memory
 from pc3d.geometry.grid import BevGrid
 from pc3d.geometry.rigid import make_SE3, yaw_matrix
 from pc3d.models.bev.frustum import frustum_cells, frustum_points
@@ -96,17 +96,9 @@ def _in_a_fresh_process(name: str, channels: int) -> float:
 
 
 def _extra_memory(name: str, channels: int) -> float:
-    """Peak resident memory of a step in MiB beyond what was there before; Linux."""
+    """Peak resident memory of a step in MiB beyond what was there before."""
     inputs = _inputs(channels)
     depth, features, cells, weights = inputs
     tiny = [x.detach()[..., :1, :1].requires_grad_() for x in (depth, features)]
     _step(_POOLS[name], tiny[0], tiny[1], cells[..., :1, :1], weights)  # compiles
-    before = _resident("VmRSS")
-    _step(_POOLS[name], *inputs)
-    return _resident("VmHWM") - before
-
-
-def _resident(field: str) -> float:
-    """A field of this process's status in MiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:"))
+    return peak_memory(lambda: _step(_POOLS[name], *inputs))

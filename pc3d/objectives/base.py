@@ -17,7 +17,7 @@ class Objective(nn.Module):
 
     Class attributes:
         needs: what the loader must make.
-        reads_bev: whether it reads the BEV map of the LiDAR encoder.
+        reads_bev: whether it reads the LiDAR encoder's BEV map, of frame "t".
         reads_image: whether it reads the image encoder's features.
         reads_camera_bev: whether it reads the BEV map of the cameras.
     """

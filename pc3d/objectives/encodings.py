@@ -23,7 +23,7 @@ class Encodings:
         lidar_encoder: encodes point views.
         image_encoder: encodes images, or None where no objective reads images.
         view_transform: makes the camera BEV map, or None where no objective reads it.
-        want_bev: whether any objective of the step reads the BEV map of the LiDAR encoder.
+        want_bev: whether any objective of the step reads the LiDAR encoder's BEV map, of frame "t".
         generator: source of random numbers of the step (CPU).
 
     Attributes:
@@ -66,7 +66,7 @@ class Encodings:
             self.passes[key] += 1
             cloud = self.batch.frames[frame].views[view]
             if key_encoder is None:
-                self._lidar[key] = self.lidar_encoder(cloud, self._want_bev)
+                self._lidar[key] = self.lidar_encoder(cloud, self._want_bev and frame == "t")
             else:
                 with torch.no_grad():
                     self._lidar[key] = key_encoder(cloud, False)
@@ -114,12 +114,40 @@ class Encodings:
             )
         return self._camera_bev[view]
 
-    def outputs(self) -> dict[str, list[Tensor]]:
-        """Outputs of the passes so far that carry a gradient, by network: where objectives may disagree."""
+    def detached(self) -> Encodings:
+        """The same outputs as leaves that collect a gradient: what objectives cost without the encoders."""
+
+        def leaf(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.detach().requires_grad_(x.requires_grad)
+
+        copy = Encodings(
+            self.batch,
+            self.lidar_encoder,
+            self._image_encoder,
+            self._view_transform,
+            want_bev=self._want_bev,
+            generator=self.generator,
+        )
+        for key, features in self._lidar.items():
+            points = leaf(features.points)
+            assert points is not None
+            copy._lidar[key] = LidarFeatures(points, features.valid, leaf(features.bev))
+        copy._images = {key: image.detach() for key, image in self._images.items()}
+        copy._camera_bev = {key: bev.detach().requires_grad_() for key, bev in self._camera_bev.items()}
+        return copy
+
+    def outputs(self, trunk: bool = True) -> dict[str, list[Tensor]]:
+        """Outputs of the passes so far that carry a gradient, by network.
+
+        Args:
+            trunk: of the LiDAR encoder the last tensor that its outputs share, where objectives may
+                disagree; else the outputs themselves.
+        """
         lidar: list[Tensor] = []
         for (network, _, _), features in self._lidar.items():
             if network == "lidar":
-                ends = [features.points, features.bev] if features.trunk is None else [features.trunk]
+                shared = features.trunk if trunk else None
+                ends = [features.points, features.bev] if shared is None else [shared]
                 lidar += [end for end in ends if end is not None]
         found = {"lidar": lidar, "image": list(self._images.values())}
         found = {name: [x for x in outputs if x.requires_grad] for name, outputs in found.items()}
