@@ -78,9 +78,8 @@ class ProposalContrast(Objective):
         )
         extra = rows_of_other_ranks(z_b) if self.gather else None
         nce = info_nce(z_a, z_b, self.temperature, extra=extra)
-        swav = swapped_assignment(
-            z_a, z_b, F.normalize(self.prototypes, dim=1), 0.1, self.epsilon, self.rounds
-        )
+        prototypes = F.normalize(self.prototypes, dim=1)
+        swav = swapped_assignment(z_a, z_b, prototypes, epsilon=self.epsilon, rounds=self.rounds)
         logged = {
             "nce": nce.detach(),
             "swav": swav.detach(),
