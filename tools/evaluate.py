@@ -2,9 +2,9 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from pc3d.engine.command_line import run_command
+from pc3d.evaluation.command_line import add_voting, tracks_of, voting_of
 
 EXAMPLES = """\
 examples:
@@ -22,30 +22,6 @@ def knn(args: argparse.Namespace) -> None:
     encoder = load_encoder(args.checkpoint)
     result = knn_of_encoder(encoder, args.index, args.train_split, args.split, args.percent)
     print(f"kNN probe: mIoU {100 * result['miou']:.1f} %, accuracy {100 * result['accuracy']:.1f} %")
-
-
-def add_voting(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("temporal voting")
-    group.add_argument(
-        "--temporal-voting", type=int, metavar="K", help="also score votes of K key frames before and after"
-    )
-    group.add_argument("--voxel", type=float, default=0.2, help="metres (default: %(default)s)")
-    group.add_argument("--combine", default="replace", help="replace or average (default: %(default)s)")
-    group.add_argument("--half-life", type=float, metavar="S", help="seconds after which a vote weighs half")
-    group.add_argument(
-        "--regions", type=Path, help="caches with tracks: points in moving segments do not vote"
-    )
-
-
-def voting_options(args: argparse.Namespace) -> dict[str, Any]:
-    """What `evaluate_checkpoint` takes of them."""
-    if args.temporal_voting is None:
-        return {}
-    from pc3d.evaluation.temporal_voting import VotingConfig
-    from pc3d.regions.build import open_cache
-
-    voting = VotingConfig(args.temporal_voting, args.voxel, args.combine, args.half_life)
-    return {"voting": voting, "tracks": open_cache(args.regions, "tracks") if args.regions else None}
 
 
 def main() -> None:
@@ -69,7 +45,13 @@ def main() -> None:
 
     out = args.out or args.checkpoint.parent / "evaluation"
     result = evaluate_checkpoint(
-        args.checkpoint, args.index, args.split, out, args.workers, **voting_options(args)
+        args.checkpoint,
+        args.index,
+        args.split,
+        out,
+        args.workers,
+        voting=voting_of(args),
+        tracks=tracks_of(args),
     )
     print(summary_text(result))
     print(f"metrics: {out / 'metrics.json'}")

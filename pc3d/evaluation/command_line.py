@@ -1,0 +1,45 @@
+"""Arguments of temporal voting that the tools share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # imported where used, so that --help need not wait for torch
+    from pc3d.data.region_cache import RegionCache
+    from pc3d.evaluation.temporal_voting import VotingConfig
+
+
+def add_voting(parser: argparse.ArgumentParser, default: int | None = None) -> None:
+    """Add --temporal-voting and the settings of the vote."""
+    group = parser.add_argument_group("temporal voting")
+    group.add_argument(
+        "--temporal-voting",
+        type=int,
+        metavar="K",
+        default=default,
+        help="key frames before and after that vote" + ("" if default is None else f" (default: {default})"),
+    )
+    group.add_argument("--voxel", type=float, default=0.2, help="metres (default: %(default)s)")
+    group.add_argument("--combine", default="replace", help="replace or average (default: %(default)s)")
+    group.add_argument("--half-life", type=float, metavar="S", help="seconds after which a vote weighs half")
+    group.add_argument("--regions", type=Path, help="caches with tracks: moving segments take no part")
+
+
+def voting_of(args: argparse.Namespace) -> VotingConfig | None:
+    """The vote that the arguments describe; None without --temporal-voting."""
+    if args.temporal_voting is None:
+        return None
+    from pc3d.evaluation.temporal_voting import VotingConfig
+
+    return VotingConfig(args.temporal_voting, args.voxel, args.combine, args.half_life)
+
+
+def tracks_of(args: argparse.Namespace) -> RegionCache | None:
+    """The cache of tracks under --regions."""
+    if args.regions is None:
+        return None
+    from pc3d.regions.build import open_cache
+
+    return open_cache(args.regions, "tracks")
