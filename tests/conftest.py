@@ -72,8 +72,10 @@ def tiny_regions(tmp_path_factory: pytest.TempPathFactory, tiny_index: Path) -> 
             "tracks": TrackParams(),
         }
         prepare(index, folder, kinds)
+        oracle = {"semantics": SemanticParams(source="oracle")}
         for frame in key_frames(index, index.key_rows(None)):
-            summary = build_sweep(frame, str(folder), kinds)
-            assert not summary.failures
+            for wanted in (kinds, oracle):
+                summary = build_sweep(frame, str(folder), wanted)
+                assert not summary.failures
 
     return _once(tmp_path_factory, "tiny-regions", make)

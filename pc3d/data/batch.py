@@ -7,7 +7,7 @@ pixels) is kept once, in the numbering of the sweep as loaded; a view points bac
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -159,12 +159,14 @@ class Needs:
     Attributes:
         views: number of augmented views of frame "t" (1 or 2); other frames have one.
         images, labels, boxes: whether each is read.
+        neighbour_images: whether images and their ids are read of "t-1" and "t+1", too.
         superpixels, semantics, regions, supervoxels, tracks: which cached ids are read.
         frames: names of the frames.
     """
 
     views: int = 1
     images: bool = False
+    neighbour_images: bool = False
     superpixels: bool = False
     semantics: bool = False
     regions: bool = False
@@ -183,8 +185,18 @@ class Needs:
         """What is loaded of one frame; tracks join "t" and "t+1" only."""
         if name == "t":
             return self
-        reduced = replace(self, views=1, regions=False, supervoxels=False, labels=False, boxes=False)
-        return replace(reduced, tracks=self.tracks and name == "t+1")
+        seen = name == "dense" or self.neighbour_images
+        return Needs(
+            images=self.images and seen,
+            superpixels=self.superpixels and seen,
+            semantics=self.semantics and seen,
+            tracks=self.tracks and name == "t+1",
+        )
+
+    @property
+    def cameras(self) -> bool:
+        """Whether anything of the images is read."""
+        return self.images or self.superpixels or self.semantics
 
     def __or__(self, other: Needs) -> Needs:
         return Needs(

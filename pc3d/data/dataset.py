@@ -119,9 +119,7 @@ class FrameDataset(Dataset[Sample]):
         sweep = self.index[row]
         if not sweep.is_key_frame:
             fail("the sweep is no key frame", f"sweep {sweep.token} (row {row})", "name key frames only")
-        needs = self.needs
-        of_images = needs.images or needs.superpixels or needs.semantics
-        cameras = self._draw_cameras(sweep, rng) if of_images else ()
+        cameras = self._draw_cameras(sweep, rng) if self.needs.cameras else ()
         frames = {"t": load_frame(self._sources, sweep, self._draw(cameras, rng), rng)}
         for name in self.needs.frames:
             if name == "dense":
@@ -130,13 +128,9 @@ class FrameDataset(Dataset[Sample]):
                 other = self.index.neighbour(row, int(name[1:]))
                 # At the end of a scene the current frame stands in.
                 shown = sweep if other is None else self.index[other]
-                frames[name] = load_frame(
-                    self._sources.of_frame(name),
-                    shown,
-                    self._draw(cameras, rng),
-                    rng,
-                    tracks_from=sweep.token,
-                )
+                sources = self._sources.of_frame(name)
+                draw = self._draw(cameras if sources.needs.cameras else (), rng)
+                frames[name] = load_frame(sources, shown, draw, rng, tracks_from=sweep.token)
         meta = {"scene": sweep.scene, "sample_token": sweep.sample_token, "path": str(sweep.path), "row": row}
         return Sample(sweep.token, frames, meta)
 

@@ -17,6 +17,7 @@ SECTIONS: dict[str, set[str]] = {
         "shared_heads",
         "init",
         "frozen",
+        "expected_losses",
         "stages",
     },
     "finetune": {"data", "lidar", "init", "head"},

@@ -21,7 +21,7 @@ def stage_configs(config: Config, work_dir: Path) -> dict[str, Config]:
     earlier stage whose run it starts from. `objectives` of a stage stand alone.
 
     Raises:
-        ValueError: a stage without a name or with one that is taken, or an `init.stage` that is not before it.
+        ValueError: a stage without a name of its own, or an `init.stage` that is not before it.
     """
     stages: dict[str, Config] = {}
     for settings in plain(config.stages):

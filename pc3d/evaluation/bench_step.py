@@ -25,6 +25,7 @@ from pc3d.engine.pretrainer import Pretrainer, build_pretrainer, objective_needs
 from pc3d.engine.training import build_optimizer
 from pc3d.evaluation.memory import peak_memory
 from pc3d.objectives.encodings import Encodings
+from pc3d.objectives.fac import FAC
 
 NUSCENES_SIZE: dict[str, Any] = {
     "data.batch_size": 4,
@@ -136,9 +137,8 @@ class _Step:
             if network == "image":
                 encodings.image(frame)
             elif network == "key":
-                encodings.lidar(
-                    view, frame, next(o.key for o in self.model.objectives.values() if hasattr(o, "key"))
-                )
+                key = next(o.key for o in self.model.objectives.values() if isinstance(o, FAC))
+                encodings.lidar(view, frame, key)
             elif network == "lidar":
                 encodings.lidar(view, frame)
             else:

@@ -110,7 +110,9 @@ class Encodings:
                 cam_SE3_view,
                 frame.camera_mask,
                 (frame.images.shape[-2], frame.images.shape[-1]),
-                lidar_depth(frame, features.shape[-2:], view) if self._view_transform.reads_depth else None,
+                lidar_depth(frame, (features.shape[-2], features.shape[-1]), view)
+                if self._view_transform.reads_depth
+                else None,
             )
         return self._camera_bev[view]
 

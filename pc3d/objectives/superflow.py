@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ class SuperFlow(Objective):
         renormalise, pixel_stride: see `SuperpixelHeads`.
     """
 
-    needs = Needs(images=True, semantics=True, frames=("t", "t-1", "t+1", "dense"))
+    needs = Needs(images=True, neighbour_images=True, semantics=True, frames=("t", "t-1", "t+1", "dense"))
     reads_image = True
 
     def __init__(
@@ -84,8 +85,9 @@ class SuperFlow(Objective):
     @classmethod
     def needs_of(cls, config: Mapping[str, Any]) -> Needs:
         frames = TIMES if not config.get("d2s", 1.0) else cls.needs.frames
+        needs = replace(cls.needs, frames=frames, semantics=False, tracks=config.get("mask_movers", False))
         ids: dict[str, Any] = {config.get("ids", "semantics"): True}
-        return Needs(images=True, tracks=config.get("mask_movers", False), frames=frames, **ids)
+        return replace(needs, **ids)
 
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
         groups = {time: self.heads.groups(encodings, time) for time in TIMES}

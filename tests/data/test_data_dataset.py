@@ -25,6 +25,7 @@ from pc3d.data.transforms import CALICO_AUGMENTATION, PointAugmentation, PointFi
 EVERYTHING = Needs(
     views=2,
     images=True,
+    neighbour_images=True,
     superpixels=True,
     semantics=True,
     regions=True,
