@@ -1,4 +1,4 @@
-# The simulated drive for bird's-eye-view models: narrow PointPillars, FPN and LSS over six cameras.
+# The simulated drive for bird's-eye-view models: narrow PointPillars; FPN and LSS over six cameras.
 _base_ = "sim.py"
 data = dict(image_size=(128, 256))
 lidar = dict(
@@ -10,6 +10,8 @@ lidar = dict(
     bev_channels=32,
 )
 image = dict(
-    type="FPN", backbone=dict(type="EfficientNetLite0", levels=(8, 16), frozen=False), channels=32
+    type="FPN",
+    backbone=dict(type="EfficientNetLite0", levels=(8, 16), frozen=False),
+    channels=32,
 )
 camera = dict(type="LSS", bev_channels=32, depth=(1.0, 45.0, 1.0))

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pc3d.contrast.gather import rows_of_other_ranks
 from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import info_nce
 from pc3d.data.batch import Needs
@@ -47,6 +48,7 @@ class SuperFlow(Objective):
             authors' code it is one).
         mask_movers: points of segments that move take no part in `d2s`, `temporal` and `cross` (our
             option; it needs tracks, which know the motion between t and t+1).
+        gather: the groups of other processes are negatives, too; in the public codes they are not.
         renormalise, pixel_stride: see `SuperpixelHeads`.
     """
 
@@ -67,6 +69,7 @@ class SuperFlow(Objective):
         ids: str = "semantics",
         mask_same_class: bool = False,
         mask_movers: bool = False,
+        gather: bool = False,
         renormalise: bool = False,
         pixel_stride: int = 1,
     ) -> None:
@@ -77,10 +80,12 @@ class SuperFlow(Objective):
             raise ValueError(
                 "ids='superpixels' mean nothing at another time: take ids='semantics', or temporal=cross=0"
             )
+        if gather and mask_same_class:
+            raise ValueError("mask_same_class knows the ids of its own process only: set gather=False")
         self.heads = SuperpixelHeads(lidar, image, dim, ids, renormalise, pixel_stride)
         self.weights = {"spatial": spatial, "d2s": d2s, "temporal": temporal, "cross": cross}
         self.temperature, self.d2s_form = temperature, d2s_form
-        self.mask_same_class, self.mask_movers = mask_same_class, mask_movers
+        self.mask_same_class, self.mask_movers, self.gather = mask_same_class, mask_movers, gather
 
     @classmethod
     def needs_of(cls, config: Mapping[str, Any]) -> Needs:
@@ -122,7 +127,8 @@ class SuperFlow(Objective):
         if self.mask_same_class:
             kind = ids % ID_RANGE
             ignore = kind[:, None] == kind[None, :]
-        return info_nce(anchors, others, self.temperature, ignore)
+        extra = rows_of_other_ranks(others) if self.gather else None
+        return info_nce(anchors, others, self.temperature, ignore, extra)
 
     def _d2s(self, encodings: Encodings, groups: SuperpixelGroups, superpoints: Tensor) -> Tensor:
         dense = self.heads.groups(encodings, "dense")

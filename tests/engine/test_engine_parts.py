@@ -14,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pc3d.data.samplers import StreamSampler
-from pc3d.engine.config import load_config
+from pc3d.engine.config import load_config, plain
 from pc3d.engine.data import build_dataset
 from pc3d.engine.hooks import NonFiniteHook
+from pc3d.engine.pretrainer import build_pretrainer, objective_needs
+from pc3d.engine.stages import stage_configs
 from pc3d.engine.training import build_optimizer, build_schedule, resolve_iterations
 from pc3d.objectives.prc import PRC
 
@@ -49,6 +51,29 @@ SHIPPED = sorted(path for path in CONFIGS.glob("*/*.py") if path.parent.name != 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_config_that_ships_is_read(path: Path) -> None:
     load_config(path, path.parent.name)
+
+
+SMALL_BACKBONES = {
+    "dinov2": {"model_type": "dinov2", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
+    "resnet": {"model_type": "resnet", "depths": [1, 1], "hidden_sizes": [8, 16], "embedding_size": 8},
+    "swin": {"model_type": "swin", "embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]},
+}
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("pretrain/nuscenes_*.py")), ids=lambda path: path.stem)
+def test_the_models_of_the_papers_settings_can_be_built(path: Path, tmp_path: Path) -> None:
+    """With small image backbones of the same kind, as weights cannot be fetched here."""
+    config = load_config(path, "pretrain")
+    image = config.get("image")
+    if image is not None:
+        backbone = image.get("backbone", image)
+        backbone.model = next(small for kind, small in SMALL_BACKBONES.items() if kind in backbone.model)
+    stages = stage_configs(config, tmp_path).values() if config.get("stages") else [config]
+    for stage in stages:
+        stage.pop("init", None)  # the stage before it has not run
+        model = build_pretrainer(stage)
+        assert objective_needs(plain(stage.objectives)).frames[0] == "t"
+        assert sum(p.numel() for p in model.lidar.parameters()) > 4e6
 
 
 def test_config_mistakes_are_named(tmp_path: Path) -> None:

@@ -144,8 +144,26 @@ def test_ids_of_superpixels_have_no_meaning_at_another_time() -> None:
     assert SuperFlow.needs_of({"ids": "superpixels"}).superpixels
     with pytest.raises(ValueError, match="unknown ids"):
         SuperFlow(lidar, image, ids="slic")
+    with pytest.raises(ValueError, match="set gather=False"):
+        SuperFlow(lidar, image, gather=True, mask_same_class=True)
     with pytest.raises(ValueError, match="unknown d2s_form"):
         SuperFlow(lidar, image, d2s_form="l2")
+
+
+def test_rows_of_other_processes_are_more_negatives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What two processes exchange is tested with the losses; here the rows come from nowhere."""
+    other = F.normalize(torch.randn(7, 4), dim=1)
+    monkeypatch.setattr("pc3d.objectives.superflow.rows_of_other_ranks", lambda features: other)
+    batch = make_batch()
+    objective, encodings = build(batch, gather=True)
+    terms = []
+    for name in ("t", "t-1", "t+1"):
+        q, k = plain_means(objective, encodings, name)
+        total = [sum((q[i] @ x / TAU).exp() for x in (*k.values(), *other)) for i in q]
+        logs = [((q[i] @ k[i] / TAU).exp() / t).log() for i, t in zip(q, total, strict=True)]
+        terms.append(-sum(logs) / len(logs))
+    expected = sum(terms) / 3
+    torch.testing.assert_close(objective(encodings)["spatial"], expected.detach(), rtol=1e-4, atol=1e-4)
 
 
 def test_renormalised_means_have_unit_length() -> None:
