@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pc3d.models.lidar.published.checkpoint import behind_prefix, read_tensors
+from pc3d.models.checkpoint import behind_prefix, prefixes, read_tensors
 from pc3d.models.weights import LoadReport, load_tensors
 
 _KINDS = {"conv": "convolution", "bn": "normalization"}
@@ -70,14 +70,7 @@ def load_resnet(backbone: nn.Module, path: Path) -> LoadReport:
 
 def _prefix(tensors: Mapping[str, Tensor], path: Path) -> str:
     """What stands before the names of the network; of MoCo's two, the encoder that was trained."""
-    found = sorted(
-        {
-            name.removesuffix(marker)
-            for name in tensors
-            for marker in _MARKERS
-            if name == marker or name.endswith(f".{marker}")
-        }
-    )
+    found = prefixes(tensors, _MARKERS)
     trained = [prefix for prefix in found if prefix.endswith("encoder_q.")] or found
     if len(trained) != 1:
         held = f"several networks, behind {', '.join(found)}" if found else f"no {' or '.join(_MARKERS)}"

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from pc3d.data.errors import DataError
+from pc3d.models.checkpoint import behind_prefix, find_prefix, read_tensors
 from pc3d.models.lidar import build_lidar_encoder
 from pc3d.models.lidar.published import bevfusion, scalr, slidr, superflow
 from pc3d.models.lidar.published.base import PublishedFormat
-from pc3d.models.lidar.published.checkpoint import behind_prefix, find_prefix, read_tensors
 from pc3d.models.weights import LoadReport, load_tensors, save_backbone
 
 FORMATS: dict[str, PublishedFormat] = {

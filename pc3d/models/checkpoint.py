@@ -55,6 +55,18 @@ def _flat(content: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
             yield from _flat(value, f"{prefix}{key}.")
 
 
+def prefixes(tensors: Mapping[str, Tensor], markers: tuple[str, ...]) -> list[str]:
+    """What stands before the names of a marker, each once, ascending."""
+    return sorted(
+        {
+            name.removesuffix(marker)
+            for name in tensors
+            for marker in markers
+            if name == marker or name.endswith(f".{marker}")
+        }
+    )
+
+
 def find_prefix(
     tensors: Mapping[str, Tensor], markers: tuple[str, ...], path: Path, remedy: str, prefix: str | None
 ) -> str:
@@ -68,14 +80,7 @@ def find_prefix(
     Raises:
         DataError: no marker, or several and no `prefix`; it lists names and shapes, or the prefixes.
     """
-    found = sorted(
-        {
-            name.removesuffix(marker)
-            for name in tensors
-            for marker in markers
-            if name == marker or name.endswith(f".{marker}")
-        }
-    )
+    found = prefixes(tensors, markers)
     if prefix is not None:
         found = [p for p in found if p == prefix]
     if not found:
