@@ -22,6 +22,7 @@ from pc3d.engine.allocator import keep_freed_memory
 from pc3d.engine.config import load_config, plain
 from pc3d.engine.data import build_dataset
 from pc3d.engine.pretrainer import Pretrainer, build_pretrainer, objective_needs
+from pc3d.engine.stages import stage_configs
 from pc3d.engine.training import build_optimizer
 from pc3d.evaluation.memory import peak_memory
 from pc3d.objectives.encodings import Encodings
@@ -56,13 +57,15 @@ def run(
         By config `step (s)` and `peak memory (MiB)` beyond the model and the batch; and of `joint` its
         parts and ratios.
     """
-    loaded = {name: load_config(path, "pretrain", dict(overrides)) for name, path in configs.items()}
+    loaded: dict[str, Config] = {}
+    for name, path in configs.items():
+        loaded.update(_stages(name, load_config(path, "pretrain", dict(overrides))))
     steps = {name: _Step(config, device) for name, config in loaded.items()}
     actions: dict[str, Callable[[], object]] = {name: step.whole for name, step in steps.items()}
     if joint is not None:
         actions["passes"], actions["objectives"] = steps[joint].passes, steps[joint].objectives
     seconds = _take_turns(actions, repeats, device)
-    rows: dict[str, Any] = {name: {"step (s)": seconds[name]} for name in configs}
+    rows: dict[str, Any] = {name: {"step (s)": seconds[name]} for name in loaded}
     for name, config in loaded.items():
         rows[name]["peak memory (MiB)"] = _peak_memory(config, device)
     report: dict[str, Any] = {
@@ -71,7 +74,7 @@ def run(
         "steps": rows,
     }
     if joint is not None:
-        apart = sum(seconds[name] for name in configs if name != joint)
+        apart = sum(seconds[name] for name in loaded if name != joint)
         passes, objectives = seconds["passes"], seconds["objectives"]
         report["joint"] = {
             "encoder passes (s)": passes,
@@ -80,6 +83,16 @@ def run(
             "step / separate steps": seconds[joint] / apart if apart else None,
         }
     return report
+
+
+def _stages(name: str, config: Config) -> dict[str, Config]:
+    """The config, or that of each of its stages with random weights, by name."""
+    if not config.get("stages"):
+        return {name: config}
+    stages = stage_configs(config, Path())
+    for stage in stages.values():
+        stage.pop("init", None)
+    return {f"{name}, {stage}": settings for stage, settings in stages.items()}
 
 
 def run_shares(
