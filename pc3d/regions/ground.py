@@ -14,7 +14,7 @@ from pc3d.data.records import Sweep
 
 @dataclass(frozen=True)
 class GroundParams:
-    """Which points are ground; the defaults are CALICO's [C: its authors' code].
+    """Which points are ground, and where the ego vehicle is; the defaults are CALICO's [C: authors' code].
 
     Lengths in metres. [O] marks our choice where the code is not followed.
 
@@ -30,6 +30,8 @@ class GroundParams:
         seed_height: the first seeds lie lower than this above the representative.
         plane_rounds: plane fits of a slab.
         plane_distance: points lower than this above the plane are seeds of the next, at last ground.
+        ego_half_width: half side of the square about the sensor that the ego vehicle fills as far as the
+            LiDAR sees it [O; CALICO's code has 1.5, and nuScenes' LiDAR sees the bonnet up to 1.85].
 
     Raises:
         ValueError: an unknown choice, or a length or count that is not positive.
@@ -45,6 +47,7 @@ class GroundParams:
     seed_height: float = 0.5
     plane_rounds: int = 5
     plane_distance: float = 0.2
+    ego_half_width: float = 2.0
 
     def __post_init__(self) -> None:
         if self.ground not in ("slabs", "patchwork"):
@@ -96,6 +99,11 @@ def checked_points(points: NDArray) -> NDArray[np.float64]:
 def in_range(xyz: NDArray, params: GroundParams) -> NDArray[np.bool_]:
     """(P,) bool: |x| and |y| within `params.xy_range`."""
     return (np.abs(xyz[:, :2]) <= params.xy_range).all(axis=1)
+
+
+def in_ego_square(xyz: NDArray, params: GroundParams) -> NDArray[np.bool_]:
+    """(P,) bool: |x| and |y| below `params.ego_half_width`."""
+    return (np.abs(xyz[:, :2]) < params.ego_half_width).all(axis=1)
 
 
 def ground_mask(

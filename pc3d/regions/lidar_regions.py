@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.regions.clusters import dbscan
-from pc3d.regions.ground import GroundParams, check_positive, checked_points, ground_mask, in_range
+from pc3d.regions.ground import (
+    GroundParams,
+    check_positive,
+    checked_points,
+    ground_mask,
+    in_ego_square,
+    in_range,
+)
 from pc3d.regions.shapes import footprints
 
 
@@ -21,9 +28,9 @@ class RegionParams(GroundParams):
 
     Attributes:
         cluster_eps, cluster_min_samples: DBSCAN over x, y of the points off the ground.
-        ego_half_width: half side of the square about the sensor that the ego vehicle fills.
-        ego_filter: `and` drops clusters inside the square [O]; `or`, as the authors' code has it,
-            drops everything straight ahead and beside as well.
+        ego_filter: `points` leaves out the points inside the ego square [O], so that nothing of the ego
+            vehicle is a region, whatever stands beside it. `and` drops the clusters that lie inside; `or`,
+            as the authors' code has it, drops the clusters straight ahead and beside as well.
         min_top: clusters whose highest point is less than this above the nominal ground are dropped.
         max_top: clusters with a point higher than this (z in the LiDAR frame) are dropped.
         min_side_ratio: least ratio of the sides of the minimum-area rectangle.
@@ -35,8 +42,7 @@ class RegionParams(GroundParams):
 
     cluster_eps: float = 0.75
     cluster_min_samples: int = 5
-    ego_half_width: float = 1.5
-    ego_filter: Literal["and", "or"] = "and"
+    ego_filter: Literal["points", "and", "or"] = "points"
     min_top: float = 0.25
     max_top: float = 3.0
     min_side_ratio: float = 0.1
@@ -45,8 +51,8 @@ class RegionParams(GroundParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.ego_filter not in ("and", "or"):
-            raise ValueError(f"ego_filter is {self.ego_filter!r}, expected 'and' or 'or'")
+        if self.ego_filter not in ("points", "and", "or"):
+            raise ValueError(f"ego_filter is {self.ego_filter!r}, expected 'points', 'and' or 'or'")
         check_positive(self, "cluster_eps", "cluster_min_samples")
 
 
@@ -71,7 +77,10 @@ def lidar_regions(
     """
     params = params or RegionParams()
     xyz = checked_points(points)
-    rows = np.flatnonzero(in_range(xyz, params) & ~ground_mask(points, sensor_height, params))
+    kept = in_range(xyz, params) & ~ground_mask(points, sensor_height, params)
+    if params.ego_filter == "points":
+        kept &= ~in_ego_square(xyz, params)
+    rows = np.flatnonzero(kept)
     labels = dbscan(xyz[rows, :2], params.cluster_eps, params.cluster_min_samples)
     keep = _may_be_object(xyz[rows], labels, sensor_height, params)
     if keep.sum() > np.iinfo(np.int16).max:
@@ -93,7 +102,7 @@ def _may_be_object(
     for greatest, value in ((reach_x, abs(xyz[:, 0])), (reach_y, abs(xyz[:, 1])), (top, xyz[:, 2])):
         np.maximum.at(greatest, labels[clustered], value[clustered])
     near_x, near_y = reach_x < params.ego_half_width, reach_y < params.ego_half_width
-    ego = near_x & near_y if params.ego_filter == "and" else near_x | near_y
+    ego = near_x | near_y if params.ego_filter == "or" else near_x & near_y
     area, side_ratio = footprints(xyz[:, :2], labels)
     return (
         ~ego

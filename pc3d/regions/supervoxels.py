@@ -14,7 +14,14 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from pc3d.regions.ground import GroundParams, check_positive, checked_points, ground_mask, in_range
+from pc3d.regions.ground import (
+    GroundParams,
+    check_positive,
+    checked_points,
+    ground_mask,
+    in_ego_square,
+    in_range,
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ def supervoxels(
         sensor_height: of the LiDAR above the road, metres (1.84 on nuScenes).
 
     Returns:
-        (P,) int32 supervoxel 0 .. S-1, -1 for none: ground, out of range, too small.
+        (P,) int32 supervoxel 0 .. S-1, -1 for none: ground, the ego vehicle, out of range, too small.
 
     Raises:
         ValueError: a wrong shape, coordinates that are not finite.
@@ -69,7 +76,7 @@ def supervoxels(
     """
     params = params or SupervoxelParams()
     xyz = checked_points(points)
-    kept = in_range(xyz, params)
+    kept = in_range(xyz, params) & ~in_ego_square(xyz, params)
     if not params.keep_ground:
         kept &= ~ground_mask(points, sensor_height, params)
     rows = np.flatnonzero(kept)

@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.geometry.rigid import invert_SE3, transform_points
-from pc3d.regions.ground import GroundParams, check_positive, checked_points, ground_mask, in_range
+from pc3d.regions.ground import (
+    GroundParams,
+    check_positive,
+    checked_points,
+    ground_mask,
+    in_ego_square,
+    in_range,
+)
 from pc3d.regions.motion import displacement, seen_through
 
 _MIN_POINTS = 5  # of a segment in each sweep, for a displacement
@@ -30,8 +37,6 @@ class TrackParams(GroundParams):
     and if the one sweep sees through the place that it has in the other.
 
     Attributes:
-        ego_half_width: half side of the square about the sensor whose points, the ego vehicle's, are left
-            out, in metres.
         voxel: side of the voxels in metres; their mean points are clustered, all their points get the label.
         min_cluster_size, min_samples: of HDBSCAN, in voxels.
         epsilon: clusters closer than this are one, in metres. A larger one keeps more of what is fast in
@@ -45,7 +50,6 @@ class TrackParams(GroundParams):
         ValueError: an unknown choice, or a length or count that is not positive.
     """
 
-    ego_half_width: float = 1.5
     voxel: float = 0.25
     min_cluster_size: int = 10
     min_samples: int = 5
@@ -121,8 +125,8 @@ def tracks_of_one(
 def _candidates(points: NDArray, sensor_height: float, params: TrackParams) -> NDArray[np.int64]:
     """Rows in range, off the ground and off the ego vehicle."""
     xyz = checked_points(points)
-    ego = (np.abs(xyz[:, :2]) < params.ego_half_width).all(axis=1)
-    return np.flatnonzero(in_range(xyz, params) & ~ego & ~ground_mask(points, sensor_height, params))
+    kept = in_range(xyz, params) & ~in_ego_square(xyz, params)
+    return np.flatnonzero(kept & ~ground_mask(points, sensor_height, params))
 
 
 def _spread(values: NDArray, rows: NDArray[np.int64], into: NDArray) -> NDArray:

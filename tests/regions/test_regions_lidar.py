@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
+from pc3d.data.index import SweepIndex
+from pc3d.data.label_maps import NUSCENES_LIDARSEG_CATEGORIES
+from pc3d.regions.build import open_cache
 from pc3d.regions.lidar_regions import RegionParams, lidar_regions
 
 HEIGHT = 1.84
@@ -76,6 +80,14 @@ def test_ego_filter_of_the_authors_drops_everything_ahead() -> None:
     assert regions_of(ahead, aside, params=RegionParams(ego_filter="or")) == [{-1}, {0}]
 
 
+@pytest.mark.parametrize(("ego_filter", "expected"), [("points", [{-1}, {0}]), ("and", [{0}, {0}])])
+def test_a_pedestrian_beside_the_ego_vehicle(ego_filter: Literal["points", "and"], expected: list) -> None:
+    """It reaches out of the square together with the bonnet; alone it is no more than itself."""
+    bonnet, pedestrian = block(0, 0.9, (1.4, 1.8, 0.4)), block(0, 2.4, (0.6, 0.6, 1.4))
+    params = RegionParams(ego_filter=ego_filter)
+    assert regions_of(bonnet, pedestrian, params=params) == expected
+
+
 def test_empty_and_groundless_sweeps() -> None:
     assert lidar_regions(np.empty((0, 5), np.float32), HEIGHT).shape == (0,)
     assert lidar_regions(road(), HEIGHT).max() == -1
@@ -89,5 +101,17 @@ def test_real_sweep(real_data: Path) -> None:
     sizes = np.bincount(regions[regions >= 0])
     assert 15 <= len(sizes) <= 40
     assert sizes.min() >= 5
-    near = np.hypot(points[:, 0], points[:, 1]) < 1.0
+    near = np.hypot(points[:, 0], points[:, 1]) < 1.9
     assert (regions[near] == -1).all(), "the ego vehicle is no region"
+
+
+def test_nothing_of_the_ego_vehicle_is_a_region(tiny_index: Path, tiny_regions: Path) -> None:
+    index = SweepIndex.open(tiny_index)
+    ego = NUSCENES_LIDARSEG_CATEGORIES.index("vehicle.ego")
+    for row in index.key_rows(None):
+        sweep = index[int(row)]
+        assert sweep.lidarseg_path is not None
+        of_ego = np.fromfile(sweep.lidarseg_path, np.uint8) == ego
+        assert of_ego.sum() > 1000
+        for kind, name in (("clusters", "regions"), ("tracks", "track_now")):
+            assert (open_cache(tiny_regions, kind).load_all(sweep.token)[name][of_ego] == -1).all()

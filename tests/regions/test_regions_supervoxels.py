@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pc3d.data.index import SweepIndex
+from pc3d.data.label_maps import NUSCENES_LIDARSEG_CATEGORIES
 from pc3d.data.points import load_points
 from pc3d.regions.build import open_cache
 from pc3d.regions.ground import ground_mask
@@ -16,6 +17,7 @@ from pc3d.regions.statistics import RegionCounts, count_regions
 from pc3d.regions.supervoxels import SupervoxelParams, supervoxels
 
 HEIGHT = 1.84
+EGO = NUSCENES_LIDARSEG_CATEGORIES.index("vehicle.ego")
 ALL = SupervoxelParams(keep_ground=True, min_points=3)
 
 
@@ -132,7 +134,9 @@ def test_supervoxels_of_a_drive_keep_to_one_thing(tiny_index: Path, tiny_regions
         points = load_points(sweep.path, sweep.lidar_format)
         assert (regions[ground_mask(points, sweep.ego_SE3_lidar[2, 3])] == -1).all()
         assert sweep.lidarseg_path is not None
-        counts += count_regions(regions, labels=np.fromfile(sweep.lidarseg_path, np.uint8))
+        categories = np.fromfile(sweep.lidarseg_path, np.uint8)
+        assert (regions[categories == EGO] == -1).all()
+        counts += count_regions(regions, labels=categories)
     summary = counts.summary()
     assert summary["purity against point labels"] > 0.98  # type: ignore[operator]
     assert 100 < summary["regions per sweep"] < 1000  # type: ignore[operator]
