@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import sys
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import MISSING, Field, asdict, fields
@@ -42,6 +43,8 @@ EXAMPLES = """examples:
   python data_prep/regions.py index/mini --out cache/mini --kinds clusters --workers 8
   python data_prep/regions.py index/mini --out cache/mini --kinds superpixels --superpixels-width 800
   python data_prep/regions.py index/mini --out cache/mini --kinds semantics --semantics-clusters 64
+  python data_prep/regions.py index/mini --out cache/mini --kinds semantics --semantics-source png \
+      --semantics-folder maps/mini
   python data_prep/regions.py index/mini --out cache/mini --kinds supervoxels tracks --sensor-height 1.8
 
 What the parameters mean: the classes named beside them.
@@ -53,7 +56,10 @@ GROUND = [field.name for field in fields(GroundParams)]
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        usage="%(prog)s INDEX --out CACHE [options]",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("index", type=Path, metavar="INDEX", help="index folder")
     parser.add_argument("--out", type=Path, required=True, metavar="CACHE", help="folder of the caches")
@@ -67,7 +73,7 @@ def _parse() -> argparse.Namespace:
         help=f"default: {' '.join(DEFAULT_KINDS)}",
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default %(default)s)")
-    _add_parameters(parser, "ground", "of all kinds that leave the ground out", GroundParams)
+    _add_parameters(parser, "ground", "of clusters, supervoxels and tracks", GroundParams)
     for name, kind in KINDS.items():
         _add_parameters(parser, name, f"of {name}", kind.params)
     args = parser.parse_args()
@@ -77,7 +83,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _add_parameters(parser: argparse.ArgumentParser, kind: str, whose: str, params: type) -> None:
-    group = parser.add_argument_group(f"parameters {whose}: {params.__module__}.{params.__name__}")
+    group = parser.add_argument_group(f"parameters {whose} ({params.__module__}.{params.__name__})")
     hints = get_type_hints(params)
     for field in fields(params):
         if kind == "ground" or field.name not in GROUND:
@@ -151,6 +157,7 @@ def _uses_labels(params: Params) -> bool:
 def main() -> None:
     args = _parse()
     console = Console(stderr=True)
+    warnings.showwarning = lambda message, *_: console.print(f"warning: {message}", style="bold red")
     try:
         wanted = list(KINDS) if "all" in args.kinds else args.kinds
         kinds = {kind: _params(kind, args) for kind in wanted}

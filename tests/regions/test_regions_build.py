@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from PIL import Image
 
 from pc3d.data.points import load_points
 from pc3d.data.records import Boxes, Camera, Sweep
-from pc3d.regions.build import build_regions, open_cache
+from pc3d.regions.build import KINDS, build_regions, open_cache
 from pc3d.regions.key_frame import KeyFrame
 from pc3d.regions.lidar_regions import RegionParams, lidar_regions
 from pc3d.regions.superpixels import SuperpixelParams
@@ -161,3 +162,33 @@ def test_script_speaks_plainly(arguments: list[str], words: str) -> None:
     result = run_script(*arguments)
     assert words in result.stdout + result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_the_examples_of_the_help_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.spec_from_file_location("regions_script", REPOSITORY / "data_prep" / "regions.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    lines = script.EXAMPLES.replace("\\\n", "").splitlines()
+    commands = [line.split()[2:] for line in lines if line.startswith("  python ")]
+    assert len(commands) >= 5
+    for command in commands:
+        monkeypatch.setattr(sys, "argv", ["regions.py", *command])
+        args = script._parse()
+        kinds = {kind: script._params(kind, args) for kind in args.kinds}
+        assert all(type(params) is KINDS[kind].params for kind, params in kinds.items())
+    assert kinds["tracks"].sensor_height == kinds["supervoxels"].sensor_height == 1.8
+    monkeypatch.setattr(sys, "argv", ["regions.py", "i", "--out", "c", "--kinds", "all"])
+    args = script._parse()
+    assert {kind: script._params(kind, args) for kind in KINDS} == {k: v.params() for k, v in KINDS.items()}
+
+
+def test_the_script_says_that_the_oracle_is_labels(tiny_index: Path, tmp_path: Path) -> None:
+    arguments = ("--split", "sim_val", "--workers", 1, "--kinds", "semantics", "--semantics-source", "oracle")
+    result = run_script(tiny_index, "--out", tmp_path, *arguments)
+    assert result.returncode == 0, result.stderr
+    assert "warning: semantics of source 'oracle' are labels" in " ".join(result.stderr.split())
+    (entry,) = json.loads((tmp_path / "statistics.json").read_text()).values()
+    assert entry["made from labels"] is True
+    assert entry["statistics"]["purity against labels"] == 1
