@@ -78,6 +78,8 @@ def _tracks(frame: KeyFrame, params: TrackParams, _: RegionCache) -> Arrays:
 
 
 def _count_tracks(frame: KeyFrame, arrays: Arrays) -> TrackCounts:
+    if frame.following.token == frame.now.token:
+        return TrackCounts()
     if frame.now.boxes is None or frame.following.boxes is None:
         return count_tracks(arrays)
     points, boxes = (frame.points, frame.following_points), (frame.now.boxes, frame.following.boxes)

@@ -20,10 +20,10 @@ _MOVING = 0.5  # m/s
 
 @dataclass(frozen=True)
 class TrackCounts(Counts):
-    """Sums over key frames and their nexts.
+    """Sums over key frames and their nexts; the last of a scene has none.
 
     Attributes:
-        frames: their number. points, tracked: of both sweeps, and of those with a segment.
+        pairs: their number. points, tracked: of both sweeps, and of those with a segment.
         segments, joint: segments, and those with points of both sweeps.
         moving: points of segments that move.
         annotated, pure: tracked points where boxes are known; those of the instance (or none) that most of
@@ -34,7 +34,7 @@ class TrackCounts(Counts):
             velocity is known; both.
     """
 
-    frames: int = 0
+    pairs: int = 0
     points: int = 0
     tracked: int = 0
     segments: int = 0
@@ -50,8 +50,8 @@ class TrackCounts(Counts):
 
     def summary(self) -> dict[str, float | None]:
         return {
-            "frames": self.frames,
-            "segments per frame": share(self.segments, self.frames),
+            "pairs of key frames": self.pairs,
+            "segments per pair": share(self.segments, self.pairs),
             "share of segments in both sweeps": share(self.joint, self.segments),
             "share of points with a segment": share(self.tracked, self.points),
             "share of points that move": share(self.moving, self.points),
@@ -86,7 +86,7 @@ def count_tracks(
     moving = np.concatenate([arrays["moving_now"], arrays["moving_next"]]) > 0
     segments = [np.unique(arrays[name][arrays[name] >= 0]) for name in ("track_now", "track_next")]
     counts = TrackCounts(
-        frames=1,
+        pairs=1,
         points=len(track),
         tracked=int((track >= 0).sum()),
         segments=len(np.union1d(*segments)),

@@ -38,7 +38,6 @@ def test_every_kind(
         assert not summary.failures
         for kind in ("clusters", "supervoxels"):
             assert summary.statistics()[kind]["regions per sweep"] > 5  # type: ignore[operator]
-        assert summary.statistics()["tracks"]["segments per frame"] > 20  # type: ignore[operator]
         assert summary.statistics()["semantics"]["ids per image"] > 4  # type: ignore[operator]
     caches = {name: open_cache(tmp_path, kind, ALL[kind]) for name, kind in ID_KINDS.items()}
     needs = Needs(**dict.fromkeys(ID_KINDS, True), frames=("t", "t+1"))
@@ -46,6 +45,7 @@ def test_every_kind(
         index, needs, rows=rows[:1], config=FrameConfig(image_size=(112, 224)), caches=caches
     )
     now = dataset[0].frames["t"]
+    assert now.tracks.max() > 20
     assert now.tracks.shape == now.moving.shape == (now.num_points,)
     for ids in (now.regions, now.supervoxels):
         assert ids.shape == (now.num_points,)

@@ -185,10 +185,10 @@ def test_the_simulated_drive(tiny_index: Path, tiny_regions: Path) -> None:
         if frame.following.token == frame.now.token:
             assert arrays["moving_now"].sum() == arrays["moving_next"].sum() == 0
             np.testing.assert_array_equal(arrays["track_now"], arrays["track_next"])
-        else:
-            counted = KINDS["tracks"].count(frame, arrays)
-            assert isinstance(counted, TrackCounts)
-            counts += counted
+        counted = KINDS["tracks"].count(frame, arrays)
+        assert isinstance(counted, TrackCounts)
+        counts += counted
+    assert counts.pairs == 6, "two of each scene of three key frames"
     summary = counts.summary()
     assert counts.movers > 1000
     for name, bound in (
@@ -242,7 +242,7 @@ def test_counted_by_hand() -> None:
     }
     counts = count_tracks(arrays, (cloud(10.0), cloud(12.0)), (boxes(10.0, 4.0), boxes(12.0, 4.0)))
     assert counts == TrackCounts(
-        frames=1,
+        pairs=1,
         points=24,
         tracked=16,
         segments=4,
@@ -256,7 +256,5 @@ def test_counted_by_hand() -> None:
         said=9,  # the truck's velocity is unknown
         right=7,
     )
-    assert count_tracks(arrays) == TrackCounts(
-        frames=1, points=24, tracked=16, segments=4, joint=2, moving=13
-    )
+    assert count_tracks(arrays) == TrackCounts(pairs=1, points=24, tracked=16, segments=4, joint=2, moving=13)
     assert TrackCounts().summary()["recall of moving"] is None
