@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pc3d.data.errors import fail
 from pc3d.data.records import Float32, Float64
@@ -103,7 +104,7 @@ def _pipeline(config: OdometryConfig) -> KissICP:
     return KissICP(settings)
 
 
-def _registered(points: Float32, config: OdometryConfig) -> np.ndarray:
+def _registered(points: Float32, config: OdometryConfig) -> NDArray[np.bool_]:
     """(P,) bool: within the range, and of the points that may be road only every so-manyth."""
     distance = np.linalg.norm(points[:, :3], axis=1)
     keep = (distance > config.min_range) & (distance < config.max_range)
@@ -114,7 +115,7 @@ def _registered(points: Float32, config: OdometryConfig) -> np.ndarray:
     return keep
 
 
-def _times(times: Float64 | None, points: Float32, keep: np.ndarray) -> Float64:
+def _times(times: Float64 | None, points: Float32, keep: NDArray[np.bool_]) -> Float64:
     """Times of the registered points; none where they do not differ, which KISS-ICP cannot scale."""
     if times is None:
         return np.zeros(0)
