@@ -19,7 +19,7 @@ help:
 	@echo "make demo-real DATA=FOLDER   the same on real samples (KITTI drive, nuScenes key frame)"
 	@echo "make check                   ruff, mypy and the layering of imports"
 	@echo "make benchmark DATA=FOLDER   regions against scikit-learn, the simulator against the real frame"
-	@echo "make table                   the label-efficiency table of the README (over an hour)"
+	@echo "make table                   the label-efficiency table of the README (six hours on two cores)"
 
 demo: install
 	$(BIN)/python tools/demo.py --work-dir work_dirs/demo
@@ -47,7 +47,8 @@ table: install data/sim-regions/statistics.json
 data/sim-regions/statistics.json:
 	test -d data/sim || $(BIN)/python data_prep/simulate.py data/sim --size bench
 	test -d data/sim-index || $(BIN)/python data_prep/nuscenes.py data/sim --version v1.0-sim --out data/sim-index
-	$(BIN)/python data_prep/regions.py data/sim-index --out data/sim-regions --superpixels-width 448
+	$(BIN)/python data_prep/regions.py data/sim-index --out data/sim-regions --superpixels-width 448 \
+	  --kinds clusters superpixels semantics
 
 benchmark: install
 	$(BIN)/python tools/benchmark.py regions --real $(DATA)

@@ -14,8 +14,9 @@ examples:
   python tools/benchmark.py step
   python tools/benchmark.py step --shares
   python tools/benchmark.py label-efficiency --jobs 2 --seeds 0 1 2
-  python tools/benchmark.py label-efficiency --starts joint prc slidr --seeds 0 --tasks linear-probe
+  python tools/benchmark.py label-efficiency --starts slidr slidr_oracle --seeds 0 --tasks linear-probe
 """
+STARTS = ["slidr", "prc", "fac", "superflowpp", "joint"]
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
@@ -107,8 +108,8 @@ def main() -> None:
     command.add_argument("--index", type=Path, default=Path("data/sim-index"))
     command.add_argument("--regions", type=Path, default=Path("data/sim-regions"))
     command.add_argument("--split", default="sim_val")
-    command.add_argument("--starts", nargs="+", default=["joint"], help="pretraining configs sim_<name>")
-    command.add_argument("--tasks", nargs="+", default=["linear-probe", "5-percent"])
+    command.add_argument("--starts", nargs="+", default=STARTS, help="pretraining configs sim_<name>")
+    command.add_argument("--tasks", nargs="+", default=["linear-probe", "knn-probe", "1-percent"])
     command.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     command.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each")
     command.add_argument("--work-dir", type=Path, default=Path("work_dirs/label-efficiency"))
