@@ -21,6 +21,17 @@ NARROW: dict[str, Any] = {
     "runtime.log_every": 1,
     "runtime.log_level": "WARNING",
 }
+BEV: dict[str, Any] = {
+    "lidar.pillar_channels": 4,
+    "lidar.bev_widths": (4, 4),
+    "lidar.bev_layers": (1, 1),
+    "lidar.bev_channels": 8,
+    "image.channels": 8,
+    "image.backbone.pretrained": False,
+    "camera.bev_channels": 8,
+    "data.image_size": (64, 128),
+}
+"""Narrow parts of the configs with a bird's-eye-view map of the cameras; use with `narrow=False`."""
 
 
 def pretrain_config(

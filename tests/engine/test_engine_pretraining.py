@@ -6,24 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_configs import pretrain_config, read_metrics
+from engine_configs import BEV, pretrain_config, read_metrics
 from safetensors.torch import load_file
 
 from pc3d.data.errors import DataError
 from pc3d.engine.gradients import gradient_conflicts
 from pc3d.engine.pretrainer import build_pretrainer, pretrain
 from pc3d.engine.stages import stage_configs
-
-BEV = {
-    "lidar.pillar_channels": 4,
-    "lidar.bev_widths": (4, 4),
-    "lidar.bev_layers": (1, 1),
-    "lidar.bev_channels": 8,
-    "image.channels": 8,
-    "image.backbone.pretrained": False,
-    "camera.bev_channels": 8,
-    "data.image_size": (64, 128),
-}
 
 
 def calico(tiny_index: Path, tiny_regions: Path, iterations: int = 2, **more):
