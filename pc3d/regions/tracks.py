@@ -44,7 +44,7 @@ class TrackParams(GroundParams):
         min_speed: in m/s.
         max_residual: the distance between the clouds after the motion, over that at rest, is less.
         min_free: share of the segment's points that the other sweep sees through is greater.
-        lone_moves: let a segment of one sweep only move, too, if the other sees through half of it.
+        lone_moves: a segment of one sweep only moves, too, if the other sees through half of it.
 
     Raises:
         ValueError: an unknown choice, or a length or count that is not positive.
@@ -57,7 +57,7 @@ class TrackParams(GroundParams):
     min_speed: float = 0.5
     max_residual: float = 0.8
     min_free: float = 0.1
-    lone_moves: bool = False
+    lone_moves: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
