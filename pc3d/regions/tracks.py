@@ -29,9 +29,8 @@ _MIN_POINTS = 5  # of a segment in each sweep, for a displacement
 
 @dataclass(frozen=True)
 class TrackParams(GroundParams):
-    """Setting of the tracks; Seal names the ingredients, the numbers are our choice [O].
-
-    Those of the motion were chosen on a part of the simulated drives.
+    """Setting of the tracks; Seal names the ingredients, the numbers are our choice [O], those of the motion
+    made on a part of the simulated drives.
 
     A segment of both sweeps moves if it does so faster than `min_speed`, if that explains the two clouds,
     and if the one sweep sees through the place that it has in the other.

@@ -177,3 +177,11 @@ def test_bad_settings_are_named() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             SemanticParams(**settings)  # type: ignore[arg-type]
+
+
+def test_a_broken_codebook_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "codebook.npz"
+    for content in (b"", b"PK\x03\x04 cut off"):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match="codebook of the semantics cannot be read"):
+            Codebook.load(path)

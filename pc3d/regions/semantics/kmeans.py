@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -80,13 +81,15 @@ class Codebook:
 
     @classmethod
     def load(cls, path: Path) -> Codebook:
-        """Raises:
-        DataError: it is not there, or broken.
+        """What `save` wrote.
+
+        Raises:
+            DataError: it is not there, or broken.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
                 return cls(file["mean"], file["deviation"], file["centres"])
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(
                 f"the codebook of the semantics cannot be read: {error}\n  where: {path}\n"
                 "  remedy: python data_prep/regions.py INDEX --out CACHE --kinds semantics"
@@ -124,7 +127,7 @@ def _sampled_features(params: SemanticParams, index: SweepIndex) -> Float32:
     split = params.fit_split or next((name for name in index.splits if name.endswith("train")), None)
     rows = index.key_rows(split)
     chosen = np.sort(rng.choice(rows, min(params.fit_images, len(rows)), replace=False))
-    cameras_of_each = -(-params.fit_images // len(chosen))
+    cameras_of_each = -(-params.fit_images // max(len(chosen), 1))
     features = []
     for row in chosen:
         sweep = index[int(row)]
@@ -151,16 +154,8 @@ def semantic_ids(sweep: Sweep, params: SemanticParams, cache: RegionCache) -> di
 def dense_features(cameras: Sequence[Camera], params: SemanticParams, token: str = "") -> Tensor:
     """(V, H', W', C) float32 features of the teacher over the whole images, stretched to one size."""
     size = (params.width, params.height)
-    images = np.stack(
-        [
-            np.asarray(
-                Image.fromarray(load_image(camera.path, token, at_least=size)).resize(
-                    size, Image.Resampling.BILINEAR
-                )
-            )
-            for camera in cameras
-        ]
-    )
+    loaded = (Image.fromarray(load_image(camera.path, token, at_least=size)) for camera in cameras)
+    images = np.stack([np.asarray(image.resize(size, Image.Resampling.BILINEAR)) for image in loaded])
     with inference() as device:
         pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 255
         return _teacher(json.dumps(params.teacher)).to(device)(pixels).permute(0, 2, 3, 1)

@@ -20,8 +20,9 @@ def _teacher() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class SemanticParams:
-    """Setting of the semantic ids. SuperFlow's maps come from a vision foundation model with text
-    prompts and are published as maps only; the label-free default is our choice [O].
+    """Setting of the semantic ids; the label-free default is our choice [O].
+
+    SuperFlow's maps come from a vision foundation model with text prompts; only the maps are published.
 
     Attributes:
         source: `kmeans` (label-free: clusters of an image teacher's features), `png` (id maps that any
