@@ -1,4 +1,4 @@
-"""Pretrain a LiDAR (and image) backbone on unlabelled drives."""
+"""Pretrain LiDAR and image backbones on unlabelled drives."""
 
 from pathlib import Path
 
@@ -7,8 +7,9 @@ from pc3d.engine.command_line import run_command, training_parser
 EXAMPLES = """\
   python tools/pretrain.py configs/pretrain/sim_joint.py
   python tools/pretrain.py configs/pretrain/sim_joint.py --resume
-  python tools/pretrain.py configs/pretrain/sim_prc.py --cfg-options schedule.epochs=5
-  torchrun --nproc-per-node 8 tools/pretrain.py configs/pretrain/nuscenes_slidr.py --launcher pytorch
+  python tools/pretrain.py configs/pretrain/sim_calico.py                  # both stages
+  python tools/pretrain.py configs/pretrain/sim_prc.py --cfg-options schedule.iterations=1000
+  torchrun --nproc-per-node 8 tools/pretrain.py configs/pretrain/nuscenes_superflowpp.py --launcher pytorch
 """
 
 
