@@ -59,7 +59,10 @@ def _collate_frame(parts: list[FrameSample], images_of: FrameBatch | None) -> Fr
     images = [part.images for part in parts if part.images is not None]
     if images:
         if any(image.mask.shape != images[0].mask.shape for image in images):
-            raise ValueError("samples with different numbers of cameras: set num_cameras or cameras")
+            raise ValueError(
+                "samples with different numbers of cameras: name them, `camera_names` in the config "
+                "(`cameras` of FrameConfig), and one that a sweep lacks is black and left out"
+            )
         frame.camera_mask = _stack([image.mask for image in images])
         frame.intrinsics = _stack([image.intrinsics for image in images]).float()
         frame.cam_SE3_lidar = _stack([image.cam_SE3_lidar for image in images]).float()

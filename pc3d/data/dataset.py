@@ -139,7 +139,11 @@ class FrameDataset(Dataset[Sample]):
         if self.config.cameras is not None:
             names = list(self.config.cameras)
         if not names:
-            fail("the sweep has no camera", f"sweep {sweep.token}", "choose objectives that need no images")
+            fail(
+                "the sweep has no camera",
+                f"sweep {sweep.token}",
+                "choose objectives that need no images, or name the cameras, `camera_names` in the config",
+            )
         if self.config.num_cameras is None or self.config.num_cameras >= len(names):
             return tuple(names)
         return tuple(names[i] for i in sorted(rng.choice(len(names), self.config.num_cameras, replace=False)))
