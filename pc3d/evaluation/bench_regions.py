@@ -15,6 +15,8 @@ from pc3d.regions.clusters import dbscan
 from pc3d.regions.ground import ground_mask
 from pc3d.regions.lidar_regions import RegionParams, lidar_regions
 from pc3d.regions.superpixels import SuperpixelParams, superpixels
+from pc3d.regions.supervoxels import supervoxels
+from pc3d.regions.tracks import tracks
 
 _HEIGHT = 1.84  # of the LiDAR of nuScenes, metres
 
@@ -46,6 +48,8 @@ def run(real_data: Path) -> dict[str, Any]:
     theirs, expected = _best(lambda: reference.fit(xy).labels_, 5)
     regions_time, regions = _best(lambda: lidar_regions(points, _HEIGHT, params), 20)
     ground_time, _ = _best(lambda: ground_mask(points, _HEIGHT, params), 20)
+    supervoxel_time, segments = _best(lambda: supervoxels(points, _HEIGHT), 20)
+    track_time, _ = _best(lambda: tracks(points, points, np.eye(4), 0.5, _HEIGHT), 5)
     result = {
         "points": len(points),
         "points clustered": len(xy),
@@ -57,6 +61,9 @@ def run(real_data: Path) -> dict[str, Any]:
         "dbscan speed-up": theirs / ours,
         "ground (s)": ground_time,
         "regions of a sweep (s)": regions_time,
+        "supervoxels": int(segments.max()) + 1,
+        "supervoxels of a sweep (s)": supervoxel_time,
+        "tracks of the sweep and itself (s)": track_time,
     }
     for width in (None, 800, 448):
         seconds, _ = _best(lambda width=width: superpixels(image, SuperpixelParams(width=width)), 2)  # type: ignore[misc]
