@@ -41,6 +41,7 @@ def load_config(path: str | Path, kind: str, overrides: dict[str, Any] | None = 
     config = Config.fromfile(str(path), import_custom_modules=False)
     if overrides:
         config.merge_from_dict(overrides)
+        _one_length(config, overrides)
     known = SECTIONS[kind] | SHARED
     unknown = sorted(set(config) - known)
     if unknown:
@@ -52,6 +53,13 @@ def load_config(path: str | Path, kind: str, overrides: dict[str, Any] | None = 
     if missing:
         raise ValueError(f"{path}: section {', '.join(missing)} is missing")
     return config
+
+
+def _one_length(config: Config, overrides: dict[str, Any]) -> None:
+    """Where the overrides give a run another length, in epochs or in steps, the file's own is gone."""
+    for asked, other in (("epochs", "iterations"), ("iterations", "epochs")):
+        if f"schedule.{asked}" in overrides and f"schedule.{other}" not in overrides:
+            config.schedule.pop(other, None)
 
 
 def plain(section: Any) -> Any:

@@ -76,6 +76,13 @@ def test_the_models_of_the_papers_settings_can_be_built(path: Path, tmp_path: Pa
         assert sum(p.numel() for p in model.lidar.parameters()) > 4e6
 
 
+def test_the_length_that_is_asked_for_on_the_command_line_counts() -> None:
+    path = CONFIGS / "pretrain/sim_prc.py"
+    assert resolve_iterations(load_config(path, "pretrain").schedule, 400, 2) == 300
+    longer = load_config(path, "pretrain", {"schedule.epochs": 5})
+    assert resolve_iterations(longer.schedule, 400, 2) == 1000
+
+
 def test_config_mistakes_are_named(tmp_path: Path) -> None:
     path = tmp_path / "config.py"
     with pytest.raises(FileNotFoundError, match="no config at"):
