@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from engine_configs import CONFIGS, finetune_config, pretrain_config, read_metrics
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from safetensors.torch import load_file
 
 from pc3d.data.errors import DataError
+from pc3d.data.index import SweepIndex
+from pc3d.data.samplers import StreamSampler
+from pc3d.data.splits import write_tokens
 from pc3d.engine import training
 from pc3d.engine.checkpoints import load_segmenter
 from pc3d.engine.finetuner import finetune
 from pc3d.engine.pretrainer import pretrain
 from pc3d.evaluation.metrics import mean_iou
 from pc3d.evaluation.segmentation import evaluate_checkpoint
+from pc3d.regions.build import open_cache
+from pc3d.regions.superpixels import SuperpixelParams
 
 
 class StopAt(Hook):
@@ -79,19 +86,56 @@ def test_a_resumed_run_ends_with_the_same_weights(
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 3, 4]
 
 
-def test_two_processes_train_one_model(tiny_index: Path, tiny_regions: Path, tmp_path: Path) -> None:
-    """Superpixel contrast leaves the BEV head without a gradient: it must not hang."""
-    config = pretrain_config(tiny_index, tiny_regions, 3, "sim_slidr")
-    (tmp_path / "config.py").write_text(config.pretty_text)
+def run_two_processes(config: Config, folder: Path) -> list[dict]:
+    """Train in two processes on CPU, as the command line does; returns the first one's metrics."""
+    (folder / "config.py").write_text(config.pretty_text)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    script = [str(CONFIGS.parent / "tools/pretrain.py"), str(tmp_path / "config.py")]
-    options = ["--work-dir", str(tmp_path / "run"), "--launcher", "pytorch"]
+    script = [str(CONFIGS.parent / "tools/pretrain.py"), str(folder / "config.py")]
+    options = ["--work-dir", str(folder / "run"), "--launcher", "pytorch"]
     done = subprocess.run([*command, *script, *options], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
-    rows = read_metrics(tmp_path / "run")
+    assert (folder / "run/backbone.safetensors").is_file()
+    return read_metrics(folder / "run")
+
+
+def test_two_processes_train_one_model(tiny_index: Path, tiny_regions: Path, tmp_path: Path) -> None:
+    """Superpixel contrast leaves the BEV head without a gradient: it must not hang."""
+    rows = run_two_processes(pretrain_config(tiny_index, tiny_regions, 3, "sim_slidr"), tmp_path)
     assert [row["step"] for row in rows] == [1, 2, 3]
     assert all(np.isfinite(row["loss"]) for row in rows)
-    assert (tmp_path / "run/backbone.safetensors").is_file()
+
+
+def test_a_process_without_regions_goes_along(tiny_index: Path, tiny_regions: Path, tmp_path: Path) -> None:
+    """In each step one process has a sweep without regions and ids, and the other one does not.
+
+    The negatives of two objectives come from both processes, forwards and backwards.
+    """
+    index = SweepIndex.open(tiny_index)
+    scenes = [index.scene_rows(0), index.scene_rows(int(index.key_rows("sim_train")[-1]))]
+    write_tokens(tmp_path / "tokens.txt", [index[scene[0]].token for scene in scenes], "the test")
+    kinds = {"clusters": None, "semantics": None, "superpixels": SuperpixelParams(width=448)}
+    for kind, params in kinds.items():
+        for number, row in ((n, row) for n, scene in enumerate(scenes) for row in scene):
+            if index[row].is_key_frame:
+                arrays = open_cache(tiny_regions, kind, params).load_all(index[row].token)
+                bare = {name: np.full_like(array, -1) for name, array in arrays.items()}
+                open_cache(tmp_path, kind, params).save(index[row].token, bare if number else arrays)
+    settings = {
+        "seed": 3,  # the first process reads one sweep, then the other
+        "data.tokens": str(tmp_path / "tokens.txt"),
+        "data.split": None,
+        "data.batch_size": 1,
+        "data.cameras": 1,
+        "objectives.flow.gather": True,
+        "objectives.slidr": {"type": "SuperpixelContrast", "pixel_stride": 4, "gather": True},
+    }
+    rows = run_two_processes(pretrain_config(tiny_index, tmp_path, 2, "sim_joint", **settings), tmp_path)
+    first = [position for _, position in islice(StreamSampler(2, seed=3, rank=0, world=2), 2)]
+    assert sorted(first) == [0, 1]
+    for row, position in zip(rows, first, strict=True):
+        assert np.isfinite(row["loss"])
+        for key in ("prc/plrc", "fac/loss", "flow/loss", "slidr/loss"):
+            assert (row[key] == 0) == (position == 1), key
 
 
 def test_finetuning_from_a_backbone_is_scored_officially(
