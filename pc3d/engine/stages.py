@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import get_rank
+from mmengine.dist import barrier, get_rank
 
 from pc3d.engine.config import plain
 from pc3d.engine.training import write_run_folder
@@ -52,8 +52,10 @@ def run_stages(
     for name, stage in stage_configs(config, work_dir).items():
         last = work_dir / name
         done = (last / "backbone.safetensors").is_file() and _same(last / "config.py", stage)
+        barrier()  # all processes have looked before the first one writes
         if not done:
             run(stage, last, resume)
+        barrier()  # the weights that the next stage reads are there
     write_run_folder(work_dir, config)
     if get_rank() == 0:
         for path in last.glob("*.safetensors"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from engine_configs import CONFIGS, finetune_config, pretrain_config, read_metrics
+from engine_configs import BEV, CONFIGS, finetune_config, pretrain_config, read_metrics
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from safetensors.torch import load_file
@@ -86,8 +86,8 @@ def test_a_resumed_run_ends_with_the_same_weights(
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 3, 4]
 
 
-def run_two_processes(config: Config, folder: Path) -> list[dict]:
-    """Train in two processes on CPU, as the command line does; returns the first one's metrics."""
+def run_two_processes(config: Config, folder: Path, stage: str = "") -> list[dict]:
+    """Train in two processes on CPU, as the command line does; returns the first one's metrics of a stage."""
     (folder / "config.py").write_text(config.pretty_text)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     script = [str(CONFIGS.parent / "tools/pretrain.py"), str(folder / "config.py")]
@@ -95,7 +95,7 @@ def run_two_processes(config: Config, folder: Path) -> list[dict]:
     done = subprocess.run([*command, *script, *options], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (folder / "run/backbone.safetensors").is_file()
-    return read_metrics(folder / "run")
+    return read_metrics(folder / "run" / stage)
 
 
 def test_two_processes_train_one_model(tiny_index: Path, tiny_regions: Path, tmp_path: Path) -> None:
@@ -103,6 +103,15 @@ def test_two_processes_train_one_model(tiny_index: Path, tiny_regions: Path, tmp
     rows = run_two_processes(pretrain_config(tiny_index, tiny_regions, 3, "sim_slidr"), tmp_path)
     assert [row["step"] for row in rows] == [1, 2, 3]
     assert all(np.isfinite(row["loss"]) for row in rows)
+
+
+def test_two_processes_train_in_stages(tiny_index: Path, tiny_regions: Path, tmp_path: Path) -> None:
+    """The second stage, with a frozen LiDAR encoder, starts in both from what the first process wrote."""
+    config = pretrain_config(tiny_index, tiny_regions, 1, "sim_calico", narrow=False, **BEV)
+    config.data.batch_size = 1
+    rows = run_two_processes(config, tmp_path, "rad")
+    assert [row["step"] for row in rows] == [1]
+    assert np.isfinite(rows[0]["rad/loss"])
 
 
 def test_a_process_without_regions_goes_along(tiny_index: Path, tiny_regions: Path, tmp_path: Path) -> None:

@@ -1,0 +1,40 @@
+"""Stages in several processes: no process reads what the first one has not yet written."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from mmengine.config import Config
+
+from pc3d.engine.stages import run_stages
+
+STAGES = [{"name": "first"}, {"name": "second", "init": {"stage": "first"}}]
+
+
+def _stage(config: Config, folder: Path, resume: bool) -> Path:
+    """Stands for a training: reads the weights that it starts from, and the first process writes slowly."""
+    weights = folder / "backbone.safetensors"
+    start = Path(config.init.run, weights.name).read_text() if "init" in config else ""
+    if dist.get_rank() == 0:
+        time.sleep(0.5)
+        folder.mkdir(parents=True)
+        weights.write_text(start + folder.name)
+    return weights
+
+
+def _process(rank: int, folder: str) -> None:
+    store, patience = f"file://{folder}/store", timedelta(seconds=60)
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=patience)
+    path = run_stages(Config({"stages": STAGES}), Path(folder) / "run", False, _stage)
+    if rank == 0:
+        assert path.read_text() == "firstsecond"
+    dist.destroy_process_group()
+
+
+def test_a_stage_waits_for_the_weights_of_the_one_before(tmp_path: Path) -> None:
+    mp.spawn(_process, (str(tmp_path),), nprocs=2)
+    assert (tmp_path / "run/second/backbone.safetensors").read_text() == "firstsecond"
