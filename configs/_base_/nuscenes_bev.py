@@ -1,7 +1,18 @@
 # nuScenes in the BEVFusion layout (CALICO): PointPillars; Swin-T, FPN and LSS over six cameras. One sweep,
 # where the paper's prototype joins ten.
 _base_ = "nuscenes.py"
-data = dict(image_size=(256, 704))
+data = dict(
+    # By name: a camera that a sweep lacks is black and left out.
+    camera_names=(
+        "CAM_FRONT",
+        "CAM_FRONT_RIGHT",
+        "CAM_BACK_RIGHT",
+        "CAM_BACK",
+        "CAM_BACK_LEFT",
+        "CAM_FRONT_LEFT",
+    ),
+    image_size=(256, 704),
+)
 lidar = dict(_delete_=True, type="PointPillars")
 image = dict(
     type="FPN",
