@@ -17,6 +17,7 @@ from pc3d.models.lidar.base import LidarEncoder
 from pc3d.models.lidar.momentum import MomentumEncoder
 from pc3d.objectives.base import Objective
 from pc3d.objectives.encodings import Encodings
+from pc3d.objectives.matches import feature_index
 from pc3d.ops.sampling import balanced_sample
 
 SEGMENTS = {"clusters": "regions", "supervoxels": "supervoxels"}
@@ -72,12 +73,13 @@ class FAC(Objective):
         if self.training:
             self.key.update(encodings.lidar_encoder)
         frame = encodings.batch.now
-        queries, in_a = self._rows_of(frame, "a", encodings.lidar("a"))
-        keys, in_b = self._rows_of(frame, "b", encodings.lidar("b", key_encoder=self.key))
-        chosen = self._sample(frame, in_a & in_b, encodings.generator)
-        d_a, f_a = self._features(queries[chosen])
+        queries = encodings.lidar("a").points
+        keys = encodings.lidar("b", key_encoder=self.key).points
+        in_a, in_b = feature_index(encodings, "a"), feature_index(encodings, "b", key_encoder=self.key)
+        chosen = self._sample(frame, (in_a >= 0) & (in_b >= 0), encodings.generator)
+        d_a, f_a = self._features(queries[in_a[chosen]])
         with torch.no_grad():
-            d_b, f_b = self._features(keys[chosen])
+            d_b, f_b = self._features(keys[in_b[chosen]])
         segments, sample = self._segments(frame)[chosen], frame.row_batch[chosen]
 
         geo, fea = [], []
@@ -101,14 +103,6 @@ class FAC(Objective):
         points = points.float()
         gated = self.gate(points).sigmoid() * points
         return F.normalize(points, dim=1), F.normalize(gated, dim=1)
-
-    def _rows_of(self, frame: FrameBatch, view: str, features: Any) -> tuple[Tensor, Tensor]:
-        """(num_points, C) point features of a view by row of the frame, and which rows have one."""
-        row = frame.views[view].row
-        by_row = features.points.new_zeros(frame.num_points, features.points.shape[1])
-        valid = torch.zeros(frame.num_points, dtype=torch.bool, device=row.device)
-        valid[row] = features.valid
-        return by_row.index_copy(0, row, features.points), valid
 
     def _segments(self, frame: FrameBatch) -> Tensor:
         ids: Tensor | None = getattr(frame, self.segments)

@@ -6,15 +6,18 @@ import torch
 from torch import Tensor
 
 from pc3d.data.batch import Pairs
+from pc3d.models.lidar.base import LidarEncoder
 from pc3d.objectives.encodings import Encodings
 from pc3d.ops.interpolate import sample_images
 
 
-def feature_index(encodings: Encodings, view: str = "a", frame: str = "t") -> Tensor:
+def feature_index(
+    encodings: Encodings, view: str = "a", frame: str = "t", key_encoder: LidarEncoder | None = None
+) -> Tensor:
     """(num_points,) int64 position in a view of each row of a frame, -1 where it has no feature there."""
     batch = encodings.batch.frames[frame]
     index = batch.views[view].index_of_row(batch.num_points)
-    index[batch.views[view].row[~encodings.lidar(view, frame).valid]] = -1
+    index[batch.views[view].row[~encodings.lidar(view, frame, key_encoder).valid]] = -1
     return index
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -10,6 +9,7 @@ from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder
 from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.groups import IDS, SuperpixelGroups, pool_pixels, pool_points, superpixel_groups
+from pc3d.objectives.matches import feature_index
 
 
 class SuperpixelHeads(nn.Module):
@@ -44,8 +44,7 @@ class SuperpixelHeads(nn.Module):
     ) -> SuperpixelGroups:
         """Groups of the points of frame `name` that have a feature, without the rows `leave_out`."""
         frame = encodings.batch.frames[name]
-        usable = torch.zeros(frame.num_points, dtype=torch.bool, device=frame.row_batch.device)
-        usable[frame.views["a"].row] = encodings.lidar("a", name).valid
+        usable = feature_index(encodings, "a", name) >= 0
         if leave_out is not None:
             usable &= ~leave_out
         return superpixel_groups(frame, usable, self.pixel_stride, self.ids)
