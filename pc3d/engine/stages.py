@@ -45,16 +45,18 @@ def run_stages(
 ) -> Path:
     """Run what is missing of the stages, then lay the last one's weights into `work_dir`.
 
-    A stage that is finished with the same settings is not run again; with `resume` an unfinished one goes
-    on where it stopped.
+    A stage that is finished with the same settings, after others that are, is not run again; with
+    `resume` an unfinished one goes on where it stopped.
     """
     last = work_dir
+    kept = True
     for name, stage in stage_configs(config, work_dir).items():
         last = work_dir / name
-        done = (last / "backbone.safetensors").is_file() and _same(last / "config.py", stage)
+        done = kept and is_finished(last, stage)
         barrier()  # all processes have looked before the first one writes
         if not done:
-            run(stage, last, resume)
+            run(stage, last, resume and kept)
+            kept = False  # what follows starts from other weights now
         barrier()  # the weights that the next stage reads are there
     write_run_folder(work_dir, config)
     if get_rank() == 0:
@@ -63,5 +65,8 @@ def run_stages(
     return work_dir / "backbone.safetensors"
 
 
-def _same(path: Path, config: Config) -> bool:
-    return path.is_file() and path.read_text() == config.pretty_text
+def is_finished(folder: Path, config: Config) -> bool:
+    """Whether a run folder holds the weights of this very config: with other settings it is another run."""
+    written = folder / "config.py"
+    weights = folder / "backbone.safetensors"
+    return weights.is_file() and written.is_file() and written.read_text() == config.pretty_text

@@ -16,6 +16,7 @@ from mmengine.config import Config
 from pc3d.engine.config import load_config, plain
 from pc3d.engine.finetuner import build_segmenter, finetune
 from pc3d.engine.pretrainer import pretrain
+from pc3d.engine.stages import is_finished
 from pc3d.evaluation.label_efficiency import (
     RANDOM,
     Cell,
@@ -111,10 +112,9 @@ class _Pretrain:
         folder = self.study.work_dir / "pretrain" / f"{start}-seed{seed}"
         overrides = {**self.study.overrides, **self.study.pretrain_overrides, "seed": seed}
         config = load_config(self.study.starts[start], "pretrain", overrides)
-        backbone = folder / "backbone.safetensors"
-        # A run with other settings is another run: never take its weights for this one's.
-        done = backbone.is_file() and (folder / "config.py").read_text() == config.pretty_text
-        return backbone if done else pretrain(config, folder, resume=False)
+        if is_finished(folder, config):
+            return folder / "backbone.safetensors"
+        return pretrain(config, folder, resume=False)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,15 @@ def test_a_finished_stage_is_not_run_again(calico_run: Path, tiny_index: Path, t
     assert (calico_run / "rad" / "backbone.safetensors").is_file()
 
 
+def test_a_stage_runs_again_after_one_that_did(
+    calico_run: Path, tiny_index: Path, tiny_regions: Path
+) -> None:
+    before = (calico_run / "rad" / "backbone.safetensors").stat().st_mtime_ns
+    (calico_run / "prc" / "backbone.safetensors").unlink()
+    pretrain(calico(tiny_index, tiny_regions), calico_run)
+    assert (calico_run / "rad" / "backbone.safetensors").stat().st_mtime_ns > before
+
+
 def test_mistakes_in_stages_are_named(tiny_index: Path, tiny_regions: Path, tmp_path: Path) -> None:
     config = calico(tiny_index, tiny_regions)
     config.stages[1].init.stage = "prcc"
