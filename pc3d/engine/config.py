@@ -20,7 +20,7 @@ SECTIONS: dict[str, set[str]] = {
         "expected_losses",
         "stages",
     },
-    "finetune": {"data", "lidar", "init", "head"},
+    "finetune": {"task", "data", "lidar", "image", "camera", "network", "init", "head"},
 }
 SHARED = {"optimizer", "schedule", "runtime", "seed", "work_dir", "launcher"}
 
@@ -46,7 +46,9 @@ def load_config(path: str | Path, kind: str, overrides: dict[str, Any] | None = 
     unknown = sorted(set(config) - known)
     if unknown:
         raise ValueError(f"{path}: unknown section {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-    required = {"data", "lidar", "optimizer", "schedule"}
+    required = {"data", "optimizer", "schedule"}
+    if config.get("image") is None or kind == "pretrain":
+        required.add("lidar")
     if kind == "pretrain" and "stages" not in config:
         required.add("objectives")
     missing = sorted(required - set(config))

@@ -84,14 +84,21 @@ def build_dataset(config: dict[str, Any], needs: Needs, seed: int = 0) -> MixedD
     if unknown:
         raise ValueError(f"data has no setting {', '.join(unknown)}; known: {', '.join(sorted(known))}")
     shared = {key: value for key, value in config.items() if key in SOURCE_KEYS}
-    frame_config = _frame_config(config)
+    frames = frame_config(config)
     sources = [{**shared, **source} for source in config.get("sources", [{}])]
     return MixedDataset(
-        [dataset for source in sources for dataset in _repeated(source, frame_config, needs, seed)]
+        [dataset for source in sources for dataset in _repeated(source, frames, needs, seed)]
     )
 
 
-def _frame_config(config: dict[str, Any]) -> FrameConfig:
+def frame_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a `data` section that prediction shares with training: what a frame shows."""
+    drawn = {"cameras", "image_flip", "dense_sweeps"}
+    return {key: config[key] for key in FRAME_KEYS if key in config and key not in drawn}
+
+
+def frame_config(config: dict[str, Any]) -> FrameConfig:
+    """`FrameConfig` from the settings of a `data` section."""
     settings = {name: config[key] for key, name in FRAME_KEYS.items() if key in config}
     if "augmentation" in config:
         drawn = config["augmentation"]

@@ -10,7 +10,7 @@ from torch import Tensor
 from pc3d.data.batch import Batch
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.bev.base import ViewTransform
-from pc3d.models.bev.depth import lidar_depth
+from pc3d.models.bev.camera_map import camera_map
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder, LidarFeatures
 
@@ -96,24 +96,9 @@ class Encodings:
                 "the objective reads the cameras' BEV map, but the config has no `camera` section"
             )
         if view not in self._camera_bev:
-            frame = self.batch.now
             features = self.image()
-            assert frame.images is not None
-            assert frame.cam_SE3_lidar is not None
-            assert frame.intrinsics is not None
-            assert frame.camera_mask is not None
-            cam_SE3_view = frame.cam_SE3_lidar @ torch.linalg.inv(frame.views[view].lidar_SE3)[:, None]
             self.passes["camera_bev", "t", view] += 1
-            self._camera_bev[view] = self._view_transform(
-                features,
-                frame.intrinsics,
-                cam_SE3_view,
-                frame.camera_mask,
-                (frame.images.shape[-2], frame.images.shape[-1]),
-                lidar_depth(frame, (features.shape[-2], features.shape[-1]), view)
-                if self._view_transform.reads_depth
-                else None,
-            )
+            self._camera_bev[view] = camera_map(self._view_transform, features, self.batch.now, view)
         return self._camera_bev[view]
 
     def detached(self) -> Encodings:
