@@ -1,0 +1,104 @@
+"""Boxes as a detector is trained on them: ten classes, and tensors in the frame of an augmented view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from pc3d.data.label_maps import NUSCENES_CLASS_OF_CATEGORY
+from pc3d.data.records import Boxes, Float64
+
+NUSCENES_DETECTION_CLASSES: tuple[str, ...] = (
+    "car",
+    "truck",
+    "construction_vehicle",
+    "bus",
+    "trailer",
+    "barrier",
+    "motorcycle",
+    "bicycle",
+    "pedestrian",
+    "traffic_cone",
+)
+"""The ten classes of the nuScenes detection task; class k is label k."""
+
+DETECTION_CLASS_OF_CATEGORY: dict[str, str] = {
+    category: name
+    for category, name in NUSCENES_CLASS_OF_CATEGORY.items()
+    if name in NUSCENES_DETECTION_CLASSES
+}
+"""Official map of categories (`category_to_detection_name` of the devkit): others are no object."""
+
+BOX_VALUES = ("x", "y", "z", "l", "w", "h", "yaw", "vx", "vy")
+"""Columns of a box tensor: metres, radians, m/s; x y z is the centre."""
+
+
+def class_labels(names: Iterable[str]) -> NDArray[np.int64]:
+    """(N,) index into `NUSCENES_DETECTION_CLASSES` of each category, -1 for others."""
+    number = {name: label for label, name in enumerate(NUSCENES_DETECTION_CLASSES)}
+    return np.array(
+        [number.get(DETECTION_CLASS_OF_CATEGORY.get(name, ""), -1) for name in names], dtype=np.int64
+    )
+
+
+def view_boxes(boxes: Boxes, view_T_lidar: Tensor | ArrayLike, min_points: int = 1) -> tuple[Tensor, Tensor]:
+    """Boxes of the ten classes in the frame of a view.
+
+    A mirror turns a box into one of the same size with the mirrored heading, because boxes are
+    symmetric about their own axes: so the yaw is that of the mapped heading vector.
+
+    Args:
+        boxes: in the LiDAR frame.
+        view_T_lidar: (4, 4) affine map of the view: a rotation about z, a uniform scale, mirrors of x
+            and y, a translation. `PointView.lidar_SE3[b]` is one.
+        min_points: boxes that are known to hold fewer LiDAR points are left out (0: none is). Boxes
+            whose number is unknown (-1) stay.
+
+    Returns:
+        (N, 9) float32 `BOX_VALUES`, yaw in (-pi, pi], velocity NaN where unknown; and (N,) int64
+        index into `NUSCENES_DETECTION_CLASSES`. On the device of `view_T_lidar`.
+
+    Raises:
+        ValueError: the map is none of those (it tilts, shears or stretches).
+    """
+    device = view_T_lidar.device if isinstance(view_T_lidar, Tensor) else torch.device("cpu")
+    host = view_T_lidar.detach().cpu().numpy() if isinstance(view_T_lidar, Tensor) else view_T_lidar
+    matrix = np.asarray(host, dtype=np.float64)
+    labels = class_labels(boxes.names)
+    kept = (labels >= 0) & ((boxes.num_lidar_pts < 0) | (boxes.num_lidar_pts >= min_points))
+    rows = _map_rows(boxes, kept, matrix, _uniform_scale(matrix))
+    return torch.from_numpy(rows).float().to(device), torch.from_numpy(labels[kept]).to(device)
+
+
+def _map_rows(boxes: Boxes, kept: NDArray[np.bool_], matrix: Float64, scale: float) -> Float64:
+    """(N, 9) float64 mapped boxes."""
+    plane = matrix[:2, :2]
+    heading = np.stack([np.cos(boxes.yaws[kept]), np.sin(boxes.yaws[kept])], axis=1) @ plane.T
+    return np.concatenate(
+        [
+            boxes.centers[kept] @ matrix[:3, :3].T + matrix[:3, 3],
+            boxes.sizes[kept] * scale,
+            np.arctan2(heading[:, 1], heading[:, 0])[:, None],
+            boxes.velocities[kept] @ plane.T,
+        ],
+        axis=1,
+    )
+
+
+def _uniform_scale(matrix: Float64) -> float:
+    """The factor by which the map stretches every direction."""
+    if matrix.shape != (4, 4):
+        raise ValueError(f"view_T_lidar has shape {matrix.shape}, expected (4, 4)")
+    linear = matrix[:3, :3]
+    scale = float(linear[2, 2])
+    # Float32 maps are off by 1e-7 of their entries.
+    if scale <= 0 or not np.allclose(linear.T @ linear, scale**2 * np.eye(3), atol=1e-4 * scale**2):
+        raise ValueError(
+            "boxes with a yaw only can be mapped by a rotation about z, a uniform scale and mirrors of x "
+            f"and y, not by {linear.tolist()}"
+        )
+    return scale
