@@ -1,0 +1,103 @@
+"""Detection boxes between the LiDAR frame of a sweep and the world frame of a submission, and the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pc3d.data.detection import class_labels
+from pc3d.data.index import SweepIndex
+from pc3d.data.records import Boxes, Float64
+from pc3d.geometry.rigid import invert_SE3
+
+
+@dataclass(frozen=True, eq=False)
+class TrueDetections:
+    """The annotated boxes of a key frame that detection is scored on.
+
+    Attributes:
+        token: of the sweep. sample_token: of its sample.
+        boxes: (N, 9) float64 `x y z l w h yaw vx vy`, the sweep's LiDAR frame, velocity NaN where unknown.
+        labels: (N,) int64 into `NUSCENES_DETECTION_CLASSES`.
+        attributes: N attribute names, "" where there is none.
+        world_SE3_lidar: (4, 4) float64.
+    """
+
+    token: str
+    sample_token: str
+    boxes: Float64
+    labels: NDArray[np.int64]
+    attributes: tuple[str, ...]
+    world_SE3_lidar: Float64
+
+
+def detection_rows(boxes: Boxes) -> NDArray[np.int64]:
+    """Rows of the boxes that count: of a detection class, and with a LiDAR point (or unknown number).
+
+    The official truth also keeps boxes that only the radar hits; an index does not count radar points.
+    """
+    return np.flatnonzero((class_labels(boxes.names) >= 0) & (boxes.num_lidar_pts != 0))
+
+
+def true_detections(index: SweepIndex, split: str | None) -> Iterator[TrueDetections]:
+    """The truth of every annotated key frame of a split (of all with None), in the index's order."""
+    for row in index.key_rows(split).tolist():
+        sweep = index[row]
+        if sweep.boxes is None:
+            continue
+        rows = detection_rows(sweep.boxes)
+        yield TrueDetections(
+            token=sweep.token,
+            sample_token=sweep.sample_token,
+            boxes=np.column_stack(
+                [
+                    sweep.boxes.centers[rows],
+                    sweep.boxes.sizes[rows],
+                    sweep.boxes.yaws[rows],
+                    sweep.boxes.velocities[rows],
+                ]
+            ),
+            labels=class_labels(sweep.boxes.names)[rows],
+            attributes=tuple(sweep.boxes.attributes[i] for i in rows),
+            world_SE3_lidar=sweep.world_SE3_ego @ sweep.ego_SE3_lidar,
+        )
+
+
+def float64_array(values: Any) -> Float64:
+    """float64 copy of numbers, an array, or a tensor on any device."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().double()
+    return np.array(values, dtype=np.float64)
+
+
+def boxes_to_world(boxes: Any, world_SE3_lidar: Float64) -> Float64:
+    """Boxes of a sweep in the world frame, where they stand upright.
+
+    A box in the LiDAR frame has the heading and velocity of an upright box as the (slightly tilted)
+    LiDAR sees them from above: the upper left 2x2 block of the rotation, which is inverted here. So the
+    way back gives the same box, however the vehicle is tilted.
+
+    Args:
+        boxes: (N, 9) `x y z l w h yaw vx vy`. world_SE3_lidar: (4, 4).
+    """
+    return _moved(boxes, world_SE3_lidar, np.linalg.inv(invert_SE3(world_SE3_lidar)[:2, :2]))
+
+
+def boxes_to_lidar(boxes: Any, world_SE3_lidar: Float64) -> Float64:
+    """The inverse of `boxes_to_world`: (N, 9) of (N, 9) upright boxes in the world frame."""
+    lidar_SE3_world = invert_SE3(world_SE3_lidar)
+    return _moved(boxes, lidar_SE3_world, lidar_SE3_world[:2, :2])
+
+
+def _moved(boxes: Any, dst_SE3_src: Float64, plane: Float64) -> Float64:
+    """Centres by the transform, headings and velocities by the (2, 2) map of the horizontal plane."""
+    moved = float64_array(boxes).reshape(-1, 9)
+    moved[:, :3] = moved[:, :3] @ dst_SE3_src[:3, :3].T + dst_SE3_src[:3, 3]
+    heading = np.column_stack([np.cos(moved[:, 6]), np.sin(moved[:, 6])]) @ plane.T
+    moved[:, 6] = np.arctan2(heading[:, 1], heading[:, 0])
+    moved[:, 7:] = moved[:, 7:] @ plane.T
+    return moved
