@@ -120,17 +120,21 @@ class FrameDataset(Dataset[Sample]):
         if not sweep.is_key_frame:
             fail("the sweep is no key frame", f"sweep {sweep.token} (row {row})", "name key frames only")
         cameras = self._draw_cameras(sweep, rng) if self.needs.cameras else ()
-        frames = {"t": load_frame(self._sources, sweep, self._draw(cameras, rng), rng)}
+        draw = self._draw(cameras, rng)
+        frames = {"t": load_frame(self._sources, sweep, draw, rng, earlier=self._earlier(row))}
         for name in self.needs.frames:
             if name == "dense":
                 frames[name] = self._dense(row, sweep, frames["t"], rng)
             elif name != "t":
                 other = self.index.neighbour(row, int(name[1:]))
                 # At the end of a scene the current frame stands in.
-                shown = sweep if other is None else self.index[other]
+                shown_row = row if other is None else other
+                shown = self.index[shown_row]
                 sources = self._sources.of_frame(name)
                 draw = self._draw(cameras if sources.needs.cameras else (), rng)
-                frames[name] = load_frame(sources, shown, draw, rng, tracks_from=sweep.token)
+                frames[name] = load_frame(
+                    sources, shown, draw, rng, tracks_from=sweep.token, earlier=self._earlier(shown_row)
+                )
         meta = {"scene": sweep.scene, "sample_token": sweep.sample_token, "path": str(sweep.path), "row": row}
         return Sample(sweep.token, frames, meta)
 
@@ -151,6 +155,10 @@ class FrameDataset(Dataset[Sample]):
     def _draw(self, cameras: tuple[str, ...], rng: np.random.Generator) -> ImageDraw:
         flips = tuple(bool(flip) for flip in rng.random(len(cameras)) < self.config.image_flip)
         return ImageDraw(cameras, flips, self.config.image_size)
+
+    def _earlier(self, row: int) -> list[Sweep]:
+        """The sweeps before a key frame that its views show too."""
+        return [self.index[other] for other in self.index.previous_sweeps(row, self.config.sweeps - 1)]
 
     def _dense(self, row: int, sweep: Sweep, now: FrameSample, rng: np.random.Generator) -> FrameSample:
         earlier = (self.index[other] for other in self.index.previous_sweeps(row, self.config.dense_sweeps))

@@ -2,125 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.data.batch import Needs
 from pc3d.data.errors import fail
+from pc3d.data.frame_types import (
+    FrameConfig,
+    FrameSample,
+    FrameSources,
+    ImageDraw,
+    ImagesSample,
+    PairsSample,
+)
 from pc3d.data.images import ImageMap, load_image, resize_and_crop
 from pc3d.data.label_maps import load_lidarseg
-from pc3d.data.pairing import PairingConfig, cam_SE3_lidar, pair_camera
-from pc3d.data.points import load_points
-from pc3d.data.records import Boxes, Camera, Float32, Float64, Sweep
-from pc3d.data.region_cache import RegionCache
-from pc3d.data.transforms import NO_AUGMENTATION, PointAugmentation, PointFilter, ViewSample, make_view
-from pc3d.geometry.rigid import invert_SE3, transform_points
+from pc3d.data.pairing import cam_SE3_lidar, pair_camera
+from pc3d.data.records import Boxes, Camera, Float32, Sweep
+from pc3d.data.sweeps import stack_sweeps
+from pc3d.data.transforms import ViewSample, make_view
+
+__all__ = [
+    "NO_PSEUDO_LABEL",
+    "FrameConfig",
+    "FrameSample",
+    "FrameSources",
+    "ImageDraw",
+    "ImagesSample",
+    "PairsSample",
+    "load_dense_frame",
+    "load_frame",
+]
 
 IMAGE_IDS = ("superpixels", "semantics")
 POINT_IDS = ("regions", "supervoxels")
-FEATURE_COLUMNS = {"intensity": 3, "ring": 4}
 NO_PSEUDO_LABEL = 255
 """Stored where a point has no pseudo-label."""
-
-
-@dataclass(frozen=True)
-class FrameConfig:
-    """How a key frame becomes a sample.
-
-    Attributes:
-        num_cameras: random cameras taken of each sample (the same in its neighbour frames), None: all.
-        cameras: names to choose from, None: all.
-        image_size: (height, width) that images are resized and cropped to.
-        image_flip: probability of mirroring an image.
-        features: point channels after x y z; "intensity" and, of nuScenes sweeps, "ring".
-        augmentation: of each view, in the order "a", "b"; one entry serves both.
-        points: range and number of the points of a view.
-        pairing: how points and pixels are paired.
-        ego_masks: folder with a picture `CAMERA.png` of any resolution for cameras that see the ego
-            vehicle: not black where it is. Its pixels take part in no pair.
-        dense_sweeps: plain sweeps before the key frame that the "dense" frame adds.
-    """
-
-    num_cameras: int | None = None
-    cameras: tuple[str, ...] | None = None
-    image_size: tuple[int, int] = (224, 448)
-    image_flip: float = 0.0
-    features: tuple[str, ...] = ("intensity",)
-    augmentation: tuple[PointAugmentation, ...] = (NO_AUGMENTATION,)
-    points: PointFilter = field(default_factory=PointFilter)
-    pairing: PairingConfig = field(default_factory=PairingConfig)
-    ego_masks: str | None = None
-    dense_sweeps: int = 2
-
-
-@dataclass(frozen=True, eq=False)
-class FrameSources:
-    """What frames are loaded from: needs, settings, label map, and the caches of ids by need.
-
-    A cache `pseudo_labels` stands in for the label files.
-    """
-
-    needs: Needs
-    config: FrameConfig
-    label_map: str | None
-    caches: Mapping[str, RegionCache] = field(default_factory=dict)
-    ego_masks: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
-
-    def of_frame(self, name: str) -> FrameSources:
-        """The same for one frame of a sample."""
-        return replace(self, needs=self.needs.of_frame(name))
-
-
-@dataclass(frozen=True)
-class ImageDraw:
-    """Which cameras a frame shows, in this order, which of them mirrored, at which (height, width)."""
-
-    cameras: tuple[str, ...]
-    flips: tuple[bool, ...]
-    size: tuple[int, int]
-
-
-@dataclass(frozen=True, eq=False)
-class PairsSample:
-    """Pairs of one sample: row (M,), camera (M,) position in the draw, uv (M, 2) in the resized image."""
-
-    row: NDArray[np.int64]
-    camera: NDArray[np.int64]
-    uv: Float32
-
-
-@dataclass(frozen=True, eq=False)
-class ImagesSample:
-    """V images of one sample: rgb (V, H, W, 3) uint8 or None, mask (V,), K (V, 3, 3), poses (V, 4, 4)."""
-
-    rgb: NDArray[np.uint8] | None
-    mask: NDArray[np.bool_]
-    intrinsics: Float64
-    cam_SE3_lidar: Float64
-
-
-@dataclass(frozen=True, eq=False)
-class FrameSample:
-    """What `FrameBatch` holds, of one sample, as arrays."""
-
-    views: dict[str, ViewSample]
-    num_points: int
-    world_SE3_lidar: Float64
-    draw: ImageDraw
-    images: ImagesSample | None = None
-    pairs: PairsSample | None = None
-    superpixels: NDArray[np.int64] | None = None
-    semantics: NDArray[np.int64] | None = None
-    regions: NDArray[np.int64] | None = None
-    supervoxels: NDArray[np.int64] | None = None
-    tracks: NDArray[np.int64] | None = None
-    moving: NDArray[np.bool_] | None = None
-    labels: NDArray[np.int64] | None = None
-    boxes: Boxes | None = None
 
 
 def load_frame(
@@ -129,21 +48,28 @@ def load_frame(
     draw: ImageDraw,
     rng: np.random.Generator,
     tracks_from: str | None = None,
+    earlier: Sequence[Sweep] = (),
 ) -> FrameSample:
     """Load what `sources.needs` asks for of one sweep.
 
     Args:
         tracks_from: sweep token of frame "t" where this is its "t+1"; None for "t" itself.
+        earlier: sweeps before it that its views show too, the nearest first. Their points are rows after
+            its own: -1 in every kind of ids and labels, in no pair.
 
     Raises:
         DataError: a file is missing or broken, or does not fit the sweep.
     """
     needs = sources.needs
-    points = _load_features(sources, sweep)
+    points, own = stack_sweeps(sweep, earlier, sources.config.features)
+    of_points: dict[str, NDArray[Any]] = {
+        **{name: _point_ids(sources, sweep, own, name) for name in POINT_IDS if getattr(needs, name)},
+        **(_tracks(sources, sweep, own, tracks_from) if needs.tracks else {}),
+        **({"labels": _labels(sources, sweep, own)} if needs.labels else {}),
+    }
     ids: dict[str, Any] = {
         **{name: _image_ids(sources, sweep, draw, name) for name in IMAGE_IDS if getattr(needs, name)},
-        **{name: _point_ids(sources, sweep, len(points), name) for name in POINT_IDS if getattr(needs, name)},
-        **(_tracks(sources, sweep, len(points), tracks_from) if needs.tracks else {}),
+        **{name: _pad(array, len(points)) for name, array in of_points.items()},
     }
     return FrameSample(
         views=_views(sources, points, rng),
@@ -151,9 +77,8 @@ def load_frame(
         world_SE3_lidar=sweep.world_SE3_ego @ sweep.ego_SE3_lidar,
         draw=draw,
         images=_images(sweep, draw, needs.images) if draw.cameras else None,
-        pairs=_pairs(sources, points, sweep, draw) if draw.cameras else None,
+        pairs=_pairs(sources, points[:own], sweep, draw) if draw.cameras else None,
         **ids,
-        labels=_labels(sources, sweep, len(points)) if needs.labels else None,
         boxes=_boxes(sweep) if needs.boxes else None,
     )
 
@@ -165,12 +90,7 @@ def load_dense_frame(
 
     The first rows are the key frame's own; the sweeps follow, the nearest in time first.
     """
-    lidar_SE3_world = invert_SE3(now.world_SE3_lidar)
-    clouds = [_load_features(sources, sweep)]
-    for other in earlier:
-        lidar_SE3_other = lidar_SE3_world @ other.world_SE3_ego @ other.ego_SE3_lidar
-        clouds.append(transform_points(lidar_SE3_other, _load_features(sources, other)))
-    points = np.concatenate(clouds)
+    points, _ = stack_sweeps(sweep, earlier, sources.config.features, without_ego=False)
     return FrameSample(
         views=_views(sources, points, rng),
         num_points=len(points),
@@ -183,19 +103,12 @@ def load_dense_frame(
     )
 
 
-def _load_features(sources: FrameSources, sweep: Sweep) -> Float32:
-    """(P, 3 + features) float32."""
-    points = load_points(sweep.path, sweep.lidar_format, sweep.token)
-    columns = [0, 1, 2]
-    for name in sources.config.features:
-        if FEATURE_COLUMNS.get(name, points.shape[1]) >= points.shape[1]:
-            fail(
-                f"the points have no feature {name!r}",
-                f"{sweep.path} (sweep {sweep.token})",
-                "change `features`",
-            )
-        columns.append(FEATURE_COLUMNS[name])
-    return points if columns == list(range(points.shape[1])) else points[:, columns]
+def _pad(array: NDArray[Any], length: int) -> NDArray[Any]:
+    """The array, filled up to `length` with "none": -1, False for flags."""
+    if len(array) == length:
+        return array
+    none = False if array.dtype == np.bool_ else -1
+    return np.concatenate([array, np.full(length - len(array), none, dtype=array.dtype)])
 
 
 def _views(sources: FrameSources, points: Float32, rng: np.random.Generator) -> dict[str, ViewSample]:

@@ -44,6 +44,7 @@ FRAME_KEYS = {
     "ego_masks": "ego_masks",
     "features": "features",
     "dense_sweeps": "dense_sweeps",
+    "sweeps": "sweeps",
 }
 NESTED_KEYS = {"augmentation", "points", "pairing"}
 
@@ -86,9 +87,7 @@ def build_dataset(config: dict[str, Any], needs: Needs, seed: int = 0) -> MixedD
     shared = {key: value for key, value in config.items() if key in SOURCE_KEYS}
     frames = frame_config(config)
     sources = [{**shared, **source} for source in config.get("sources", [{}])]
-    return MixedDataset(
-        [dataset for source in sources for dataset in _repeated(source, frames, needs, seed)]
-    )
+    return MixedDataset([dataset for source in sources for dataset in _repeated(source, frames, needs, seed)])
 
 
 def frame_settings(config: dict[str, Any]) -> dict[str, Any]:

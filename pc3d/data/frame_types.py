@@ -1,0 +1,124 @@
+"""What a frame of a sample is made from and what it holds: settings, sources, arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pc3d.data.batch import Needs
+from pc3d.data.pairing import PairingConfig
+from pc3d.data.records import Boxes, Float32, Float64
+from pc3d.data.region_cache import RegionCache
+from pc3d.data.transforms import NO_AUGMENTATION, PointAugmentation, PointFilter, ViewSample
+
+MAX_SWEEPS = 10
+"""Most sweeps of a view: nuScenes has ten from one key frame to the next."""
+
+
+@dataclass(frozen=True)
+class FrameConfig:
+    """How a key frame becomes a sample.
+
+    Attributes:
+        num_cameras: random cameras taken of each sample (the same in its neighbour frames), None: all.
+        cameras: names to choose from, None: all.
+        image_size: (height, width) that images are resized and cropped to.
+        image_flip: probability of mirroring an image.
+        features: point channels after x y z: "intensity"; of nuScenes sweeps "ring"; "time", the seconds
+            from the point's sweep to the key frame, 0 for the key frame's own points.
+        sweeps: sweeps that a view shows, 1 to 10: the key frame and those before it in its scene (other
+            key frames too), moved into its LiDAR frame by the poses. BEVFusion takes 10. At the start
+            of a scene there are fewer. Rows of the earlier ones follow the key frame's own; they have
+            no label, no region and no pixel.
+        augmentation: of each view, in the order "a", "b"; one entry serves both.
+        points: range and number of the points of a view.
+        pairing: how points and pixels are paired.
+        ego_masks: folder with a picture `CAMERA.png` of any resolution for cameras that see the ego
+            vehicle: not black where it is. Its pixels take part in no pair.
+        dense_sweeps: plain sweeps before the key frame that the "dense" frame adds.
+    """
+
+    num_cameras: int | None = None
+    cameras: tuple[str, ...] | None = None
+    image_size: tuple[int, int] = (224, 448)
+    image_flip: float = 0.0
+    features: tuple[str, ...] = ("intensity",)
+    augmentation: tuple[PointAugmentation, ...] = (NO_AUGMENTATION,)
+    points: PointFilter = field(default_factory=PointFilter)
+    pairing: PairingConfig = field(default_factory=PairingConfig)
+    ego_masks: str | None = None
+    dense_sweeps: int = 2
+    sweeps: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.sweeps <= MAX_SWEEPS:
+            raise ValueError(f"sweeps is {self.sweeps}, expected 1 to {MAX_SWEEPS}")
+
+
+@dataclass(frozen=True, eq=False)
+class FrameSources:
+    """What frames are loaded from: needs, settings, label map, and the caches of ids by need.
+
+    A cache `pseudo_labels` stands in for the label files.
+    """
+
+    needs: Needs
+    config: FrameConfig
+    label_map: str | None
+    caches: Mapping[str, RegionCache] = field(default_factory=dict)
+    ego_masks: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+
+    def of_frame(self, name: str) -> FrameSources:
+        """The same for one frame of a sample."""
+        return replace(self, needs=self.needs.of_frame(name))
+
+
+@dataclass(frozen=True)
+class ImageDraw:
+    """Which cameras a frame shows, in this order, which of them mirrored, at which (height, width)."""
+
+    cameras: tuple[str, ...]
+    flips: tuple[bool, ...]
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class PairsSample:
+    """Pairs of one sample: row (M,), camera (M,) position in the draw, uv (M, 2) in the resized image."""
+
+    row: NDArray[np.int64]
+    camera: NDArray[np.int64]
+    uv: Float32
+
+
+@dataclass(frozen=True, eq=False)
+class ImagesSample:
+    """V images of one sample: rgb (V, H, W, 3) uint8 or None, mask (V,), K (V, 3, 3), poses (V, 4, 4)."""
+
+    rgb: NDArray[np.uint8] | None
+    mask: NDArray[np.bool_]
+    intrinsics: Float64
+    cam_SE3_lidar: Float64
+
+
+@dataclass(frozen=True, eq=False)
+class FrameSample:
+    """What `FrameBatch` holds, of one sample, as arrays."""
+
+    views: dict[str, ViewSample]
+    num_points: int
+    world_SE3_lidar: Float64
+    draw: ImageDraw
+    images: ImagesSample | None = None
+    pairs: PairsSample | None = None
+    superpixels: NDArray[np.int64] | None = None
+    semantics: NDArray[np.int64] | None = None
+    regions: NDArray[np.int64] | None = None
+    supervoxels: NDArray[np.int64] | None = None
+    tracks: NDArray[np.int64] | None = None
+    moving: NDArray[np.bool_] | None = None
+    labels: NDArray[np.int64] | None = None
+    boxes: Boxes | None = None
