@@ -1,0 +1,193 @@
+"""CenterPoint's first stage: 3D boxes as points of a BEV map (Yin et al., CVPR 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
+from pc3d.geometry.grid import BevGrid
+from pc3d.models.build import build
+from pc3d.models.heads.center_code import BRANCHES, CODE_SIZE
+from pc3d.models.heads.center_decode import CenterDecoder, Detections
+from pc3d.models.heads.center_losses import code_l1_loss, heatmap_focal_loss
+from pc3d.models.heads.center_targets import center_targets
+
+__all__ = ["NUSCENES_GROUPS", "CenterHead", "Detections"]
+
+NUSCENES_GROUPS: tuple[tuple[str, ...], ...] = (
+    ("car",),
+    ("truck", "construction_vehicle"),
+    ("bus", "trailer"),
+    ("barrier",),
+    ("motorcycle", "bicycle"),
+    ("pedestrian", "traffic_cone"),
+)
+"""Classes of similar size share a set of branches (CBGS, Zhu et al. 2019; CenterPoint)."""
+
+CODE_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2)
+"""Of the L1 loss in the order of a code: the velocity counts a fifth."""
+
+_RARE = -2.19
+"""Bias of the heatmap: a cell is taken for an object with p = 0.1 at the start (RetinaNet's prior)."""
+
+
+def _conv_norm_relu(channels: int, width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+    )
+
+
+class _GroupBranches(nn.Module):
+    """The branches of one group: each a 3x3 convolution, norm, ReLU, and a 3x3 convolution to its numbers.
+
+    The first convolutions of all branches read the same map, so that they are one wide convolution; each
+    branch reads its own part of it.
+    """
+
+    def __init__(self, channels: int, width: int, classes: int) -> None:
+        super().__init__()
+        sizes = {"heatmap": classes, **BRANCHES}
+        self.hidden = _conv_norm_relu(channels, width * len(sizes))
+        self.outputs = nn.ModuleDict(
+            {name: nn.Conv2d(width, size, 3, padding=1) for name, size in sizes.items()}
+        )
+        bias = self.outputs["heatmap"].bias
+        assert isinstance(bias, Tensor)
+        nn.init.constant_(bias, _RARE)
+
+    def forward(self, shared: Tensor) -> dict[str, Tensor]:
+        parts = self.hidden(shared).chunk(len(self.outputs), dim=1)
+        return {name: conv(part) for (name, conv), part in zip(self.outputs.items(), parts, strict=True)}
+
+
+class CenterHead(nn.Module):
+    """Centre heatmaps and box codes on a BEV map.
+
+    Args:
+        in_channels: width of the BEV map.
+        grid: its cells; the boxes are in its frame.
+        groups: class names of each group, of `NUSCENES_DETECTION_CLASSES`, each at most once. Boxes of other
+            classes are ignored.
+        shared_channels: width of the shared 3x3 convolution.
+        head_channels: width of each branch.
+        min_overlap, min_radius (cells): of the targets' Gaussians, see `gaussian_radius`.
+        box_weight: weight of the L1 loss beside the heatmap's.
+        code_weights: 10 weights of the numbers of a code, in the order of `BRANCHES`.
+        decoding: options of `CenterDecoder` that differ from its defaults.
+
+    Attributes:
+        groups: labels of each group.
+        decoder: how boxes are read off the maps; a field of it may be changed by `dataclasses.replace`.
+
+    Raises:
+        ValueError: an unknown or repeated class, or an option out of its range.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        grid: BevGrid,
+        groups: Sequence[Sequence[str]] = NUSCENES_GROUPS,
+        shared_channels: int = 64,
+        head_channels: int = 64,
+        min_overlap: float = 0.1,
+        min_radius: int = 2,
+        box_weight: float = 0.25,
+        code_weights: Sequence[float] = CODE_WEIGHTS,
+        decoding: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0 < min_overlap < 1 or min_radius < 0:
+            raise ValueError(
+                f"min_overlap {min_overlap} must lie between 0 and 1, min_radius {min_radius} be 0 or more"
+            )
+        if len(code_weights) != CODE_SIZE:
+            raise ValueError(f"{len(code_weights)} code weights, expected {CODE_SIZE}: {list(BRANCHES)}")
+        self.groups = _labels_of(groups)
+        self.grid = grid
+        self.min_overlap, self.min_radius, self.box_weight = min_overlap, min_radius, box_weight
+        self.decoder = build({**(decoding or {}), "type": "CenterDecoder"}, _DECODERS, "decoding")
+        self.shared = _conv_norm_relu(in_channels, shared_channels)
+        self.branches = nn.ModuleList(
+            _GroupBranches(shared_channels, head_channels, len(group)) for group in self.groups
+        )
+        self.code_weights: Tensor
+        self.register_buffer("code_weights", torch.tensor(code_weights), persistent=False)
+
+    def forward(self, bev: Tensor) -> list[dict[str, Tensor]]:
+        """Maps of each group.
+
+        Args:
+            bev: (B, in_channels, rows, cols) on `grid`.
+
+        Returns:
+            For each group `heatmap` (B, K, rows, cols), logits, and the branches of a box's code, `BRANCHES`:
+            `reg` (B, 2, rows, cols), `height` (1), `dim` (3), `rot` (2), `vel` (2).
+
+        Raises:
+            ValueError: the map is not on the grid.
+        """
+        if bev.ndim != 4 or bev.shape[2:] != (self.grid.rows, self.grid.cols):
+            raise ValueError(
+                f"map of shape {tuple(bev.shape)}, expected (B, C, {self.grid.rows}, {self.grid.cols}): "
+                "has the network above the head another grid?"
+            )
+        shared = self.shared(bev)
+        return [branches(shared) for branches in self.branches]
+
+    def loss(
+        self, outputs: Sequence[Mapping[str, Tensor]], boxes: Sequence[Tensor], labels: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        """Terms of the loss; their sum is the loss.
+
+        Args:
+            outputs: of `forward`.
+            boxes: for each sample (N, 9) `x y z l w h yaw vx vy` in the frame of the grid, metres, radians,
+                m/s, velocity NaN where unknown (it is left out). Boxes off the grid are ignored.
+            labels: for each sample (N,) int64 index into `NUSCENES_DETECTION_CLASSES`.
+
+        Returns:
+            `loss_heatmap` and `loss_box` (weighted already), float32, each the sum over groups, normalised by
+            the number of objects of the group in the batch (at least 1). Without any box, `loss_heatmap` is
+            that of empty maps and `loss_box` is 0 with a graph.
+
+        Raises:
+            ValueError: see `center_targets`; or another number of samples than the outputs have.
+        """
+        heatmap = outputs[0]["heatmap"]
+        if len(boxes) != len(heatmap):
+            raise ValueError(f"boxes of {len(boxes)} samples for outputs of {len(heatmap)}")
+        with torch.no_grad(), torch.autocast(heatmap.device.type, enabled=False):
+            targets = center_targets(boxes, labels, self.groups, self.grid, self.min_overlap, self.min_radius)
+        of_heatmaps, of_boxes = [], []
+        for maps, target in zip(outputs, targets, strict=True):
+            of_heatmaps.append(heatmap_focal_loss(maps["heatmap"], target.heatmap))
+            row, col = target.cell.unbind(dim=1)
+            code = torch.cat([maps[name].float()[target.sample, :, row, col] for name in BRANCHES], dim=1)
+            of_boxes.append(code_l1_loss(code, target.code, target.known, self.code_weights))
+        return {
+            "loss_heatmap": torch.stack(of_heatmaps).sum(),
+            "loss_box": self.box_weight * torch.stack(of_boxes).sum(),
+        }
+
+    def decode(self, outputs: Sequence[Mapping[str, Tensor]]) -> list[Detections]:
+        """The boxes of each sample, best first, in the frame of the grid; see `CenterDecoder`."""
+        return self.decoder.decode(outputs, self.groups, self.grid)
+
+
+_DECODERS = {"CenterDecoder": CenterDecoder}
+
+
+def _labels_of(groups: Sequence[Sequence[str]]) -> list[list[int]]:
+    names = [name for group in groups for name in group]
+    unknown = sorted(set(names) - set(NUSCENES_DETECTION_CLASSES))
+    if unknown or len(set(names)) != len(names) or not names or not all(groups):
+        raise ValueError(
+            f"groups {groups}: expected groups of at least one class, each class once, of "
+            f"{', '.join(NUSCENES_DETECTION_CLASSES)}"
+        )
+    return [[NUSCENES_DETECTION_CLASSES.index(name) for name in group] for group in groups]
