@@ -1,4 +1,4 @@
-"""Measure pc3d: regions, the simulator's realism, lift and pool, what pretraining buys."""
+"""Measure pc3d: regions, the simulator's realism, lift and pool, NMS, what pretraining buys."""
 
 import argparse
 import json
@@ -11,6 +11,7 @@ examples:
   python tools/benchmark.py regions --real /data/samples
   python tools/benchmark.py realism --real /data/samples
   python tools/benchmark.py bev-pool
+  python tools/benchmark.py nms
   python tools/benchmark.py step
   python tools/benchmark.py step --shares
   python tools/benchmark.py label-efficiency --jobs 2 --seeds 0 1 2
@@ -38,6 +39,12 @@ def bev_pool(args: argparse.Namespace) -> None:
     print(json.dumps(bench_bev_pool.run(args.channels, args.repeats), indent=2))
 
 
+def nms(args: argparse.Namespace) -> None:
+    from pc3d.evaluation import bench_nms
+
+    print(json.dumps(bench_nms.run(args.boxes, args.iou_threshold, args.repeats), indent=2))
+
+
 def step(args: argparse.Namespace) -> None:
     from pc3d.evaluation import bench_step
 
@@ -60,7 +67,19 @@ def label_efficiency(args: argparse.Namespace) -> None:
         "10-percent": Task(CONFIGS / "finetune/sim_5_percent.py", 0.1, {"data.fraction": 10}),
         "5-percent": Task(CONFIGS / "finetune/sim_5_percent.py", 0.05),
         "1-percent": Task(CONFIGS / "finetune/sim_1_percent.py", 0.01),
+        **{
+            f"detection-{percent}-percent": Task(
+                CONFIGS / "finetune/sim_detection_5_percent.py",
+                percent / 100,
+                {"data.fraction": percent},
+                metrics=("nds", "map"),
+            )
+            for percent in (5, 10, 20, 50, 100)
+        },
     }
+    unknown = sorted(set(args.tasks) - set(tasks))
+    if unknown:
+        raise ValueError(f"unknown task {', '.join(unknown)}; known: {', '.join(tasks)}")
     study = Study(
         starts={name: CONFIGS / f"pretrain/sim_{name}.py" for name in args.starts},
         tasks={name: tasks[name] for name in args.tasks},
@@ -71,7 +90,7 @@ def label_efficiency(args: argparse.Namespace) -> None:
         pretrain_overrides={"data.regions": str(args.regions)},
         jobs=args.jobs,
     )
-    print(publish(run_study(study), args.work_dir))
+    print(publish(run_study(study), study))
 
 
 def main() -> None:
@@ -92,6 +111,12 @@ def main() -> None:
     command.add_argument("--channels", type=int, default=80, help="width of the features")
     command.add_argument("--repeats", type=int, default=5, help="the best of so many")
     command.set_defaults(run=bev_pool)
+    text = "time of rotated NMS beside the same by shapely"
+    command = commands.add_parser("nms", help=text, description=text)
+    command.add_argument("--boxes", type=int, default=1000, help="in clusters of twenty")
+    command.add_argument("--iou-threshold", type=float, default=0.2, help="default: %(default)s")
+    command.add_argument("--repeats", type=int, default=5, help="the best of so many")
+    command.set_defaults(run=nms)
     text = "time and peak memory of a training step of each system; the joint step beside its parts"
     command = commands.add_parser("step", help=text, description=text)
     command.add_argument("--index", type=Path, default=Path("data/sim-index"))
