@@ -229,3 +229,11 @@ def test_kitti_errors(real_data: Path, tmp_path: Path) -> None:
 def test_an_unknown_format_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'waymo'[\s\S]*nuscenes"):
         open_reader("waymo", tmp_path)
+
+
+def test_the_location_of_a_scene_is_that_of_its_log(real_data: Path, tables: Path) -> None:
+    reader = open_reader("nuscenes", real_data / "nuscenes", version="v1.0-mini")
+    assert reader.metadata["scene_locations"] == {"scene-0061": "singapore-onenorth"}
+    _edit(tables, "scene", 0, log_token="gone")
+    with pytest.raises(DataError, match="not in table log"):
+        _read(tables)

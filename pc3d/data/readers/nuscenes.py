@@ -69,6 +69,7 @@ class NuScenesReader:
             "class_names": list(NUSCENES_LIDARSEG_CLASSES),
             "label_map": "nuscenes_lidarseg",
             "frames": {"lidar": "x right, y forward, z up", "ego": "x forward, y left, z up"},
+            "scene_locations": self._scene_locations(),
             "notes": ["boxes are in the LiDAR frame", "intrinsics: pixel centres at integer + 0.5"],
         }
 
@@ -99,6 +100,14 @@ class NuScenesReader:
         self._lidarseg: dict[str, str] = {}
         if (self._tables / "lidarseg.json").is_file():
             self._lidarseg = {row["sample_data_token"]: row["filename"] for row in self._table("lidarseg")}
+
+    def _scene_locations(self) -> dict[str, str]:
+        """Location of each scene name, by which its map is found."""
+        locations = {row["token"]: row["location"] for row in self._table("log")}
+        return {
+            row["name"]: self._get(locations, row["log_token"], "log", row["token"])
+            for row in self._table("scene")
+        }
 
     def _read_sample_data(self) -> None:
         """Keep LiDAR sweeps by scene and key-frame images by sample: a tenth of the largest table."""
