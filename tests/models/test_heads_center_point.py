@@ -1,4 +1,4 @@
-"""The CenterPoint head against plain loops in float64, and against its own ideal outputs."""
+"""The CenterPoint head: its loss against plain loops, and its boxes from ideal outputs."""
 
 from __future__ import annotations
 
@@ -6,176 +6,21 @@ import math
 
 import pytest
 import torch
+from center_loops import GRID, GROUPS, LABEL, box, loop_heatmap, random_boxes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
-from pc3d.geometry.grid import BevGrid
-from pc3d.models.heads.attributes import attribute_of
 from pc3d.models.heads.center_code import BRANCHES
-from pc3d.models.heads.center_decode import CIRCLE_RADII, CenterDecoder
-from pc3d.models.heads.center_losses import code_l1_loss, heatmap_focal_loss
-from pc3d.models.heads.center_point import NUSCENES_GROUPS, CenterHead
-from pc3d.models.heads.center_targets import center_targets, gaussian_radius
-
-GRID = BevGrid(-12.0, 18.0, -9.0, 15.0, 0.6)
-LABEL = {name: k for k, name in enumerate(NUSCENES_DETECTION_CLASSES)}
-GROUPS = [[LABEL[name] for name in group] for group in NUSCENES_GROUPS]
-
-
-def box(
-    x: float, y: float, size: tuple[float, float, float] = (4.5, 1.9, 1.6), yaw: float = 0.3
-) -> list[float]:
-    return [x, y, 0.4, *size, yaw, 1.5, -2.0]
-
-
-def random_boxes(count: int, seed: int, spread: float = 14.0) -> tuple[Tensor, Tensor]:
-    """Boxes partly off the grid, some without a velocity."""
-    generator = torch.Generator().manual_seed(seed)
-    boxes = torch.rand(count, 9, generator=generator)
-    boxes[:, :2] = boxes[:, :2] * 2 * spread - spread
-    boxes[:, 3:6] = boxes[:, 3:6] * 11 + 0.3
-    boxes[:, 6] = boxes[:, 6] * 8 - 4
-    boxes[::4, 7:] = float("nan")
-    return boxes, torch.randint(0, 10, (count,), generator=generator)
+from pc3d.models.heads.center_decode import CIRCLE_RADII
+from pc3d.models.heads.center_losses import heatmap_focal_loss
+from pc3d.models.heads.center_point import CenterHead
+from pc3d.models.heads.center_targets import center_targets
 
 
 def head(**options: object) -> CenterHead:
     torch.manual_seed(0)
     return CenterHead(6, GRID, shared_channels=8, head_channels=8, **options)
-
-
-# ------------------------------------------------------------------------------------------------ targets
-
-
-def loop_radius(length: float, width: float, overlap: float) -> float:
-    """The three quadratic equations of CornerNet, with (b + sqrt(b^2 - 4ac)) / 2 for a root."""
-    equations = [
-        (1.0, length + width, length * width * (1 - overlap) / (1 + overlap)),
-        (4.0, 2 * (length + width), (1 - overlap) * length * width),
-        (4 * overlap, -2 * overlap * (length + width), (overlap - 1) * length * width),
-    ]
-    return min((b + math.sqrt(max(b * b - 4 * a * c, 0.0))) / 2 for a, b, c in equations)
-
-
-def loop_heatmap(boxes: Tensor, labels: Tensor, group: list[int]) -> Tensor:
-    maps = torch.zeros(len(group), GRID.rows, GRID.cols, dtype=torch.float64)
-    for row, label in zip(boxes.tolist(), labels.tolist(), strict=True):
-        col, line = (
-            math.floor((row[0] - GRID.x_min) / GRID.cell),
-            math.floor((row[1] - GRID.y_min) / GRID.cell),
-        )
-        if label not in group or not (0 <= col < GRID.cols and 0 <= line < GRID.rows):
-            continue
-        radius = max(2, int(loop_radius(row[3] / GRID.cell, row[4] / GRID.cell, 0.1)))
-        sigma = (2 * radius + 1) / 6
-        for i in range(max(0, line - radius), min(GRID.rows, line + radius + 1)):
-            for j in range(max(0, col - radius), min(GRID.cols, col + radius + 1)):
-                value = math.exp(-((i - line) ** 2 + (j - col) ** 2) / (2 * sigma**2))
-                k = group.index(label)
-                maps[k, i, j] = max(float(maps[k, i, j]), value)
-    return maps
-
-
-@given(st.floats(0.2, 60.0), st.floats(0.2, 60.0), st.floats(0.05, 0.95))
-def test_the_radius_is_cornernets(length: float, width: float, overlap: float) -> None:
-    sizes = torch.tensor([length, width], dtype=torch.float64)
-    found = float(gaussian_radius(sizes[:1], sizes[1:], overlap))
-    assert found == pytest.approx(loop_radius(length, width, overlap), rel=1e-6, abs=1e-9)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_heatmaps_are_those_of_plain_loops(seed: int) -> None:
-    samples = [random_boxes(40, seed), random_boxes(0, seed), random_boxes(25, seed + 10)]
-    boxes, labels = [list(items) for items in zip(*samples, strict=True)]
-    for group, target in zip(GROUPS, center_targets(boxes, labels, GROUPS, GRID), strict=True):
-        for b in range(3):
-            expected = loop_heatmap(boxes[b], labels[b], group)
-            torch.testing.assert_close(target.heatmap[b].double(), expected, atol=1e-5, rtol=0)
-
-
-def test_codes_of_boxes_and_what_is_left_out() -> None:
-    inside, off = box(1.0, 2.0), box(18.1, 2.0)
-    still_on, nan_velocity = box(17.9, -8.9), [*box(-12.0, -9.0)[:7], math.nan, 3.0]
-    boxes = torch.tensor([inside, off, still_on, nan_velocity])
-    (car, *others) = center_targets([boxes], [torch.zeros(4, dtype=torch.int64)], GROUPS, GRID)
-    assert car.sample.tolist() == [0, 0, 0]
-    assert car.cell.tolist() == [[18, 21], [0, 49], [0, 0]]
-    for row, source in zip(car.code.double(), (inside, still_on, nan_velocity), strict=True):
-        x, y, z, length, width, height, yaw, vx, vy = source
-        u, v = (x - GRID.x_min) / GRID.cell, (y - GRID.y_min) / GRID.cell
-        expected = [
-            u - math.floor(u),
-            v - math.floor(v),
-            z,
-            math.log(length),
-            math.log(width),
-            math.log(height),
-        ]
-        expected += [math.sin(yaw), math.cos(yaw), 0.0 if math.isnan(vx) else vx, vy]
-        torch.testing.assert_close(row, torch.tensor(expected, dtype=torch.float64), atol=2e-5, rtol=1e-5)
-    assert car.known[:2].all()
-    assert car.known[2].tolist() == [True] * 8 + [False, True]
-    assert all(len(other.sample) == 0 and not other.heatmap.any() for other in others)
-
-
-def test_boxes_of_classes_without_a_group_are_ignored() -> None:
-    boxes = torch.tensor([box(0, 0), box(3, 3)])
-    (only,) = center_targets(
-        [boxes], [torch.tensor([LABEL["bus"], 9])], [[LABEL["trailer"], LABEL["bus"]]], GRID
-    )
-    assert len(only.sample) == 1
-    assert only.heatmap[0].flatten(1).amax(dim=1).tolist() == [0.0, 1.0]
-
-
-@pytest.mark.parametrize("column", [0, 2, 3, 6])
-def test_a_box_that_is_none_is_an_error(column: int) -> None:
-    boxes = torch.tensor([box(0, 0), box(1, 1)])
-    boxes[1, column] = math.nan
-    with pytest.raises(ValueError, match="sample 0 has a box"):
-        center_targets([boxes], [torch.zeros(2, dtype=torch.int64)], GROUPS, GRID)
-    boxes[1] = torch.tensor(box(1, 1, size=(0.0, 1.0, 1.0)))
-    with pytest.raises(ValueError, match="positive sizes"):
-        center_targets([boxes], [torch.zeros(2, dtype=torch.int64)], GROUPS, GRID)
-    with pytest.raises(ValueError, match="expected"):
-        center_targets([boxes[:, :7]], [torch.zeros(2, dtype=torch.int64)], GROUPS, GRID)
-
-
-# ------------------------------------------------------------------------------------------------ losses
-
-
-def loop_focal(logits: Tensor, target: Tensor) -> Tensor:
-    total, centres = logits.new_zeros(()), 0
-    for z, y in zip(logits.flatten(), target.flatten().tolist(), strict=True):
-        p = 1 / (1 + torch.exp(-z))
-        if y == 1:
-            centres += 1
-            total = total - (1 - p) ** 2 * torch.log(p)
-        else:
-            total = total - (1 - y) ** 4 * p**2 * torch.log(1 - p)
-    return total / max(centres, 1)
-
-
-@pytest.mark.parametrize("centres", [0, 3])
-def test_focal_loss_and_its_gradient_are_those_of_a_loop(centres: int) -> None:
-    generator = torch.Generator().manual_seed(centres)
-    logits = torch.randn(2, 2, 5, 4, generator=generator, dtype=torch.float64) * 3
-    target = torch.rand(2, 2, 5, 4, generator=generator, dtype=torch.float64)
-    target.view(-1)[:centres] = 1
-    ours, loops = logits.clone().requires_grad_(), logits.clone().requires_grad_()
-    found, expected = heatmap_focal_loss(ours, target), loop_focal(loops, target)
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(torch.autograd.grad(found, ours), torch.autograd.grad(expected, loops))
-
-
-def test_focal_loss_of_confident_mistakes_is_finite_and_pulls() -> None:
-    logits = torch.tensor([[200.0, -200.0]], requires_grad=True)
-    loss = heatmap_focal_loss(logits, torch.tensor([[0.0, 1.0]]))
-    loss.backward()
-    assert loss.item() == pytest.approx(400.0)
-    assert logits.grad is not None
-    torch.testing.assert_close(logits.grad, torch.tensor([[1.0, -1.0]]))
 
 
 def loop_l1(outputs: list[dict[str, Tensor]], boxes: list[Tensor], labels: list[Tensor]) -> Tensor:
@@ -230,15 +75,6 @@ def test_the_loss_of_the_head_and_its_gradients_are_those_of_loops() -> None:
         torch.testing.assert_close(found, wanted, atol=1e-7, rtol=1e-5)
 
 
-def test_an_unknown_velocity_takes_no_part_even_where_the_prediction_overflowed() -> None:
-    predicted = torch.tensor([[1.0, math.inf], [2.0, 5.0]], requires_grad=True)
-    known = torch.tensor([[True, False], [True, True]])
-    loss = code_l1_loss(predicted, torch.zeros(2, 2), known, torch.tensor([1.0, 0.2]))
-    loss.backward()
-    assert loss.item() == pytest.approx((1 + 2 + 0.2 * 5) / 2)
-    torch.testing.assert_close(predicted.grad, torch.tensor([[0.5, 0.0], [0.5, 0.1]]))
-
-
 def test_a_batch_without_boxes_gives_a_finite_loss_with_a_graph() -> None:
     model = head()
     nothing = [torch.zeros(0, 9)], [torch.zeros(0, dtype=torch.int64)]
@@ -260,9 +96,6 @@ def test_under_autocast_the_loss_and_the_boxes_are_float32() -> None:
     assert all(term.dtype == torch.float32 and term.isfinite() for term in terms.values())
     assert found.boxes.dtype == found.scores.dtype == torch.float32
     sum(terms.values()).backward()
-
-
-# ------------------------------------------------------------------------------------------------ boxes
 
 
 def ideal_outputs(boxes: list[Tensor], labels: list[Tensor]) -> list[dict[str, Tensor]]:
@@ -398,7 +231,8 @@ def test_the_head_learns_one_frame() -> None:
     )
     boxes[2, 7:] = math.nan
     labels = torch.tensor([LABEL["car"], LABEL["trailer"], LABEL["pedestrian"]])
-    model = CenterHead(8, GRID, shared_channels=16, head_channels=8)
+    groups = [["car"], ["bus", "trailer"], ["pedestrian"]]
+    model = CenterHead(8, GRID, groups, shared_channels=16, head_channels=8)
     bev = torch.randn(1, 8, GRID.rows, GRID.cols)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     losses = []
@@ -418,9 +252,6 @@ def test_the_head_learns_one_frame() -> None:
         best = found.boxes[sure][found.labels[sure] == label][0]
         torch.testing.assert_close(best[:6], row[:6], atol=0.25, rtol=0.1)
         assert math.cos(float(best[6] - row[6])) > 0.98
-
-
-# ------------------------------------------------------------------------------------------------ the rest
 
 
 @pytest.mark.parametrize(
@@ -449,19 +280,3 @@ def test_a_map_of_another_grid_and_a_batch_of_another_size_are_errors() -> None:
         model(torch.zeros(1, 6, GRID.cols, GRID.rows))
     with pytest.raises(ValueError, match="boxes of 0 samples"):
         model.loss(model(torch.zeros(1, 6, GRID.rows, GRID.cols)), [], [])
-
-
-def test_attributes_are_valid_for_their_class_and_follow_the_speed() -> None:
-    assert attribute_of("car", 0.3) == "vehicle.moving"
-    assert attribute_of("car", 0.2) == "vehicle.parked"
-    assert attribute_of("bus", 0.0) == "vehicle.stopped"
-    assert attribute_of("bicycle", 3.0) == "cycle.with_rider"
-    assert attribute_of("motorcycle", math.nan) == "cycle.without_rider"
-    assert attribute_of("pedestrian", 1.0) == "pedestrian.moving"
-    assert attribute_of("pedestrian", 0.1) == "pedestrian.standing"
-    assert attribute_of("barrier", 5.0) == attribute_of("traffic_cone", 0.0) == ""
-    assert all(attribute_of(name, 1.0) is not None for name in NUSCENES_DETECTION_CLASSES)
-    with pytest.raises(ValueError, match="tank"):
-        attribute_of("tank", 1.0)
-    assert CenterDecoder().nms == "rotated"
-    assert set(CIRCLE_RADII) == set(NUSCENES_DETECTION_CLASSES)
