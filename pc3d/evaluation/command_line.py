@@ -1,4 +1,4 @@
-"""Arguments of temporal voting that the tools share."""
+"""Arguments of temporal voting and of test-time augmentation that the tools share."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # imported where used, so that --help need not wait for torch
     from pc3d.data.region_cache import RegionCache
     from pc3d.evaluation.temporal_voting import VotingConfig
+    from pc3d.evaluation.test_time_augmentation import AugmentedCopies
 
 
 def add_voting(parser: argparse.ArgumentParser, default: int | None = None) -> None:
@@ -34,6 +35,26 @@ def voting_of(args: argparse.Namespace) -> VotingConfig | None:
     from pc3d.evaluation.temporal_voting import VotingConfig
 
     return VotingConfig(args.temporal_voting, args.voxel, args.combine, args.half_life)
+
+
+def add_tta(parser: argparse.ArgumentParser) -> None:
+    """Add --tta."""
+    parser.add_argument(
+        "--tta",
+        type=int,
+        metavar="N",
+        help="test-time augmentation: the mean of N copies of each sweep, mirrored (2 to 4), turned by a "
+        "right angle (to 8), scaled by 5 %% (to 24)",
+    )
+
+
+def tta_of(args: argparse.Namespace) -> AugmentedCopies | None:
+    """The copies that the arguments describe; None without --tta or with 0."""
+    if not args.tta:
+        return None
+    from pc3d.evaluation.test_time_augmentation import AugmentedCopies
+
+    return AugmentedCopies(args.tta)
 
 
 def tracks_of(args: argparse.Namespace) -> RegionCache | None:

@@ -26,26 +26,38 @@ from pc3d.evaluation.label_efficiency import json_values
 from pc3d.evaluation.lidarseg import LidarsegWriter, evaluate_lidarseg
 from pc3d.evaluation.metrics import confusion_matrix
 from pc3d.evaluation.temporal_voting import Scan, VotingConfig, vote, windows
+from pc3d.evaluation.test_time_augmentation import AugmentedCopies, copies_probabilities
 from pc3d.models.heads.segmentation import PointSegmenter
 
 VOTED = "temporal_voting"
 """Folder of the submission with voting, inside that without."""
 
 
-def predict_scans(segmenter: PointSegmenter, dataset: FrameDataset, workers: int = 0) -> Iterator[Scan]:
+def predict_scans(
+    segmenter: PointSegmenter,
+    dataset: FrameDataset,
+    workers: int = 0,
+    tta: AugmentedCopies | None = None,
+) -> Iterator[Scan]:
     """Predict the key frames of a data set in its order, one at a time.
 
     Args:
         segmenter: evaluated as it is, on its own device.
         dataset: gives every point of a frame, without augmentation; what it reads of labels and moving
             segments goes into the scans.
+        workers: of the loader.
+        tta: average the probabilities over these copies of each frame; None: the frame as it is.
     """
     device = next(segmenter.parameters()).device
     segmenter.eval()
     for batch in DataLoader(dataset, batch_size=1, num_workers=workers, collate_fn=collate):
         frame = batch.now
-        with torch.no_grad():
-            probabilities = segmenter.logits(batch.to(device).now.views["a"]).float().softmax(dim=1)
+        view = batch.to(device).now.views["a"]
+        if tta:
+            probabilities = copies_probabilities(segmenter, view, tta.maps())
+        else:
+            with torch.no_grad():
+                probabilities = segmenter.logits(view).float().softmax(dim=1)
         yield Scan(
             token=batch.tokens[0],
             scene=batch.meta[0]["scene"],
@@ -85,6 +97,7 @@ def evaluate_segmenter(
     workers: int = 0,
     voting: VotingConfig | None = None,
     tracks: RegionCache | None = None,
+    tta: AugmentedCopies | None = None,
 ) -> dict[str, Any]:
     """Predict every key frame of a split, write the submission, score it officially.
 
@@ -96,10 +109,11 @@ def evaluate_segmenter(
         voting: score the predictions after temporal voting too; their submission and confusion matrix
             go to `temporal_voting/` inside `folder`.
         tracks: cache of the kind `tracks`: points inside segments that move take no part in the vote.
+        tta: predict by test-time augmentation, the mean over these copies of each sweep.
 
     Returns:
-        What `evaluate_lidarseg` returns, and `frames`, the number of sweeps; with `voting` also
-        `voting`, its settings, and `voted`, what `evaluate_lidarseg` returns for them.
+        What `evaluate_lidarseg` returns, and `frames`, the number of sweeps; with `tta` its settings; with
+        `voting` also `voting`, its settings, and `voted`, what `evaluate_lidarseg` returns for them.
 
     Raises:
         DataError: the index is not of a nuScenes-format data set.
@@ -114,12 +128,14 @@ def evaluate_segmenter(
         )
     scores = _Scores(folder, split, segmenter.num_classes)
     voted = _Scores(folder / VOTED, split, segmenter.num_classes) if voting else None
-    scans = predict_scans(segmenter, dataset, workers)
+    scans = predict_scans(segmenter, dataset, workers, tta)
     for now, window in windows(scans, voting.neighbours if voting else 0):
         scores.add(window[now], window[now].probabilities)
         if voting and voted:
             voted.add(window[now], vote(window, now, voting))
     result = {**scores.official(opened), "frames": len(dataset)}
+    if tta:
+        result["tta"] = asdict(tta)
     if voting and voted:
         result |= {"voting": asdict(voting), "voted": voted.official(opened)}
     (folder / "metrics.json").write_text(json.dumps(json_values(result), indent=2) + "\n")
@@ -138,7 +154,8 @@ def summary_text(result: dict[str, Any]) -> str:
     columns = [result] + ([result["voted"]] if "voted" in result else [])
     miou = " -> ".join(f"{100 * scores['miou']:.1f}" for scores in columns)
     voting = f" (with temporal voting, k = {result['voting']['neighbours']})" if "voted" in result else ""
-    lines = [f"{result['frames']} frames, official mIoU {miou} %{voting}"]
+    copies = f", the mean of {result['tta']['count']} copies" if "tta" in result else ""
+    lines = [f"{result['frames']} frames{copies}, official mIoU {miou} %{voting}"]
     for name in NUSCENES_LIDARSEG_CLASSES:
         ious = [scores["iou"][name] for scores in columns]
         values = ["absent" if np.isnan(iou) else f"{100 * iou:5.1f}" for iou in ious]
