@@ -4,13 +4,14 @@ import argparse
 from pathlib import Path
 
 from pc3d.engine.command_line import run_command
-from pc3d.evaluation.command_line import add_voting, tracks_of, voting_of
+from pc3d.evaluation.command_line import add_tta, add_voting, tracks_of, tta_of, voting_of
 
 EXAMPLES = """\
 examples:
   python tools/evaluate.py work_dirs/sim_5_percent/segmenter.safetensors
   python tools/evaluate.py work_dirs/run/segmenter.safetensors --index data/nuscenes-index --split val
   python tools/evaluate.py work_dirs/sim_5_percent/segmenter.safetensors --temporal-voting 1
+  python tools/evaluate.py work_dirs/sim_5_percent/segmenter.safetensors --tta 8
   python tools/evaluate.py work_dirs/sim_joint/backbone.safetensors --knn --train-split sim_train
 """
 
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--knn", action="store_true", help="kNN probe of the backbone's point features")
     parser.add_argument("--train-split", default="sim_train", help="of the kNN bank (default: %(default)s)")
     parser.add_argument("--percent", type=float, default=100.0, help="label fraction of the kNN bank")
+    add_tta(parser)
     add_voting(parser)
     args = parser.parse_args()
     if args.knn:
@@ -52,6 +54,7 @@ def main() -> None:
         args.workers,
         voting=voting_of(args),
         tracks=tracks_of(args),
+        tta=tta_of(args),
     )
     print(summary_text(result))
     print(f"metrics: {out / 'metrics.json'}")
