@@ -17,6 +17,7 @@ from pc3d.data.errors import fail
 from pc3d.data.frames import FrameConfig, FrameSample, FrameSources, ImageDraw, load_dense_frame, load_frame
 from pc3d.data.images import load_ego_masks
 from pc3d.data.index import SweepIndex
+from pc3d.data.paste import PasteDatabase
 from pc3d.data.records import Sweep
 from pc3d.data.region_cache import RegionCache
 
@@ -28,6 +29,24 @@ class Sample:
     token: str
     frames: dict[str, FrameSample]
     meta: dict[str, Any]
+
+
+def _objects(config: FrameConfig, needs: Needs) -> PasteDatabase | None:
+    """The objects that are pasted, checked against what is loaded."""
+    if config.paste is None:
+        return None
+    if not needs.boxes:
+        raise ValueError(
+            "`paste` puts boxes into frames: it serves detectors only, and no boxes are read here"
+        )
+    if needs.cameras and not config.paste.with_images:
+        raise ValueError(
+            "`paste` puts objects into the points that the images do not show: leave it out where images "
+            "are read, or set its `with_images` to accept that"
+        )
+    objects = PasteDatabase.open(config.paste.database)
+    objects.check(config.features, config.sweeps, config.paste.database)
+    return objects
 
 
 class FrameDataset(Dataset[Sample]):
@@ -47,8 +66,9 @@ class FrameDataset(Dataset[Sample]):
         seed: of all random choices.
 
     Raises:
-        DataError: no such split or token.
-        ValueError: `needs` asks for ids whose cache is not given, or for an unknown frame.
+        DataError: no such split or token; no database of objects to paste, or one of other points.
+        ValueError: `needs` asks for ids whose cache is not given, or for an unknown frame; objects are to
+            be pasted where boxes are not read, or where images are (see `PasteConfig`).
     """
 
     def __init__(
@@ -82,6 +102,7 @@ class FrameDataset(Dataset[Sample]):
             index.metadata.get("label_map"),
             caches,
             load_ego_masks(self.config.ego_masks),
+            _objects(self.config, needs),
         )
         self.seed = seed
         self._split = split

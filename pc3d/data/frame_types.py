@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pc3d.data.batch import Needs
 from pc3d.data.pairing import PairingConfig
+from pc3d.data.paste import PasteConfig, PasteDatabase
 from pc3d.data.records import Boxes, Float32, Float64
 from pc3d.data.region_cache import RegionCache
 from pc3d.data.transforms import NO_AUGMENTATION, PointAugmentation, PointFilter, ViewSample
@@ -33,6 +34,7 @@ class FrameConfig:
             key frames too), moved into its LiDAR frame by the poses. BEVFusion takes 10. At the start
             of a scene there are fewer. Rows of the earlier ones follow the key frame's own; they have
             no label, no region and no pixel.
+        paste: objects of other frames that are put into frame "t", before its augmentation.
         augmentation: of each view, in the order "a", "b"; one entry serves both.
         points: range and number of the points of a view.
         pairing: how points and pixels are paired.
@@ -52,6 +54,7 @@ class FrameConfig:
     ego_masks: str | None = None
     dense_sweeps: int = 2
     sweeps: int = 1
+    paste: PasteConfig | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.sweeps <= MAX_SWEEPS:
@@ -62,7 +65,7 @@ class FrameConfig:
 class FrameSources:
     """What frames are loaded from: needs, settings, label map, and the caches of ids by need.
 
-    A cache `pseudo_labels` stands in for the label files.
+    A cache `pseudo_labels` stands in for the label files. `objects` are those that `config.paste` pastes.
     """
 
     needs: Needs
@@ -70,10 +73,11 @@ class FrameSources:
     label_map: str | None
     caches: Mapping[str, RegionCache] = field(default_factory=dict)
     ego_masks: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    objects: PasteDatabase | None = None
 
     def of_frame(self, name: str) -> FrameSources:
-        """The same for one frame of a sample."""
-        return replace(self, needs=self.needs.of_frame(name))
+        """The same for one frame of a sample; objects are pasted into "t" alone."""
+        return replace(self, needs=self.needs.of_frame(name), objects=self.objects if name == "t" else None)
 
 
 @dataclass(frozen=True)

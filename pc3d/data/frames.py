@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,13 +56,16 @@ def load_frame(
     Args:
         tracks_from: sweep token of frame "t" where this is its "t+1"; None for "t" itself.
         earlier: sweeps before it that its views show too, the nearest first. Their points are rows after
-            its own: -1 in every kind of ids and labels, in no pair.
+            its own: -1 in every kind of ids and labels, in no pair. So are the points of pasted
+            objects, which come last.
 
     Raises:
         DataError: a file is missing or broken, or does not fit the sweep.
     """
     needs = sources.needs
     points, own = stack_sweeps(sweep, earlier, sources.config.features)
+    boxes = _boxes(sweep) if needs.boxes else None
+    points, boxes, hidden = _pasted(sources, points, boxes, rng)
     of_points: dict[str, NDArray[Any]] = {
         **{name: _point_ids(sources, sweep, own, name) for name in POINT_IDS if getattr(needs, name)},
         **(_tracks(sources, sweep, own, tracks_from) if needs.tracks else {}),
@@ -72,14 +76,14 @@ def load_frame(
         **{name: _pad(array, len(points)) for name, array in of_points.items()},
     }
     return FrameSample(
-        views=_views(sources, points, rng),
+        views=_views(sources, points, rng, hidden),
         num_points=len(points),
         world_SE3_lidar=sweep.world_SE3_ego @ sweep.ego_SE3_lidar,
         draw=draw,
         images=_images(sweep, draw, needs.images) if draw.cameras else None,
         pairs=_pairs(sources, points[:own], sweep, draw) if draw.cameras else None,
         **ids,
-        boxes=_boxes(sweep) if needs.boxes else None,
+        boxes=boxes,
     )
 
 
@@ -111,12 +115,29 @@ def _pad(array: NDArray[Any], length: int) -> NDArray[Any]:
     return np.concatenate([array, np.full(length - len(array), none, dtype=array.dtype)])
 
 
-def _views(sources: FrameSources, points: Float32, rng: np.random.Generator) -> dict[str, ViewSample]:
+def _pasted(
+    sources: FrameSources, points: Float32, boxes: Boxes | None, rng: np.random.Generator
+) -> tuple[Float32, Boxes | None, NDArray[np.bool_] | None]:
+    """Points and boxes with objects pasted where asked for, and which points those hide."""
+    if sources.objects is None or sources.config.paste is None or boxes is None:
+        return points, boxes, None
+    pasted = sources.objects.paste(sources.config.paste, points, boxes, rng)
+    return pasted.points, pasted.boxes, pasted.hidden
+
+
+def _views(
+    sources: FrameSources, points: Float32, rng: np.random.Generator, hidden: NDArray[np.bool_] | None = None
+) -> dict[str, ViewSample]:
     settings = sources.config.augmentation
-    return {
-        name: make_view(points, settings[min(number, len(settings) - 1)], sources.config.points, rng)
+    shown = None if hidden is None or not hidden.any() else np.flatnonzero(~hidden)
+    visible = points if shown is None else points[shown]
+    views = {
+        name: make_view(visible, settings[min(number, len(settings) - 1)], sources.config.points, rng)
         for number, name in enumerate(("a", "b")[: sources.needs.views])
     }
+    if shown is None:
+        return views
+    return {name: replace(view, row=shown[view.row]) for name, view in views.items()}
 
 
 def _drawn(sweep: Sweep, draw: ImageDraw) -> list[tuple[int, Camera, ImageMap]]:

@@ -12,6 +12,7 @@ from pc3d.data.batch import ID_KINDS, Needs
 from pc3d.data.dataset import FrameConfig, FrameDataset, Sample
 from pc3d.data.index import SweepIndex
 from pc3d.data.pairing import PairingConfig
+from pc3d.data.paste import PasteConfig
 from pc3d.data.region_cache import RegionCache
 from pc3d.data.splits import label_fraction, read_tokens
 from pc3d.data.transforms import PointAugmentation, PointFilter
@@ -46,7 +47,7 @@ FRAME_KEYS = {
     "dense_sweeps": "dense_sweeps",
     "sweeps": "sweeps",
 }
-NESTED_KEYS = {"augmentation", "points", "pairing"}
+NESTED_KEYS = {"augmentation", "points", "pairing", "paste"}
 
 
 class MixedDataset(ConcatDataset[Sample]):
@@ -103,8 +104,8 @@ def frame_config(config: dict[str, Any]) -> FrameConfig:
         drawn = config["augmentation"]
         views = drawn if isinstance(drawn, list | tuple) else [drawn]
         settings["augmentation"] = tuple(_settings(PointAugmentation, view) for view in views)
-    for key, kind in (("points", PointFilter), ("pairing", PairingConfig)):
-        if key in config:
+    for key, kind in (("points", PointFilter), ("pairing", PairingConfig), ("paste", PasteConfig)):
+        if config.get(key) is not None:
             settings[key] = _settings(kind, config[key])
     return FrameConfig(**settings)
 

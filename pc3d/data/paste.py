@@ -1,0 +1,267 @@
+"""Ground-truth paste: annotated objects of other frames, with their points, put into a frame.
+
+Yan et al. 2018 (SECOND): rare classes are seen more often. An object is pasted where it stood in its
+own LiDAR frame, so that its points are as dense as its distance makes them. Nothing checks that the place
+is sensible (it may stand in a wall); only boxes must not overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pc3d.data.detection import NUSCENES_DETECTION_CLASSES, class_labels
+from pc3d.data.errors import DataError, fail
+from pc3d.data.index import SweepIndex
+from pc3d.data.records import Boxes, Float32, Float64
+from pc3d.data.sweeps import stack_sweeps
+from pc3d.geometry.boxes import points_in_boxes
+from pc3d.ops.nms import rotated_iou
+
+OBJECTS, POINTS = "objects.npz", "points.bin"
+TRACK_PREFIX = "pasted:"
+
+
+@dataclass(frozen=True)
+class PasteConfig:
+    """What is pasted into each frame.
+
+    Attributes:
+        database: folder that `build_paste_database` wrote.
+        counts: detection class to how many of its objects are drawn; one that would overlap is left out.
+        probability: share of the frames that anything is pasted into.
+        with_images: paste although images are loaded. The cameras do not see what was pasted, so image
+            and points disagree there; without this, that is refused.
+    """
+
+    database: str
+    counts: Mapping[str, int] = field(default_factory=dict)
+    probability: float = 1.0
+    with_images: bool = False
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.counts) - set(NUSCENES_DETECTION_CLASSES))
+        if unknown or not self.counts or min(self.counts.values()) < 1:
+            raise ValueError(
+                f"`counts` of paste is {dict(self.counts)}: give numbers of at least 1 for classes of "
+                f"{', '.join(NUSCENES_DETECTION_CLASSES)}"
+            )
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"`probability` of paste is {self.probability}, expected 0 to 1")
+
+
+@dataclass(frozen=True, eq=False)
+class Pasted:
+    """A frame with pasted objects.
+
+    Attributes:
+        points: (P + Q, C) float32, the frame's points (all of them, in their order), then the pasted.
+        boxes: the frame's boxes, then the pasted.
+        hidden: (P + Q,) bool, True for points of the frame inside a pasted box: no view shows them.
+    """
+
+    points: Float32
+    boxes: Boxes
+    hidden: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class PasteDatabase:
+    """Objects with their points; the points stay on disk where the database was opened from a folder.
+
+    Attributes:
+        boxes: N boxes, each in the LiDAR frame of its own sweep.
+        points: (P, 3 + features) float32 of all objects, one after the other.
+        starts: (N + 1,) int64: object n has the points starts[n] to starts[n + 1].
+        features: of the points after x y z.
+        sweeps: that were stacked.
+    """
+
+    boxes: Boxes
+    points: Float32
+    starts: NDArray[np.int64]
+    features: tuple[str, ...]
+    sweeps: int
+
+    @classmethod
+    def open(cls, path: str | Path) -> PasteDatabase:
+        """Open the folder of a database.
+
+        Raises:
+            DataError: none is there, or it is broken.
+        """
+        folder = Path(path)
+        remedy = "make one: pc3d.data.paste.build_paste_database"
+        if not (folder / OBJECTS).is_file():
+            fail("there is no database of objects to paste", folder, remedy)
+        try:
+            with np.load(folder / OBJECTS, allow_pickle=False) as stored:
+                arrays = dict(stored)
+            boxes = _boxes_of(arrays)
+            shape = (int(arrays["starts"][-1]), 3 + len(arrays["features"]))
+            points = np.memmap(folder / POINTS, dtype="<f4", mode="r", shape=shape)
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise DataError(
+                f"database of objects is broken: {error}\n  where: {folder}\n  remedy: {remedy}"
+            ) from error
+        features = tuple(arrays["features"].tolist())
+        return cls(boxes, points, arrays["starts"], features, int(arrays["sweeps"]))
+
+    def check(self, features: Sequence[str], sweeps: int, database: str | Path) -> None:
+        """Raise `DataError` unless the objects were stored as the frames are loaded."""
+        if (self.features, self.sweeps) != (tuple(features), sweeps):
+            fail(
+                f"objects were stored with features {self.features} of {self.sweeps} sweep(s), the frames "
+                f"have {tuple(features)} of {sweeps}",
+                database,
+                "build the database again with the `features` and `sweeps` of the data config",
+            )
+
+    def draw(self, config: PasteConfig, boxes: Boxes, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Objects that overlap neither `boxes` nor each other seen from above, in the order drawn."""
+        if rng.random() >= config.probability:
+            return np.zeros(0, dtype=np.int64)
+        labels = class_labels(self.boxes.names)
+        drawn = [
+            rng.choice(known, min(count, len(known)), replace=False)
+            for name, count in config.counts.items()
+            if len(known := np.flatnonzero(labels == NUSCENES_DETECTION_CLASSES.index(name)))
+        ]
+        if not drawn:
+            return np.zeros(0, dtype=np.int64)
+        candidates = np.concatenate(drawn)
+        rectangles = _rectangles(self.boxes)[candidates]
+        free = ~_overlap(rectangles, _rectangles(boxes)).any(axis=1)
+        among = _overlap(rectangles, rectangles)
+        kept: list[int] = []
+        for number in np.flatnonzero(free):
+            if not among[number, kept].any():
+                kept.append(int(number))
+        return candidates[kept]
+
+    def paste(self, config: PasteConfig, points: Float32, boxes: Boxes, rng: np.random.Generator) -> Pasted:
+        """Put objects into a frame, before its augmentation.
+
+        Args:
+            points: (P, 3 + features) in the LiDAR frame. boxes: of the frame.
+            rng: the same state pastes the same.
+        """
+        chosen = self.draw(config, boxes, rng)
+        new = _take(self.boxes, chosen)
+        hidden = points_in_boxes(points, new.centers, new.sizes, new.yaws).any(axis=0)
+        clouds = [np.asarray(self.points[self.starts[n] : self.starts[n + 1]]) for n in chosen]
+        extra = sum(len(cloud) for cloud in clouds)
+        return Pasted(
+            np.concatenate([points, *clouds]),
+            _join(boxes, new),
+            np.concatenate([hidden, np.zeros(extra, dtype=np.bool_)]),
+        )
+
+
+def build_paste_database(
+    index: SweepIndex,
+    tokens: Iterable[str],
+    path: str | Path,
+    features: Sequence[str] = ("intensity",),
+    sweeps: int = 1,
+    min_points: int = 5,
+) -> PasteDatabase:
+    """Store the objects of the ten detection classes of some key frames, with the points inside their boxes.
+
+    Args:
+        index: of the data set.
+        tokens: sweep tokens of annotated key frames. Take those that the detector is trained on: an
+            object of another frame is a label more.
+        path: folder to make: `objects.npz` (no pickle) and `points.bin`.
+        features, sweeps: as in the data config that will paste them.
+        min_points: objects with fewer points in their box are left out (5: OpenPCDet).
+
+    Raises:
+        DataError: the folder exists; a frame has no boxes; no object is left.
+    """
+    folder = Path(path)
+    if folder.exists():
+        fail("the folder of the database exists", folder, "remove it, or choose another")
+    parts: list[Boxes] = []
+    counts: list[int] = []
+    folder.mkdir(parents=True)
+    with (folder / POINTS).open("wb") as file:
+        for token in tokens:
+            boxes, clouds = _objects(index, index.row_of(token), features, sweeps, min_points)
+            parts.append(boxes)
+            counts += [len(cloud) for cloud in clouds]
+            for cloud in clouds:
+                file.write(cloud.astype("<f4").tobytes())
+    if not counts:
+        fail(f"no object has at least {min_points} points", folder, "choose other frames or fewer points")
+    # The description comes last: without it an interrupted database does not open.
+    _save(folder / OBJECTS, parts, counts, features, sweeps)
+    return PasteDatabase.open(folder)
+
+
+def _objects(
+    index: SweepIndex, row: int, features: Sequence[str], sweeps: int, min_points: int
+) -> tuple[Boxes, list[Float32]]:
+    """The boxes of a key frame that are worth pasting, and the points inside each."""
+    sweep = index[row]
+    if sweep.boxes is None:
+        fail("the sweep has no annotated boxes", f"sweep {sweep.token}", "choose annotated key frames")
+    earlier = [index[other] for other in index.previous_sweeps(row, sweeps - 1)]
+    points, _ = stack_sweeps(sweep, earlier, features)
+    inside = points_in_boxes(points, sweep.boxes.centers, sweep.boxes.sizes, sweep.boxes.yaws)
+    wanted = (class_labels(sweep.boxes.names) >= 0) & (inside.sum(axis=1) >= min_points)
+    chosen = np.flatnonzero(wanted)
+    return _take(sweep.boxes, chosen), [points[inside[n]] for n in chosen]
+
+
+_ARRAYS = ("centers", "sizes", "yaws", "velocities", "num_lidar_pts")
+_TEXTS = ("names", "tracks", "attributes")
+
+
+def _save(path: Path, parts: list[Boxes], counts: list[int], features: Sequence[str], sweeps: int) -> None:
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
+    texts = {
+        name: np.array([text for part in parts for text in getattr(part, name)], dtype=np.str_)
+        for name in _TEXTS
+    }
+    texts["tracks"] = np.char.add(TRACK_PREFIX, texts["tracks"])
+    arrays["num_lidar_pts"] = np.array(counts, dtype=np.int64)
+    starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    np.savez(path, **arrays, **texts, starts=starts, features=np.array(features), sweeps=sweeps)
+
+
+def _boxes_of(arrays: Mapping[str, NDArray]) -> Boxes:
+    values: dict[str, Any] = {name: arrays[name] for name in _ARRAYS}
+    values |= {name: tuple(arrays[name].tolist()) for name in _TEXTS}
+    return Boxes(**values)
+
+
+def _take(boxes: Boxes, chosen: NDArray[np.int64]) -> Boxes:
+    values: dict[str, Any] = {name: getattr(boxes, name)[chosen] for name in _ARRAYS}
+    values |= {name: tuple(getattr(boxes, name)[n] for n in chosen) for name in _TEXTS}
+    return Boxes(**values)
+
+
+def _join(first: Boxes, second: Boxes) -> Boxes:
+    pairs = {name: (getattr(first, name), getattr(second, name)) for name in _ARRAYS + _TEXTS}
+    values: dict[str, Any] = {
+        name: np.concatenate(pair) if name in _ARRAYS else pair[0] + pair[1] for name, pair in pairs.items()
+    }
+    return Boxes(**values)
+
+
+def _rectangles(boxes: Boxes) -> Float64:
+    """(N, 5) x y l w yaw."""
+    return np.concatenate([boxes.centers[:, :2], boxes.sizes[:, :2], boxes.yaws[:, None]], axis=1)
+
+
+def _overlap(a: Float64, b: Float64) -> NDArray[np.bool_]:
+    """(N, M) whether two rectangles share area."""
+    return (rotated_iou(torch.from_numpy(a), torch.from_numpy(b)) > 0).numpy()
