@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+from mmengine.config import DictAction
+
 from pc3d.engine.command_line import run_command
 
 EXAMPLES = """\
@@ -87,7 +89,7 @@ def label_efficiency(args: argparse.Namespace) -> None:
         work_dir=args.work_dir,
         eval_split=args.split,
         overrides={"data.index": str(args.index)},
-        pretrain_overrides={"data.regions": str(args.regions)},
+        pretrain_overrides={"data.regions": str(args.regions), **(args.pretrain_options or {})},
         jobs=args.jobs,
     )
     print(publish(run_study(study), study))
@@ -137,6 +139,13 @@ def main() -> None:
     command.add_argument("--tasks", nargs="+", default=["linear-probe", "knn-probe", "1-percent"])
     command.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     command.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each")
+    command.add_argument(
+        "--pretrain-options",
+        nargs="+",
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="settings over the pretraining configs, for example schedule.iterations=150",
+    )
     command.add_argument("--work-dir", type=Path, default=Path("work_dirs/label-efficiency"))
     command.set_defaults(run=label_efficiency)
     args = parser.parse_args()

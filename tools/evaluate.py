@@ -43,7 +43,7 @@ def main() -> None:
     if args.knn:
         knn(args)
         return
-    from pc3d.evaluation.segmentation import evaluate_checkpoint, summary_text
+    from pc3d.evaluation.downstream import evaluate_checkpoint, summary_text
 
     out = args.out or args.checkpoint.parent / "evaluation"
     result = evaluate_checkpoint(

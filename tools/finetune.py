@@ -1,4 +1,4 @@
-"""Fine-tune for LiDAR semantic segmentation with few labels, and evaluate officially."""
+"""Fine-tune for LiDAR segmentation or BEV detection with few labels, and evaluate officially."""
 
 from pathlib import Path
 
@@ -9,6 +9,8 @@ EXAMPLES = """\
       --cfg-options init.checkpoint=work_dirs/sim_joint/backbone.safetensors
   python tools/finetune.py configs/finetune/sim_5_percent.py        (random start)
   python tools/finetune.py configs/finetune/sim_5_percent.py --eval-split sim_val
+  python tools/finetune.py configs/finetune/sim_detection_5_percent.py --eval-split sim_val \\
+      --cfg-options init.run=work_dirs/sim_calico init.partial=True
 """
 
 
@@ -23,9 +25,9 @@ def main() -> None:
     config.launcher = args.launcher
     work_dir = args.work_dir or Path(config.get("work_dir", f"work_dirs/{args.config.stem}"))
     checkpoint = finetune(config, work_dir, args.resume)
-    print(f"segmenter: {checkpoint}")
+    print(f"model: {checkpoint}")
     if args.eval_split:
-        from pc3d.evaluation.segmentation import evaluate_checkpoint, summary_text
+        from pc3d.evaluation.downstream import evaluate_checkpoint, summary_text
 
         result = evaluate_checkpoint(checkpoint, config.data.index, args.eval_split, work_dir / "evaluation")
         print(summary_text(result))

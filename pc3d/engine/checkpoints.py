@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from pc3d.data.errors import DataError, fail
 from pc3d.engine.finetuner import build_segmenter
+from pc3d.models.bev_models import BevModel, build_bev_model
 from pc3d.models.heads.segmentation import PointSegmenter
 from pc3d.models.lidar import LidarEncoder, build_lidar_encoder
 from pc3d.models.weights import load_backbone
@@ -24,13 +26,40 @@ def _metadata(checkpoint: Path) -> dict[str, str]:
         raise DataError(
             f"checkpoint cannot be read: {error}\n  where: {checkpoint}\n  remedy: name a .safetensors file"
         ) from error
-    if "lidar" not in metadata:
+    if not {"lidar", "task"} & set(metadata):
         fail(
             "the checkpoint does not say how its encoder was built",
             checkpoint,
             "write it with tools/pretrain.py or tools/finetune.py",
         )
     return metadata
+
+
+def task_of(checkpoint: Path) -> str:
+    """What the model of a checkpoint was fine-tuned for: `lidarseg`, or a key of `BEV_MODELS`.
+
+    Raises:
+        DataError: the file is missing or broken.
+    """
+    return _metadata(Path(checkpoint)).get("task", "lidarseg")
+
+
+def load_bev_model(checkpoint: Path) -> tuple[BevModel, dict[str, Any]]:
+    """The model of a `detector.safetensors` or `map_segmenter.safetensors`, in evaluation mode.
+
+    Returns:
+        the model, and the settings of the `data` section that its frames were loaded with.
+
+    Raises:
+        DataError: the file is missing, broken, or holds no BEV model.
+    """
+    metadata = _metadata(Path(checkpoint))
+    if "task" not in metadata:
+        fail("the checkpoint holds no BEV model", checkpoint, "fine-tune one with tools/finetune.py first")
+    network, head = json.loads(metadata["network"]), json.loads(metadata["head"])
+    model = build_bev_model(metadata["task"], network, head)
+    load_backbone(model, Path(checkpoint))
+    return model.eval(), json.loads(metadata["frames"])
 
 
 def load_segmenter(checkpoint: Path) -> PointSegmenter:
@@ -40,9 +69,10 @@ def load_segmenter(checkpoint: Path) -> PointSegmenter:
         DataError: the file is missing, broken, or was not written by fine-tuning.
     """
     metadata = _metadata(Path(checkpoint))
-    if "head" not in metadata:
+    if "head" not in metadata or "task" in metadata:
+        what = f"a BEV model for {metadata['task']}" if "task" in metadata else "a backbone"
         fail(
-            "the checkpoint is not a fine-tuned segmenter but a backbone",
+            f"the checkpoint is not a fine-tuned segmenter but {what}",
             checkpoint,
             "fine-tune it with tools/finetune.py first",
         )
@@ -52,12 +82,17 @@ def load_segmenter(checkpoint: Path) -> PointSegmenter:
 
 
 def load_encoder(checkpoint: Path) -> LidarEncoder:
-    """The LiDAR encoder of a `backbone.safetensors` or a `segmenter.safetensors`, in evaluation mode.
+    """The LiDAR encoder of a pretraining run's `backbone.safetensors` or of a fine-tuned model.
 
     Raises:
-        DataError: the file is missing or broken.
+        DataError: the file is missing or broken, or its model has no LiDAR encoder.
     """
     metadata = _metadata(Path(checkpoint))
+    if "task" in metadata:
+        lidar = load_bev_model(checkpoint)[0].network.lidar
+        if lidar is None:
+            fail("the model has no LiDAR encoder", checkpoint, "choose one that reads LiDAR")
+        return lidar
     if "head" in metadata:
         return load_segmenter(checkpoint).encoder
     encoder = build_lidar_encoder(json.loads(metadata["lidar"]))

@@ -1,4 +1,4 @@
-"""Fine-tuning for LiDAR semantic segmentation, from a pretrained or a random start."""
+"""Fine-tuning from a pretrained or a random start: LiDAR segmentation, BEV detection, BEV map segmentation."""
 
 from __future__ import annotations
 
@@ -7,26 +7,31 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from torch import Tensor
+from torch import Tensor, nn
 
 from pc3d.data.batch import Batch, Needs
 from pc3d.engine.config import plain
-from pc3d.engine.data import build_dataset
+from pc3d.engine.data import build_dataset, frame_settings
+from pc3d.engine.initial_weights import load_initial
 from pc3d.engine.training import TrainableModel, seeded, start_distributed, train
+from pc3d.models.bev_models import BevModel, build_bev_model
 from pc3d.models.heads.segmentation import PointSegmenter
 from pc3d.models.lidar import build_lidar_encoder
 from pc3d.models.weights import load_backbone
 
+NETWORK = ("lidar", "image", "camera")
+"""Sections of a BEV task's config that are the branches of its network; `network` holds the rest."""
+
 
 class Finetuner(TrainableModel):
-    """A `PointSegmenter` as a trainable model."""
+    """A model of a downstream task as a trainable model."""
 
-    def __init__(self, segmenter: PointSegmenter) -> None:
+    def __init__(self, model: PointSegmenter | BevModel) -> None:
         super().__init__()
-        self.segmenter = segmenter
+        self.model = model
 
     def forward(self, batch: Batch, mode: str = "loss") -> dict[str, Tensor]:
-        return self.segmenter.loss(batch)
+        return self.model.loss(batch)
 
 
 def build_segmenter(
@@ -44,14 +49,59 @@ def build_segmenter(
     return segmenter
 
 
+def build_bev(config: Config) -> BevModel:
+    """The BEV model of a fine-tuning config, with its initial weights.
+
+    `init` is as in pretraining (`run`, or a file each for `lidar`, `image`, `camera`); `checkpoint` is the
+    LiDAR encoder's file.
+
+    Raises:
+        ValueError: a branch that does not fit, or a checkpoint that does not; the names are listed.
+    """
+    with seeded(config.get("seed", 0)):
+        model = build_bev_model(config.task, bev_network(config), plain(config.get("head") or {}))
+    init = plain(config.get("init")) or {}
+    if init.get("checkpoint"):
+        init["lidar"] = init["checkpoint"]
+    init.pop("checkpoint", None)
+    load_initial(init, model.parts, nn.ModuleDict())
+    return model
+
+
+def bev_network(config: Config) -> dict[str, Any]:
+    """Arguments of `BevNetwork` from the sections of a config."""
+    branches = {name: plain(config.get(name)) for name in NETWORK}
+    return {**branches, **plain(config.get("network") or {})}
+
+
 def finetune(config: Config, work_dir: Path, resume: bool = False) -> Path:
-    """Run fine-tuning; returns the segmenter file in the run folder."""
+    """Run fine-tuning; returns the file of the model in the run folder.
+
+    It is `segmenter.safetensors` for lidarseg, `detector.safetensors` for detection and
+    `map_segmenter.safetensors` for map segmentation.
+    """
     work_dir = Path(work_dir)
     start_distributed(config.get("launcher", "none"))
-    seed = config.get("seed", 0)
-    dataset = build_dataset(plain(config.data), Needs(labels=True), seed)
-    lidar, head = plain(config.lidar), plain(config.get("head") or {})
-    model = Finetuner(build_segmenter(lidar, head, plain(config.get("init")), seed))
-    metadata = {"lidar": json.dumps(lidar), "head": json.dumps(head)}
-    train(model, dataset, config, work_dir, {"segmenter": model.segmenter}, metadata, resume)
-    return work_dir / "segmenter.safetensors"
+    task, seed = config.get("task", "lidarseg"), config.get("seed", 0)
+    model: PointSegmenter | BevModel
+    if task == "lidarseg":
+        lidar, head = plain(config.lidar), plain(config.get("head") or {})
+        model, needs = build_segmenter(lidar, head, plain(config.get("init")), seed), Needs(labels=True)
+        metadata = {"lidar": json.dumps(lidar), "head": json.dumps(head)}
+    else:
+        model = build_bev(config)
+        needs = model.needs
+        described = {
+            "network": bev_network(config),
+            "head": plain(config.get("head") or {}),
+            "frames": frame_settings(plain(config.data)),
+        }
+        metadata = {"task": task, **{key: json.dumps(value) for key, value in described.items()}}
+    name = FILES[task]
+    dataset = build_dataset(plain(config.data), needs, seed)
+    train(Finetuner(model), dataset, config, work_dir, {name: model}, metadata, resume)
+    return work_dir / f"{name}.safetensors"
+
+
+FILES = {"lidarseg": "segmenter", "detection": "detector", "map": "map_segmenter"}
+"""Name of the weights in the run folder, by task."""

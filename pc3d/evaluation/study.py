@@ -27,10 +27,11 @@ from pc3d.evaluation.label_efficiency import (
     to_markdown,
 )
 from pc3d.evaluation.probes import knn_of_encoder
-from pc3d.evaluation.segmentation import evaluate_checkpoint
+from pc3d.evaluation.downstream import evaluate_checkpoint
 
 KNN: dict[str, Any] = {"percent": 25.0, "points_per_sweep": 200}
 """Share of the training scenes that the bank of the kNN probe takes, and points of each sweep."""
+LIDARSEG = "lidarseg"
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -40,17 +41,21 @@ class Task:
     """A column of the table: a fine-tuning config, the label fraction, and settings over it.
 
     With `knn` nothing is trained: the config says only which encoder and data the kNN probe reads.
+    `metrics` are the numbers of the evaluation that the table shows.
     """
 
     config: Path
     fraction: float
     overrides: dict[str, Any] = field(default_factory=dict)
     knn: bool = False
+    metrics: tuple[str, ...] = ("miou",)
 
 
 @dataclass(frozen=True)
 class Study:
     """What is compared with what.
+
+    Every start is pretrained on the LiDAR encoder of the tasks, whatever its own config says.
 
     Attributes:
         starts: name to pretraining config; the random start is always there.
@@ -98,9 +103,26 @@ def _cell(study: Study, start: str, task_name: str, seed: int, backbone: Path | 
 
 def _task_config(study: Study, task: Task, seed: int, backbone: Path | None) -> Config:
     overrides = {**study.overrides, **task.overrides, "seed": seed}
+    config = load_config(task.config, "finetune", overrides)
     if backbone is not None:
-        overrides["init.checkpoint"] = str(backbone)
-    return load_config(task.config, "finetune", overrides)
+        # A BEV model takes whatever the run trained, a segmenter its LiDAR encoder.
+        bev = config.get("task", LIDARSEG) != LIDARSEG
+        init = {"init.run": str(backbone.parent)} if bev else {"init.checkpoint": str(backbone)}
+        config.merge_from_dict(init)
+    return config
+
+
+def _encoder(study: Study) -> dict[str, Any]:
+    """The LiDAR encoder of the tasks.
+
+    Raises:
+        ValueError: they have different ones, so that no start could be compared over them.
+    """
+    configs = [_task_config(study, task, 0, None) for task in study.tasks.values()]
+    encoders = [plain(config.lidar) for config in configs if config.get("lidar") is not None]
+    if any(encoder != encoders[0] for encoder in encoders):
+        raise ValueError(f"the tasks {', '.join(study.tasks)} have different LiDAR encoders: one study each")
+    return encoders[0] if encoders else {}
 
 
 @dataclass(frozen=True)
@@ -109,9 +131,13 @@ class _Pretrain:
 
     def __call__(self, key: tuple[str, int]) -> Path:
         start, seed = key
-        folder = self.study.work_dir / "pretrain" / f"{start}-seed{seed}"
+        encoder = _encoder(self.study)
         overrides = {**self.study.overrides, **self.study.pretrain_overrides, "seed": seed}
         config = load_config(self.study.starts[start], "pretrain", overrides)
+        folder = self.study.work_dir / "pretrain" / f"{start}-seed{seed}"
+        if encoder and plain(config.lidar) != encoder:
+            config.merge_from_dict({"lidar": {"_delete_": True, **encoder}})
+            folder = folder.with_name(f"{start}-{encoder['type'].lower()}-seed{seed}")
         if is_finished(folder, config):
             return folder / "backbone.safetensors"
         return pretrain(config, folder, resume=False)
@@ -155,13 +181,18 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def publish(results: list[CellResult], folder: Path) -> str:
-    """Write `results.json`, `table.md` and, for several fractions, `plot.png`; returns the table."""
-    rows = summarise(results)
-    table = to_markdown(rows)
-    (folder / "table.md").write_text(table + "\n")
+def publish(results: list[CellResult], study: Study) -> str:
+    """Write `results.json`, `table.md` and, for several fractions, `plot.png`; returns the tables."""
+    folder = study.work_dir
     raw = [{"cell": result.cell.describe(), "metrics": result.metrics} for result in results]
     (folder / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
-    if len({(row.task, row.fraction) for row in rows}) > len({row.task for row in rows}):
-        plot(rows, folder / "plot.png")
+    tables = []
+    for metric in dict.fromkeys(metric for task in study.tasks.values() for metric in task.metrics):
+        shown = [result for result in results if metric in study.tasks[result.cell.task].metrics]
+        rows = summarise(shown, metric)
+        tables.append(f"{metric}\n\n{to_markdown(rows)}")
+        if len({(row.task, row.fraction) for row in rows}) > len({row.task for row in rows}):
+            plot(rows, folder / ("plot.png" if metric == "miou" else f"plot-{metric}.png"), metric)
+    table = "\n".join(tables)
+    (folder / "table.md").write_text(table + "\n")
     return table

@@ -1,0 +1,106 @@
+"""Bird's-eye-view detector and map segmenter: a `BevNetwork` under one head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pc3d.data.batch import Batch, Needs
+from pc3d.data.detection import view_boxes
+from pc3d.models.bev.network import BevNetwork
+from pc3d.models.build import build
+from pc3d.models.heads.center_point import CenterHead, Detections
+
+
+class BevModel(nn.Module):
+    """Base of the models that read a BEV map.
+
+    Attributes:
+        network: branches, fuser, BEV backbone. head: of the task.
+        frame_needs: what the task asks of the loader, beside what the branches read.
+    """
+
+    frame_needs: ClassVar[Needs]
+    network: BevNetwork
+    head: nn.Module
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """The parts that pretraining gives weights to: `lidar`, `image`, `camera`."""
+        return self.network.parts
+
+    @property
+    def needs(self) -> Needs:
+        """What training asks of the loader."""
+        return self.frame_needs | self.input_needs
+
+    @property
+    def input_needs(self) -> Needs:
+        """What prediction asks of the loader."""
+        return Needs(images=self.network.image is not None)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Terms of the loss on view "a" of the key frames; their sum is the loss."""
+        raise NotImplementedError
+
+    def predict(self, batch: Batch) -> list[Any]:
+        """One prediction for each sample, in the frame of view "a"."""
+        raise NotImplementedError
+
+
+class BevDetector(BevModel):
+    """3D boxes by a CenterPoint head (Yin et al., CVPR 2021) on the fused map."""
+
+    frame_needs = Needs(boxes=True)
+    head: CenterHead
+
+    def __init__(self, network: BevNetwork, **head: Any) -> None:
+        super().__init__()
+        self.network = network
+        self.head = build(
+            {"type": "CenterHead", **head, "in_channels": network.channels, "grid": network.grid},
+            {"CenterHead": CenterHead},
+            "head",
+        )
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """As `CenterHead.loss`.
+
+        Raises:
+            ValueError: the batch was loaded without boxes.
+        """
+        frame = batch.now
+        if frame.boxes is None:
+            raise ValueError("the batch has no boxes: ask the loader for them (Needs(boxes=True))")
+        affine = frame.views["a"].lidar_SE3
+        targets = [view_boxes(boxes, affine[b].cpu().numpy()) for b, boxes in enumerate(frame.boxes)]
+        device = affine.device
+        boxes, labels = ([item.to(device) for item in items] for items in zip(*targets, strict=True))
+        return self.head.loss(self.head(self.network(frame)), boxes, labels)
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> list[Detections]:
+        """The detections of each sample, best first."""
+        return self.head.decode(self.head(self.network(batch.now)))
+
+
+BEV_MODELS: dict[str, type[BevModel]] = {"detection": BevDetector}
+"""The models by the name of their task."""
+
+
+def build_bev_model(task: str, network: Mapping[str, Any], head: Mapping[str, Any]) -> BevModel:
+    """The model of a task, randomly initialised.
+
+    Args:
+        task: key of `BEV_MODELS`. network: arguments of `BevNetwork`. head: arguments of the head.
+
+    Raises:
+        ValueError: unknown task or argument.
+    """
+    if task not in BEV_MODELS:
+        raise ValueError(f"unknown task {task!r}; known: lidarseg, {', '.join(BEV_MODELS)}")
+    built = build({"type": "BevNetwork", **network}, {"BevNetwork": BevNetwork}, "network")
+    return BEV_MODELS[task](built, **head)

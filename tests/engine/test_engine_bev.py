@@ -1,0 +1,115 @@
+"""Fine-tuning and evaluating BEV models on the tiny simulated drive."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from engine_configs import CONFIGS, pretrain_config, read_metrics
+from mmengine.config import Config
+
+from pc3d.data.errors import DataError
+from pc3d.data.index import SweepIndex
+from pc3d.data.splits import write_tokens
+from pc3d.engine.checkpoints import load_bev_model, load_segmenter, task_of
+from pc3d.engine.config import load_config
+from pc3d.engine.finetuner import build_bev, finetune
+from pc3d.engine.pretrainer import pretrain
+from pc3d.evaluation.downstream import evaluate_checkpoint, summary_text
+
+GRID = {"x_min": -51.2, "x_max": 51.2, "y_min": -51.2, "y_max": 51.2, "cell": 1.6}
+LIDAR = {
+    "type": "PointPillars",
+    "pillar_channels": 8,
+    "bev_widths": (8, 8),
+    "bev_layers": (1, 1),
+    "bev_channels": 16,
+    "grid": GRID,
+}
+IMAGE = {"type": "EfficientNetLite0", "levels": (8, 16), "pretrained": False, "frozen": False}
+CAMERA = {"type": "LSS", "bev_channels": 8, "depth": (1.0, 40.0, 3.0), "grid": GRID, "lidar_depth": True}
+
+
+def detection_config(index: Path, iterations: int, **more) -> Config:
+    settings = {
+        "lidar": {"_delete_": True, **LIDAR},
+        "network": {"fused_channels": 16},
+        "head": {"shared_channels": 8, "head_channels": 8},
+        "data.index": str(index),
+        "data.workers": 0,
+        "runtime.log_every": 1,
+        "runtime.log_level": "WARNING",
+        "schedule.iterations": iterations,
+        **more,
+    }
+    return load_config(CONFIGS / "finetune/sim_detection.py", "finetune", settings)
+
+
+@pytest.fixture(scope="module")
+def detector(tiny_index: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finetune(detection_config(tiny_index, 2), tmp_path_factory.mktemp("detector") / "run")
+
+
+def test_a_detector_is_trained_and_scored_officially(detector: Path, tiny_index: Path) -> None:
+    rows = read_metrics(detector.parent)
+    assert [row["step"] for row in rows] == [1, 2]
+    assert all(row["loss"] == pytest.approx(row["loss_heatmap"] + row["loss_box"], rel=1e-5) for row in rows)
+    assert task_of(detector) == "detection"
+    folder = detector.parent / "evaluation"
+    result = evaluate_checkpoint(detector, tiny_index, "sim_val", folder)
+    assert 0 <= result["nds"] <= 1
+    assert json.loads((folder / "metrics.json").read_text())["nds"] == pytest.approx(result["nds"])
+    assert "NDS" in summary_text(result)
+    with pytest.raises(ValueError, match="LiDAR segmentation"):
+        evaluate_checkpoint(detector, tiny_index, "sim_val", folder, voting=1)
+    with pytest.raises(DataError, match="a BEV model for detection"):
+        load_segmenter(detector)
+
+
+@pytest.mark.parametrize("branches", ["camera", "both"])
+def test_cameras_alone_and_both_train_from_one_config(
+    branches: str, tiny_index: Path, tmp_path: Path
+) -> None:
+    data = {"data.image_size": (64, 128), "image": IMAGE, "camera": CAMERA}
+    lidar = {"lidar": None} if branches == "camera" else {}
+    path = finetune(detection_config(tiny_index, 1, **data, **lidar), tmp_path)
+    model, frames = load_bev_model(path)
+    assert frames["image_size"] == [64, 128]
+    assert set(model.parts) == {"image", "camera"} | ({"lidar"} if branches == "both" else set())
+    assert model.input_needs.images
+
+
+def test_a_model_learns_one_frame_by_heart(tiny_index: Path, tmp_path: Path) -> None:
+    index = SweepIndex.open(tiny_index)
+    write_tokens(tmp_path / "one.txt", [index[int(index.key_rows("sim_train")[0])].token], "one frame")
+    still = {"rotation": (0, 0), "scale": (1, 1), "flip": 0.0}
+    data = {"data.tokens": str(tmp_path / "one.txt"), "data.batch_size": 1, "data.augmentation": still}
+    finetune(detection_config(tiny_index, 40, **data), tmp_path / "run")
+    losses = [row["loss"] for row in read_metrics(tmp_path / "run")]
+    assert losses[-1] < 0.2 * losses[0]
+
+
+def test_a_detector_starts_from_a_pretraining_run(
+    tiny_index: Path, tiny_regions: Path, tmp_path: Path
+) -> None:
+    encoder = {"lidar": {"_delete_": True, **LIDAR}}
+    run = tmp_path / "run"
+    pretrain(pretrain_config(tiny_index, tiny_regions, 1, name="sim_prc", **encoder), run)
+    pretrained = build_bev(detection_config(tiny_index, 1, **{"init.run": str(run)}))
+    checkpoint = run / "backbone.safetensors"
+    named = build_bev(detection_config(tiny_index, 1, **{"init.checkpoint": str(checkpoint)}))
+    scratch = build_bev(detection_config(tiny_index, 1))
+    for model, same in ((named, True), (scratch, False)):
+        weights = zip(model.network.lidar.parameters(), pretrained.network.lidar.parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in weights) == same
+    wider = {"lidar": {"_delete_": True, **LIDAR, "bev_channels": 32}, "init.run": str(run)}
+    with pytest.raises(ValueError, match=r"necks.0.1.weight: model \(16,\), file \(8,\)"):
+        build_bev(detection_config(tiny_index, 1, **wider))
+    build_bev(detection_config(tiny_index, 1, **wider, **{"init.partial": True}))
+
+
+def test_an_unknown_task_is_refused(tiny_index: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown task 'boxes'; known: lidarseg, detection"):
+        finetune(detection_config(tiny_index, 1, task="boxes"), tmp_path)
