@@ -139,7 +139,7 @@ def evaluate_detection(
     summary = {**metrics.serialize(), "meta": evaluator.meta}
     (out / "metrics_summary.json").write_text(json.dumps(summary, indent=2))
     (out / "metrics_details.json").write_text(json.dumps(curves.serialize()))
-    analysis = analyse(evaluator.gt_boxes, evaluator.pred_boxes, curves)
+    analysis = analyse(evaluator.gt_boxes, evaluator.pred_boxes)
     (out / "analysis.json").write_text(json.dumps(json_values(analysis)))
     ap, errors = summary["label_aps"], summary["label_tp_errors"]
     true_names = [box.detection_name for box in evaluator.gt_boxes.all]

@@ -20,7 +20,7 @@ from pc3d.geometry.rigid import transform_points
 
 if TYPE_CHECKING:
     from nuscenes.eval.common.data_classes import EvalBoxes
-    from nuscenes.eval.detection.data_classes import DetectionMetricData, DetectionMetricDataList
+    from nuscenes.eval.detection.data_classes import DetectionMetricData
 
 DISTANCES = (0.5, 1.0, 2.0, 4.0)
 """Metres up to which a detection matches, of the official AP."""
@@ -29,6 +29,13 @@ MATCH = 2.0
 RANGES = ((0.0, 20.0), (20.0, 40.0), (40.0, float("inf")))
 """Metres from the vehicle."""
 BACKGROUND = "background"
+
+
+def class_ranges() -> dict[str, float]:
+    """Metres from the vehicle up to which a box of each class counts officially."""
+    from nuscenes.eval.common.config import config_factory
+
+    return dict(config_factory("detection_cvpr_2019").class_range)
 
 
 def greedy_match(
@@ -54,28 +61,42 @@ def greedy_match(
     return match
 
 
-def operating_points(curves: DetectionMetricDataList) -> dict[str, float]:
+def operating_points(truth: EvalBoxes, predicted: EvalBoxes) -> dict[str, float]:
     """Score of each class from which its detections are shown: where its F1 at 2 m is the highest.
 
     A class that is never right has no such score and gets the median of the others (0 if there is none).
     """
     points: dict[str, float] = {}
     for name in NUSCENES_DETECTION_CLASSES:
-        curve = curves[(name, MATCH)]
-        total = curve.precision + curve.recall
-        f1 = np.divide(2 * curve.precision * curve.recall, total, out=np.zeros_like(total), where=total > 0)
-        if f1.max() > 0:
-            points[name] = float(curve.confidence[f1.argmax()])
+        scores, hits, true = _outcomes(truth, predicted, name)
+        if not hits.any():
+            continue
+        order = np.argsort(-scores, kind="stable")
+        f1 = 2 * np.cumsum(hits[order]) / (np.arange(len(order)) + 1 + true)
+        # A threshold takes all that have the same score.
+        f1[:-1][np.diff(scores[order]) == 0] = 0.0
+        points[name] = float(scores[order][f1.argmax()])
     usual = float(np.median(list(points.values()))) if points else 0.0
     return {name: points.get(name, usual) for name in NUSCENES_DETECTION_CLASSES}
 
 
-def analyse(truth: EvalBoxes, predicted: EvalBoxes, curves: DetectionMetricDataList) -> dict[str, Any]:
+def _outcomes(truth: EvalBoxes, predicted: EvalBoxes, name: str) -> tuple[Float64, NDArray[np.bool_], int]:
+    """Scores of all detections of a class, whether each is right, and the number of true boxes."""
+    all_scores, hits, true = [np.zeros(0)], [np.zeros(0, dtype=np.bool_)], 0
+    for sample in truth.sample_tokens:
+        there, _, _ = _columns([box for box in truth[sample] if box.detection_name == name])
+        found, scores, _ = _columns([box for box in predicted[sample] if box.detection_name == name])
+        all_scores.append(scores)
+        hits.append(greedy_match(found, scores, there) >= 0)
+        true += len(there)
+    return np.concatenate(all_scores), np.concatenate(hits), true
+
+
+def analyse(truth: EvalBoxes, predicted: EvalBoxes) -> dict[str, Any]:
     """Where the detections of a split go wrong.
 
     Args:
         truth, predicted: the boxes that count, with their distance to the vehicle.
-        curves: the evaluator's, at `DISTANCES`.
 
     Returns:
         `thresholds`: class to score, see `operating_points`; the confusion and the frames count detections
@@ -88,7 +109,7 @@ def analyse(truth: EvalBoxes, predicted: EvalBoxes, curves: DetectionMetricDataL
         `frames`: worst first, `sample` (token), `f1` (mean over the classes that occur or are predicted
             there), `hits`, `false` and `missed`; without the samples where nothing is.
     """
-    points = operating_points(curves)
+    points = operating_points(truth, predicted)
     shown = _select(predicted, lambda box: box.detection_score >= points[box.detection_name])
     return {
         "thresholds": points,
@@ -127,18 +148,9 @@ def _range_scores(truth: EvalBoxes, predicted: EvalBoxes, low: float, high: floa
             "true": true,
             "ap": float(np.mean(list(aps.values()))) if true else None,
             "ap_2m": aps.get(MATCH),
-            "recall": _hits(near, found, name) / true if true else None,
+            "recall": int(_outcomes(near, found, name)[1].sum()) / true if true else None,
         }
     return {"from": low, "to": high, "classes": classes}
-
-
-def _hits(truth: EvalBoxes, predicted: EvalBoxes, name: str) -> int:
-    hits = 0
-    for sample in truth.sample_tokens:
-        true, _, _ = _columns([box for box in truth[sample] if box.detection_name == name])
-        found, scores, _ = _columns([box for box in predicted[sample] if box.detection_name == name])
-        hits += int((greedy_match(found, scores, true) >= 0).sum())
-    return hits
 
 
 def confusion(truth: EvalBoxes, predicted: EvalBoxes) -> NDArray[np.int64]:
@@ -216,9 +228,7 @@ def average_precision_by_distance(
     Raises:
         ValueError: no true box is in range.
     """
-    from nuscenes.eval.common.config import config_factory
-
-    reach = config_factory("detection_cvpr_2019").class_range
+    reach = class_ranges()
     boxes, scores, labels = (float64_array(values) for values in predicted)
     true_boxes, true_labels = (float64_array(values) for values in truth)
     ego_SE3_boxes = np.eye(4) if ego_SE3_boxes is None else ego_SE3_boxes

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.data.detection import class_labels
+from pc3d.data.errors import fail
 from pc3d.data.index import SweepIndex
-from pc3d.data.records import Boxes, Float64
+from pc3d.data.records import Boxes, Float64, Sweep
 from pc3d.geometry.rigid import invert_SE3
 
 
@@ -47,24 +48,28 @@ def true_detections(index: SweepIndex, split: str | None) -> Iterator[TrueDetect
     """The truth of every annotated key frame of a split (of all with None), in the index's order."""
     for row in index.key_rows(split).tolist():
         sweep = index[row]
-        if sweep.boxes is None:
-            continue
-        rows = detection_rows(sweep.boxes)
-        yield TrueDetections(
-            token=sweep.token,
-            sample_token=sweep.sample_token,
-            boxes=np.column_stack(
-                [
-                    sweep.boxes.centers[rows],
-                    sweep.boxes.sizes[rows],
-                    sweep.boxes.yaws[rows],
-                    sweep.boxes.velocities[rows],
-                ]
-            ),
-            labels=class_labels(sweep.boxes.names)[rows],
-            attributes=tuple(sweep.boxes.attributes[i] for i in rows),
-            world_SE3_lidar=sweep.world_SE3_ego @ sweep.ego_SE3_lidar,
-        )
+        if sweep.boxes is not None:
+            yield true_detections_of(sweep)
+
+
+def true_detections_of(sweep: Sweep) -> TrueDetections:
+    """The truth of one key frame.
+
+    Raises:
+        DataError: it has no annotations.
+    """
+    if sweep.boxes is None:
+        fail("the sweep has no boxes", f"sweep {sweep.token}", "choose an annotated key frame")
+    rows, boxes = detection_rows(sweep.boxes), sweep.boxes
+    columns = (boxes.centers, boxes.sizes, boxes.yaws, boxes.velocities)
+    return TrueDetections(
+        token=sweep.token,
+        sample_token=sweep.sample_token,
+        boxes=np.column_stack([column[rows] for column in columns]),
+        labels=class_labels(boxes.names)[rows],
+        attributes=tuple(boxes.attributes[row] for row in rows),
+        world_SE3_lidar=sweep.world_SE3_ego @ sweep.ego_SE3_lidar,
+    )
 
 
 def float64_array(values: Any) -> Float64:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
 from pc3d.data.records import Float64
-from pc3d.evaluation.detection_frames import boxes_to_world, float64_array
+from pc3d.evaluation.detection_frames import boxes_to_lidar, boxes_to_world, float64_array
+from pc3d.geometry.rigid import quaternion_to_matrix, yaw_of
 from pc3d.models.heads.attributes import attribute_of
 
 RESULTS = "results_nusc.json"
@@ -138,3 +140,24 @@ def submission_entry(
         "detection_score": score,
         "attribute_name": attribute,
     }
+
+
+def lidar_boxes(
+    entries: Sequence[Mapping[str, Any]], world_SE3_lidar: Float64
+) -> tuple[Float64, NDArray[np.int64]]:
+    """The boxes of a sample's entries in a submission, back in the LiDAR frame.
+
+    Args:
+        entries: `results[sample_token]`. world_SE3_lidar: (4, 4) pose of the sweep.
+
+    Returns:
+        (N, 9) `x y z l w h yaw vx vy`, and (N,) labels into `NUSCENES_DETECTION_CLASSES`.
+    """
+    rows = []
+    for entry in entries:
+        width, length, height = entry["size"]
+        yaw = float(yaw_of(quaternion_to_matrix(entry["rotation"])))
+        rows.append([*entry["translation"], length, width, height, yaw, *entry["velocity"]])
+    labels = [NUSCENES_DETECTION_CLASSES.index(entry["detection_name"]) for entry in entries]
+    boxes = boxes_to_lidar(np.array(rows).reshape(-1, 9), world_SE3_lidar)
+    return boxes, np.array(labels, dtype=np.int64)

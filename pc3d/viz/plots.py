@@ -35,6 +35,9 @@ from pc3d.viz.colours import (
 )
 from pc3d.viz.raster import paint_discs, resize_nearest
 
+#: Colour of true boxes beside predicted ones.
+TRUTH = (64, 232, 104)
+
 
 def bev(
     points: NDArray[np.floating],
@@ -42,6 +45,7 @@ def bev(
     path: Path | str,
     *,
     boxes: Boxes | None = None,
+    truth: Boxes | None = None,
     title: str = "",
     extent: float = 50.0,
     heading: float = 0.0,
@@ -54,6 +58,7 @@ def bev(
         points: (P, 3 or more) x y z in metres, the LiDAR frame.
         colours: (P, 3) uint8.
         boxes: drawn with their heading (the line from the middle) and velocity (the arrow).
+        truth: true boxes beside them, drawn in the same way in `TRUTH`.
         title: one line at the top left.
         extent: metres from the middle to the edge.
         heading: direction of the vehicle's nose in the points' frame, radians counter-clockwise
@@ -65,7 +70,7 @@ def bev(
         legend = _class_legend(boxes.names)
     with pixel_figure(width, width, path) as figure:
         axis = dark_axis(figure, (0.0, 0.0, 1.0, 1.0))
-        _paint_bev(axis, points, colours, extent, heading, width, boxes)
+        _paint_bev(axis, points, colours, extent, heading, width, boxes, truth)
         caption(axis, title, width)
         legend_of(axis, legend or {}, width)
 
@@ -185,6 +190,7 @@ def _paint_bev(
     heading: float,
     pixels: int,
     boxes: Boxes | None,
+    truth: Boxes | None = None,
 ) -> None:
     """Points, rings, boxes and the vehicle into an axis of `pixels` squared."""
     up = _turn(np.pi / 2 - heading)
@@ -196,8 +202,10 @@ def _paint_bev(
     _rings(axis, extent)
     canvas = paint_discs(canvas, uv, colours[order], max(pixels / 1100, 0.75))
     axis.imshow(canvas, extent=(-extent, extent, -extent, extent), interpolation="none", zorder=0)
+    if truth is not None:
+        _draw_boxes(axis, truth, up, np.full((len(truth), 3), TRUTH) / 255.0)
     if boxes is not None:
-        _draw_boxes(axis, boxes, up)
+        _draw_boxes(axis, boxes, up, class_colours(boxes.names) / 255.0)
     _vehicle(axis, extent)
     axis.set(xlim=(-extent, extent), ylim=(-extent, extent))
 
@@ -216,8 +224,7 @@ def _rings(axis: Any, extent: float) -> None:
             )
 
 
-def _draw_boxes(axis: Any, boxes: Boxes, up: NDArray[np.float64]) -> None:
-    colours = class_colours(boxes.names) / 255.0
+def _draw_boxes(axis: Any, boxes: Boxes, up: NDArray[np.float64], colours: NDArray[np.float64]) -> None:
     speeds = np.nan_to_num(boxes.velocities)
     for outline, center, velocity, colour in zip(
         corners(boxes.centers, boxes.sizes, boxes.yaws)[:, :4, :2] @ up.T,

@@ -20,7 +20,12 @@ from pc3d.evaluation.detection import (
     evaluate_predictions,
     official_evaluator,
 )
-from pc3d.evaluation.detection_analysis import average_precision_by_distance, greedy_match
+from pc3d.evaluation.detection_analysis import (
+    average_precision_by_distance,
+    confusion,
+    greedy_match,
+    operating_points,
+)
 from pc3d.evaluation.detection_frames import boxes_to_lidar, boxes_to_world, true_detections
 from pc3d.geometry.rigid import make_SE3, quaternion_to_matrix
 
@@ -199,9 +204,10 @@ def perturbed(index: SweepIndex, seed: int = 0) -> list[tuple[str, Any, Any, Any
         lost = rng.random(len(boxes)) < 0.2
         labels[rng.random(len(labels)) < 0.1] = 0
         boxes, labels = boxes[~lost], labels[~lost]
+        scores = np.concatenate([rng.uniform(0.2, 1.0, len(boxes)), rng.uniform(0.0, 0.5, len(ghosts))])
         boxes = np.vstack([boxes, ghosts])
         labels = np.concatenate([labels, rng.integers(0, 10, len(ghosts))])
-        frames.append((frame.token, boxes, rng.random(len(boxes)), labels))
+        frames.append((frame.token, boxes, scores, labels))
     return frames
 
 
@@ -226,6 +232,32 @@ def test_an_index_of_another_format_is_refused(index: SweepIndex, tmp_path: Path
     other = SweepIndex(index.folder, index.root, {"dataset": "kitti"}, 1)
     with pytest.raises(DataError, match="not kitti"):
         evaluate_predictions(other, SPLIT, tmp_path, [])
+
+
+def test_operating_points_have_the_highest_f1(index: SweepIndex, tmp_path: Path) -> None:
+    """Against the number of right and wrong detections at every possible threshold."""
+    from nuscenes import NuScenes
+    from nuscenes.eval.common.data_classes import EvalBoxes
+
+    evaluate_predictions(index, SPLIT, tmp_path, perturbed(index, seed=5))
+    nusc = NuScenes(VERSION, str(index.root), verbose=False)
+    official = official_evaluator(nusc, SPLIT, tmp_path / "results_nusc.json", tmp_path)
+    truth, predicted = official.gt_boxes, official.pred_boxes
+    points = operating_points(truth, predicted)
+
+    def f1(threshold: float) -> float:
+        kept = EvalBoxes()
+        for sample in predicted.sample_tokens:
+            boxes = [b for b in predicted[sample] if b.detection_score >= threshold]
+            kept.add_boxes(sample, [b for b in boxes if b.detection_name == "car"])
+        counts = confusion(only_cars, kept)
+        return 2 * counts[0, 0] / (counts[0].sum() + counts[:, 0].sum())
+
+    only_cars = EvalBoxes()
+    for sample in truth.sample_tokens:
+        only_cars.add_boxes(sample, [b for b in truth[sample] if b.detection_name == "car"])
+    tried = {b.detection_score for b in predicted.all if b.detection_name == "car"}
+    assert f1(points["car"]) == pytest.approx(max(f1(score) for score in tried), abs=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
