@@ -1,4 +1,4 @@
-"""Fine-tuning from a pretrained or a random start: LiDAR segmentation, BEV detection, BEV map segmentation."""
+"""Fine-tuning from a pretrained or a random start: LiDAR segmentation, and tasks on a BEV map."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from pc3d.engine.config import load_config, plain
 from pc3d.engine.finetuner import build_segmenter, finetune
 from pc3d.engine.pretrainer import pretrain
 from pc3d.engine.stages import is_finished
+from pc3d.evaluation.downstream import evaluate_checkpoint
 from pc3d.evaluation.label_efficiency import (
     RANDOM,
     Cell,
@@ -27,7 +28,6 @@ from pc3d.evaluation.label_efficiency import (
     to_markdown,
 )
 from pc3d.evaluation.probes import knn_of_encoder
-from pc3d.evaluation.downstream import evaluate_checkpoint
 
 KNN: dict[str, Any] = {"percent": 25.0, "points_per_sweep": 200}
 """Share of the training scenes that the bank of the kNN probe takes, and points of each sweep."""
