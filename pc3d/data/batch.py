@@ -95,6 +95,7 @@ class FrameBatch:
         cam_SE3_lidar: (B, V, 4, 4) float32 from the loaded sweep to the camera, the motion between
             the two exposures included, or None.
         boxes: `Boxes` of each sample in the LiDAR frame of the loaded sweep, or None.
+        maps: (B, 6, rows, cols) bool masks of `MAP_CLASSES` on `map_grid` in the frame of view "a", or None.
     """
 
     views: dict[str, PointView]
@@ -114,6 +115,7 @@ class FrameBatch:
     intrinsics: Tensor | None = None
     cam_SE3_lidar: Tensor | None = None
     boxes: list[Boxes] | None = None
+    maps: Tensor | None = None
 
 
 @dataclass
@@ -158,7 +160,7 @@ class Needs:
 
     Attributes:
         views: number of augmented views of frame "t" (1 or 2); other frames have one.
-        images, labels, boxes: whether each is read.
+        images, labels, boxes, maps: whether each is read; maps of frame "t" alone.
         neighbour_images: whether images and their ids are read of "t-1" and "t+1", too.
         superpixels, semantics, regions, supervoxels, tracks: which cached ids are read.
         frames: names of the frames.
@@ -174,6 +176,7 @@ class Needs:
     tracks: bool = False
     labels: bool = False
     boxes: bool = False
+    maps: bool = False
     frames: tuple[str, ...] = ("t",)
 
     @property

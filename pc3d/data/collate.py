@@ -51,6 +51,7 @@ def _collate_frame(parts: list[FrameSample], images_of: FrameBatch | None) -> Fr
         moving=_join([part.moving for part in parts]),
         labels=_join([part.labels for part in parts]),
         boxes=[part.boxes for part in parts if part.boxes is not None] or None,
+        maps=None if parts[0].maps is None else _stack([part.maps for part in parts]),
     )
     if images_of is not None:
         for name in ("images", "camera_mask", "superpixels", "semantics", "intrinsics", "cam_SE3_lidar"):

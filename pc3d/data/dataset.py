@@ -17,6 +17,7 @@ from pc3d.data.errors import fail
 from pc3d.data.frames import FrameConfig, FrameSample, FrameSources, ImageDraw, load_dense_frame, load_frame
 from pc3d.data.images import load_ego_masks
 from pc3d.data.index import SweepIndex
+from pc3d.data.map_targets import scene_maps
 from pc3d.data.paste import PasteDatabase
 from pc3d.data.records import Sweep
 from pc3d.data.region_cache import RegionCache
@@ -103,6 +104,7 @@ class FrameDataset(Dataset[Sample]):
             caches,
             load_ego_masks(self.config.ego_masks),
             _objects(self.config, needs),
+            scene_maps=scene_maps(index) if needs.maps else {},
         )
         self.seed = seed
         self._split = split

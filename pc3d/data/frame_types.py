@@ -9,12 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.data.batch import Needs
+from pc3d.data.map_targets import MapRasteriser
 from pc3d.data.pairing import PairingConfig
 from pc3d.data.paste import PasteConfig, PasteDatabase
 from pc3d.data.records import Boxes, Float32, Float64
 from pc3d.data.region_cache import RegionCache
 from pc3d.data.transforms import NO_AUGMENTATION, PointAugmentation, PointFilter, ViewSample
+from pc3d.geometry.grid import BevGrid
 
+BEVFUSION_MAP_GRID = BevGrid(-50.0, 50.0, -50.0, 50.0, 0.5)
+"""The masks of BEVFusion (Liu et al., ICRA 2023): 100 m by 100 m in 200 by 200 cells."""
 MAX_SWEEPS = 10
 """Most sweeps of a view: nuScenes has ten from one key frame to the next."""
 
@@ -41,6 +45,7 @@ class FrameConfig:
         ego_masks: folder with a picture `CAMERA.png` of any resolution for cameras that see the ego
             vehicle: not black where it is. Its pixels take part in no pair.
         dense_sweeps: plain sweeps before the key frame that the "dense" frame adds.
+        map_grid: of the masks of the map, in the frame of view "a".
     """
 
     num_cameras: int | None = None
@@ -53,6 +58,7 @@ class FrameConfig:
     pairing: PairingConfig = field(default_factory=PairingConfig)
     ego_masks: str | None = None
     dense_sweeps: int = 2
+    map_grid: BevGrid = BEVFUSION_MAP_GRID
     sweeps: int = 1
     paste: PasteConfig | None = None
 
@@ -65,7 +71,8 @@ class FrameConfig:
 class FrameSources:
     """What frames are loaded from: needs, settings, label map, and the caches of ids by need.
 
-    A cache `pseudo_labels` stands in for the label files. `objects` are those that `config.paste` pastes.
+    A cache `pseudo_labels` stands in for the label files. `scene_maps` holds the map of each scene.
+    `objects` are those that `config.paste` pastes.
     """
 
     needs: Needs
@@ -74,6 +81,7 @@ class FrameSources:
     caches: Mapping[str, RegionCache] = field(default_factory=dict)
     ego_masks: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     objects: PasteDatabase | None = None
+    scene_maps: Mapping[str, MapRasteriser] = field(default_factory=dict)
 
     def of_frame(self, name: str) -> FrameSources:
         """The same for one frame of a sample; objects are pasted into "t" alone."""
@@ -126,3 +134,4 @@ class FrameSample:
     moving: NDArray[np.bool_] | None = None
     labels: NDArray[np.int64] | None = None
     boxes: Boxes | None = None
+    maps: NDArray[np.bool_] | None = None

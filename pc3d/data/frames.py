@@ -21,7 +21,7 @@ from pc3d.data.frame_types import (
 from pc3d.data.images import ImageMap, load_image, resize_and_crop
 from pc3d.data.label_maps import load_lidarseg
 from pc3d.data.pairing import cam_SE3_lidar, pair_camera
-from pc3d.data.records import Boxes, Camera, Float32, Sweep
+from pc3d.data.records import Boxes, Camera, Float32, Float64, Sweep
 from pc3d.data.sweeps import stack_sweeps
 from pc3d.data.transforms import ViewSample, make_view
 
@@ -75,8 +75,9 @@ def load_frame(
         **{name: _image_ids(sources, sweep, draw, name) for name in IMAGE_IDS if getattr(needs, name)},
         **{name: _pad(array, len(points)) for name, array in of_points.items()},
     }
+    views = _views(sources, points, rng, hidden)
     return FrameSample(
-        views=_views(sources, points, rng, hidden),
+        views=views,
         num_points=len(points),
         world_SE3_lidar=sweep.world_SE3_ego @ sweep.ego_SE3_lidar,
         draw=draw,
@@ -84,6 +85,7 @@ def load_frame(
         pairs=_pairs(sources, points[:own], sweep, draw) if draw.cameras else None,
         **ids,
         boxes=boxes,
+        maps=_maps(sources, sweep, views["a"].view_T_lidar) if needs.maps else None,
     )
 
 
@@ -238,6 +240,12 @@ def _labels(sources: FrameSources, sweep: Sweep, num_points: int) -> NDArray[np.
             "add the lidarseg files and build the index again",
         )
     return load_lidarseg(sweep.lidarseg_path, num_points, sources.label_map, sweep.token)
+
+
+def _maps(sources: FrameSources, sweep: Sweep, view_T_lidar: Float64) -> NDArray[np.bool_]:
+    """(6, rows, cols) masks of the scene's map in the frame of a view."""
+    world_T_view = sweep.world_SE3_ego @ sweep.ego_SE3_lidar @ np.linalg.inv(view_T_lidar)
+    return sources.scene_maps[sweep.scene].targets(world_T_view, sources.config.map_grid)
 
 
 def _boxes(sweep: Sweep) -> Boxes:

@@ -12,6 +12,7 @@ import shapely
 from numpy.typing import NDArray
 
 from pc3d.data.errors import DataError, fail
+from pc3d.data.index import SweepIndex
 from pc3d.data.records import Float64
 from pc3d.geometry.grid import BevGrid
 
@@ -89,6 +90,24 @@ class MapRasteriser:
                 for name in MAP_CLASSES
             ]
         )
+
+
+def scene_maps(index: SweepIndex) -> dict[str, MapRasteriser]:
+    """The map of each scene of an index by the scene's name; scenes of one location share it.
+
+    Raises:
+        DataError: the index does not say where its scenes were driven.
+    """
+    locations = index.metadata.get("scene_locations")
+    if locations is None:
+        fail(
+            "the index does not know where its scenes were driven, so their maps cannot be found",
+            index.folder,
+            "build it again (maps exist for data in the nuScenes format): "
+            f"{index.metadata.get('rebuild', 'python data_prep/nuscenes.py ROOT --out INDEX')}",
+        )
+    maps = {location: MapRasteriser(index.root, location) for location in set(locations.values())}
+    return {scene: maps[location] for scene, location in locations.items()}
 
 
 class _Layer(NamedTuple):
