@@ -16,6 +16,7 @@ from pc3d.data.paste import PasteConfig
 from pc3d.data.region_cache import RegionCache
 from pc3d.data.splits import label_fraction, read_tokens
 from pc3d.data.transforms import PointAugmentation, PointFilter
+from pc3d.geometry.grid import BevGrid
 from pc3d.regions.build import KINDS, open_cache
 
 PARAM_KEYS = {
@@ -47,7 +48,7 @@ FRAME_KEYS = {
     "dense_sweeps": "dense_sweeps",
     "sweeps": "sweeps",
 }
-NESTED_KEYS = {"augmentation", "points", "pairing", "paste"}
+NESTED_KEYS = {"augmentation", "points", "pairing", "map_grid", "paste"}
 
 
 class MixedDataset(ConcatDataset[Sample]):
@@ -94,7 +95,7 @@ def build_dataset(config: dict[str, Any], needs: Needs, seed: int = 0) -> MixedD
 def frame_settings(config: dict[str, Any]) -> dict[str, Any]:
     """The settings of a `data` section that prediction shares with training: what a frame shows."""
     drawn = {"cameras", "image_flip", "dense_sweeps"}
-    return {key: config[key] for key in FRAME_KEYS if key in config and key not in drawn}
+    return {key: config[key] for key in (*FRAME_KEYS, "map_grid") if key in config and key not in drawn}
 
 
 def frame_config(config: dict[str, Any]) -> FrameConfig:
@@ -104,7 +105,12 @@ def frame_config(config: dict[str, Any]) -> FrameConfig:
         drawn = config["augmentation"]
         views = drawn if isinstance(drawn, list | tuple) else [drawn]
         settings["augmentation"] = tuple(_settings(PointAugmentation, view) for view in views)
-    for key, kind in (("points", PointFilter), ("pairing", PairingConfig), ("paste", PasteConfig)):
+    for key, kind in (
+        ("points", PointFilter),
+        ("pairing", PairingConfig),
+        ("map_grid", BevGrid),
+        ("paste", PasteConfig),
+    ):
         if config.get(key) is not None:
             settings[key] = _settings(kind, config[key])
     return FrameConfig(**settings)
