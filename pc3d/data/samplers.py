@@ -1,11 +1,17 @@
-"""The order in which frames are read: endless, seeded, resumable at any step in constant time."""
+"""Which frames are read and in which order: endless, seeded, resumable at any step in constant time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
+
+from pc3d.data.detection import NUSCENES_DETECTION_CLASSES, class_labels
+from pc3d.data.errors import fail
+from pc3d.data.index import SweepIndex
+from pc3d.data.records import Sweep
 
 
 class StreamSampler(Sampler[tuple[int, int]]):
@@ -41,3 +47,58 @@ class StreamSampler(Sampler[tuple[int, int]]):
                 order = np.random.default_rng((self.seed, number)).permutation(self.length)
             yield number, int(order[position % self.length])
             position += self.world
+
+
+def class_balanced_rows(
+    index: SweepIndex,
+    rows: Sequence[int] | NDArray[np.int64],
+    classes: Sequence[str],
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Frames repeated so that each class is drawn equally often (CBGS, Zhu et al. 2019, section 3.1).
+
+    The frames that show a class are its group; a frame is in the group of every class that it shows.
+    All groups together have S frames, and each of the K classes that occur gets S / K draws from its
+    group. Within a group every frame comes equally often, up to one: the authors draw with replacement.
+
+    Args:
+        index: of the data set. Each row is read once: about 1 ms a frame.
+        rows: annotated key frames.
+        classes: of `NUSCENES_DETECTION_CLASSES`. An object that is known to hold no LiDAR point does not
+            count.
+        rng: which frames come once more.
+
+    Returns:
+        (about S,) rows, ascending, with repetitions. Frames without any of the classes are not in it.
+
+    Raises:
+        DataError: a frame is not annotated, or none shows any of the classes.
+        ValueError: an unknown class.
+    """
+    unknown = sorted(set(classes) - set(NUSCENES_DETECTION_CLASSES))
+    if unknown:
+        raise ValueError(f"unknown classes {', '.join(unknown)}, use {', '.join(NUSCENES_DETECTION_CLASSES)}")
+    rows = np.asarray(rows, dtype=np.int64)
+    shows = (
+        np.stack([_classes_shown(index[int(row)]) for row in rows]) if len(rows) else np.zeros((0, 10), bool)
+    )
+    numbers = [NUSCENES_DETECTION_CLASSES.index(name) for name in classes]
+    groups = [group for number in numbers if len(group := rows[shows[:, number]])]
+    if not groups:
+        fail("no frame shows any of the classes to balance", index.folder, "balance other frames or classes")
+    quota = max(1, round(sum(map(len, groups)) / len(groups)))
+    return np.sort(np.concatenate([_drawn(group, quota, rng) for group in groups]))
+
+
+def _classes_shown(sweep: Sweep) -> NDArray[np.bool_]:
+    """(10,) whether an object of each detection class, with points or of unknown number, is there."""
+    if sweep.boxes is None:
+        fail("the sweep has no annotated boxes", f"sweep {sweep.token}", "balance annotated key frames only")
+    labels = class_labels(sweep.boxes.names)[sweep.boxes.num_lidar_pts != 0]
+    return np.bincount(labels[labels >= 0], minlength=len(NUSCENES_DETECTION_CLASSES)) > 0
+
+
+def _drawn(group: NDArray[np.int64], quota: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """`quota` of the group, each frame equally often up to one."""
+    whole, rest = divmod(quota, len(group))
+    return np.concatenate([np.tile(group, whole), rng.choice(group, rest, replace=False)])

@@ -6,14 +6,17 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch.utils.data import ConcatDataset
 
 from pc3d.data.batch import ID_KINDS, Needs
 from pc3d.data.dataset import FrameConfig, FrameDataset, Sample
+from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
 from pc3d.data.index import SweepIndex
 from pc3d.data.pairing import PairingConfig
 from pc3d.data.paste import PasteConfig
 from pc3d.data.region_cache import RegionCache
+from pc3d.data.samplers import class_balanced_rows
 from pc3d.data.splits import label_fraction, read_tokens
 from pc3d.data.transforms import PointAugmentation, PointFilter
 from pc3d.geometry.grid import BevGrid
@@ -34,6 +37,7 @@ SOURCE_KEYS = {
     "fraction",
     "tokens",
     "repeat",
+    "balance",
     "pseudo_labels",
     "regions",
     *PARAM_KEYS.values(),
@@ -73,7 +77,8 @@ def build_dataset(config: dict[str, Any], needs: Needs, seed: int = 0) -> MixedD
             token list; `regions`, the folder of data_prep/regions.py, with `region_params`,
             `superpixel_params`, ... where they were not made with the defaults; `pseudo_labels`, the
             folder of tools/pseudo_label.py, to read labels from; `repeat`, how often each of its frames
-            comes in a pass), or `sources`, a list of them; beside it the settings of `FrameConfig`
+            comes in a pass; `balance`, to repeat frames so that each detection class occurs equally often,
+            see `class_balanced_rows`), or `sources`, a list of them; beside it the settings of `FrameConfig`
             (`cameras`: how many of each sample).
         needs: what the objectives read.
         seed: of augmentations and choices.
@@ -148,7 +153,7 @@ def _source(source: dict[str, Any], config: FrameConfig, needs: Needs, seed: int
     return FrameDataset(
         index,
         needs,
-        **_which(index, source),
+        **(_balanced(index, source, seed) if source.get("balance") else _which(index, source)),
         config=config,
         caches={name: _cache(source, name) for name in needs.ids} | _pseudo_labels(source),
         seed=seed,
@@ -165,6 +170,17 @@ def _pseudo_labels(source: dict[str, Any]) -> dict[str, RegionCache]:
     if source.get("pseudo_labels") is None:
         return {}
     return {"pseudo_labels": RegionCache.find(source["pseudo_labels"], "pseudo_labels")}
+
+
+def _balanced(index: SweepIndex, source: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The key frames of a source, repeated so that the detection classes are balanced."""
+    which = _which(index, source)
+    if "tokens" in which:
+        rows = np.array([index.row_of(token) for token in which["tokens"]])
+    else:
+        rows = index.key_rows(which["split"]) if "split" in which else which["rows"]
+    rng = np.random.default_rng([seed, len(rows)])
+    return {"rows": class_balanced_rows(index, rows, NUSCENES_DETECTION_CLASSES, rng)}
 
 
 def _which(index: SweepIndex, source: dict[str, Any]) -> dict[str, Any]:
