@@ -184,15 +184,14 @@ def evaluate_predictions(
     if "version" not in index.metadata:
         what = f"official evaluation needs a nuScenes-format data set, not {index.metadata['dataset']}"
         fail(what, index.folder, "use an index made by data_prep/nuscenes.py")
-    submission = DetectionWriter(folder, split, **writer)
     frames = 0
-    for token, boxes, scores, labels in predictions:
-        sweep = index[index.row_of(token)]
-        pose = sweep.world_SE3_ego @ sweep.ego_SE3_lidar
-        submission.add(sweep.sample_token, boxes, scores, labels, pose)
-        frames += 1
-    path = submission.close()
-    result = evaluate_detection(index.root, index.metadata["version"], split, path, folder)
+    with DetectionWriter(folder, split, **writer) as submission:
+        for token, boxes, scores, labels in predictions:
+            sweep = index[index.row_of(token)]
+            pose = sweep.world_SE3_ego @ sweep.ego_SE3_lidar
+            submission.add(sweep.sample_token, boxes, scores, labels, pose)
+            frames += 1
+    result = evaluate_detection(index.root, index.metadata["version"], split, submission.path, folder)
     result["frames"] = frames
     (Path(folder) / "metrics.json").write_text(json.dumps(json_values(result), indent=2) + "\n")
     return result

@@ -106,8 +106,9 @@ def analyse(truth: EvalBoxes, predicted: EvalBoxes) -> dict[str, Any]:
             taken by their own distance, as the official class ranges are.
         `classes` and `confusion`: (11, 11) counts, row the true class, column the predicted one, matched
             within 2 m whatever the class; the last of both is the background.
-        `frames`: worst first, `sample` (token), `f1` (mean over the classes that occur or are predicted
-            there), `hits`, `false` and `missed`; without the samples where nothing is.
+        `frames`: worst first (where equal, more errors first), `sample` (token), `f1` (mean over the
+            classes that occur or are predicted there), `hits`, `false` and `missed`; without the samples
+            where nothing is.
     """
     points = operating_points(truth, predicted)
     shown = _select(predicted, lambda box: box.detection_score >= points[box.detection_name])
@@ -184,7 +185,7 @@ def frame_scores(truth: EvalBoxes, predicted: EvalBoxes) -> list[dict[str, Any]]
         if f1s:
             score = {"sample": sample, "f1": float(np.mean(f1s)), "hits": hits}
             frames.append({**score, "false": len(found) - hits, "missed": len(true) - hits})
-    return sorted(frames, key=lambda frame: (frame["f1"], frame["sample"]))
+    return sorted(frames, key=lambda frame: (frame["f1"], -frame["missed"] - frame["false"], frame["sample"]))
 
 
 def _class_ap(

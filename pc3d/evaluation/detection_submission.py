@@ -27,7 +27,8 @@ class DetectionWriter:
     """Writes a submission in the format of the nuScenes detection challenge.
 
     Samples go to a file beside the submission as they come; `close` puts it in place, so that a
-    submission is whole or not there.
+    submission is whole or not there. As a context (`with`) it closes at the end, and leaves nothing
+    behind when an exception passes.
 
     Args:
         folder: made if need be; gets `results_nusc.json`.
@@ -109,6 +110,16 @@ class DetectionWriter:
         self._file.close()
         os.replace(self._unfinished, self.path)
         return self.path
+
+    def __enter__(self) -> DetectionWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._file.close()
+            self._unfinished.unlink()
 
 
 def _check(sample: str, boxes: Float64, scores: Any, labels: Any, attributes: Sequence[str] | None) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pc3d.data.detection import NUSCENES_DETECTION_CLASSES as CLASSES
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
+from pc3d.data.readers.nuscenes import NuScenesReader
 from pc3d.evaluation.detection import (
     DetectionWriter,
     evaluate_detection,
@@ -26,7 +27,12 @@ from pc3d.evaluation.detection_analysis import (
     greedy_match,
     operating_points,
 )
-from pc3d.evaluation.detection_frames import boxes_to_lidar, boxes_to_world, true_detections
+from pc3d.evaluation.detection_frames import (
+    boxes_to_lidar,
+    boxes_to_world,
+    true_detections,
+    true_detections_of,
+)
 from pc3d.geometry.rigid import make_SE3, quaternion_to_matrix
 
 ERRORS = ("mATE", "mASE", "mAOE", "mAVE", "mAAE")
@@ -133,6 +139,14 @@ def test_writer_keeps_the_best_and_leaves_no_half_file(tmp_path: Path) -> None:
     assert [box["detection_score"] for box in kept] == (np.arange(699, 199, -1) / 700).tolist()
     assert all(box["velocity"] == [0.0, 0.0] for box in kept)
     assert [p.name for p in tmp_path.iterdir()] == ["results_nusc.json"]
+
+
+def test_an_aborted_submission_leaves_nothing(index: SweepIndex, tmp_path: Path) -> None:
+    frames = perturbed(index)
+    frames[-1][1][0, 0] = np.inf
+    with pytest.raises(ValueError, match="not finite"):
+        evaluate_predictions(index, SPLIT, tmp_path, frames)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -313,3 +327,19 @@ def test_ap_of_one_frame_counts_only_classes_that_are_there() -> None:
     assert average_precision_by_distance(nothing, truth)["map"] == 0.0
     with pytest.raises(ValueError, match="in the range"):
         average_precision_by_distance(right, (truth[0] + 100, truth[1]))
+
+
+def test_the_truth_of_a_real_key_frame_scores_one(real_data: Path) -> None:
+    sweeps = NuScenesReader(real_data / "nuscenes", "v1.0-mini").sweeps()
+    sweep = next(sweep for sweep in sweeps if sweep.boxes is not None and len(sweep.boxes))
+    truth = true_detections_of(sweep)
+    perfect = (truth.boxes, np.linspace(0.1, 1, len(truth.labels)), truth.labels)
+    right = (truth.boxes, truth.labels)
+    result = average_precision_by_distance(perfect, right, ego_SE3_boxes=sweep.ego_SE3_lidar)
+    assert result["map"] == pytest.approx(1.0, abs=1e-9)
+    assert len(result["ap"]) >= 2
+    # Upright boxes in the world are those of the table, although this LiDAR is tilted.
+    rows = json.loads((real_data / "nuscenes/v1.0-mini/sample_annotation.json").read_text())
+    table = np.array([row["translation"] for row in rows if row["sample_token"] == sweep.sample_token])
+    world = boxes_to_world(truth.boxes, truth.world_SE3_lidar)
+    assert np.abs(world[:, None, :3] - table[None]).max(axis=2).min(axis=1).max() < 1e-6
