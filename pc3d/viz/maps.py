@@ -19,7 +19,7 @@ MAP_PALETTE: dict[str, tuple[int, int, int]] = {
     "walkway": (112, 88, 190),
     "carpark_area": (206, 146, 110),
     "ped_crossing": (120, 214, 130),
-    "stop_line": (255, 84, 84),
+    "stop_line": (255, 120, 225),
     "divider": (255, 216, 96),
 }
 _EMPTY = (18, 22, 30)
