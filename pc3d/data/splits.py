@@ -5,14 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pc3d.data.errors import DataError, fail
 from pc3d.data.index import SweepIndex
 
 RULES = ("scenes", "frames")
+PERCENTS = (1, 5, 10, 20, 25, 50, 100)
+"""Label fractions of which lists are published, `configs/splits/`."""
 
 
 def _stride(percent: float) -> int:
@@ -39,7 +44,7 @@ def label_fraction(index: SweepIndex, split: str, percent: float, rule: str = "a
     """
     stride = _stride(percent)
     rows = index.key_rows(split)
-    scenes = [list(group) for _, group in groupby(rows.tolist(), key=lambda row: index.scene_rows(row).start)]
+    scenes = _by_scene(index, rows)
     if rule == "auto":
         rule = "scenes" if len(scenes) >= stride else "frames"
     if rule == "scenes":
@@ -55,6 +60,86 @@ def label_fraction(index: SweepIndex, split: str, percent: float, rule: str = "a
     else:
         raise ValueError(f"unknown rule {rule!r}, use one of {RULES} or 'auto'")
     return [index[row].token for row in chosen]
+
+
+def _by_scene(index: SweepIndex, rows: NDArray[np.int64]) -> list[list[int]]:
+    """The rows of each scene, in the order of the index."""
+    return [list(group) for _, group in groupby(rows.tolist(), key=lambda row: index.scene_rows(row).start)]
+
+
+def rows_of_scenes(index: SweepIndex, names: Iterable[str]) -> NDArray[np.int64]:
+    """(N,) rows of the key frames of some scenes, ascending.
+
+    Raises:
+        DataError: the index has no key frame of one of them.
+    """
+    wanted = set(names)
+    rows = {index[scene[0]].scene: scene for scene in _by_scene(index, index.key_rows(None))}
+    missing = sorted(wanted - set(rows))
+    if missing:
+        fail(
+            f"no key frame of {len(missing)} of {len(wanted)} scenes, the first {missing[0]!r}",
+            index.folder,
+            "check that the list belongs to this data set, and that its index is complete",
+        )
+    return np.array(sorted(row for name in wanted for row in rows[name]), dtype=np.int64)
+
+
+def write_fraction_lists(
+    index: SweepIndex, split: str, folder: str | Path, prefix: str, of_what: str
+) -> list[Path]:
+    """Write the token lists of `PERCENTS`.
+
+    `PREFIX_5_percent.txt` is what `data.fraction=5` takes (rule "auto"); where that is by scenes,
+    `PREFIX_5_percent_frames.txt` is the same share by frames.
+
+    Args:
+        of_what: the data, for the comment line, e.g. "sim_train of the bench simulation (seed 0)".
+
+    Returns:
+        The files.
+    """
+    scenes = len(_by_scene(index, index.key_rows(split)))
+    written = []
+    for percent in PERCENTS:
+        stride = _stride(percent)
+        rules = (
+            ("scenes", "frames") if 1 < stride <= scenes else (("scenes",) if stride == 1 else ("frames",))
+        )
+        for rule in rules:
+            tokens = label_fraction(index, split, percent, rule)
+            path = Path(folder) / f"{prefix}_{percent}_percent{'_frames' if rule != rules[0] else ''}.txt"
+            every = _every(stride, "scene" if rule == "scenes" else "key frame")
+            write_tokens(path, tokens, f"{percent} % of {of_what}: {every}, {len(tokens)} key frames")
+            written.append(path)
+    return written
+
+
+def write_scene_lists(scenes: Sequence[str], folder: str | Path, prefix: str, of_what: str) -> list[Path]:
+    """Write lists of scene names, `PREFIX_5_percent_scenes.txt`: of `PERCENTS`, every k-th of `scenes`.
+
+    In the order of the index (by name) they are the scenes of `label_fraction(..., rule="scenes")`.
+
+    Returns:
+        The files; read one with `read_tokens`.
+    """
+    written = []
+    for percent in PERCENTS:
+        chosen = scenes[:: _stride(percent)]
+        path = Path(folder) / f"{prefix}_{percent}_percent_scenes.txt"
+        every = _every(_stride(percent), "scene")
+        write_tokens(
+            path, chosen, f"{percent} % of {of_what}: {every}, {len(chosen)} of {len(scenes)} scenes"
+        )
+        written.append(path)
+    return written
+
+
+def _every(stride: int, what: str) -> str:
+    if stride == 1:
+        return f"every {what}"
+    ending = {2: "nd", 3: "rd"}.get(stride, "th")
+    return f"every {stride}{ending} {what}"
 
 
 def write_tokens(path: str | Path, tokens: Iterable[str], comment: str) -> None:

@@ -17,7 +17,7 @@ from pc3d.data.pairing import PairingConfig
 from pc3d.data.paste import PasteConfig
 from pc3d.data.region_cache import RegionCache
 from pc3d.data.samplers import class_balanced_rows
-from pc3d.data.splits import label_fraction, read_tokens
+from pc3d.data.splits import label_fraction, read_tokens, rows_of_scenes
 from pc3d.data.transforms import PointAugmentation, PointFilter
 from pc3d.geometry.grid import BevGrid
 from pc3d.regions.build import KINDS, open_cache
@@ -36,6 +36,7 @@ SOURCE_KEYS = {
     "split",
     "fraction",
     "tokens",
+    "scenes",
     "repeat",
     "balance",
     "pseudo_labels",
@@ -73,13 +74,13 @@ def build_dataset(config: dict[str, Any], needs: Needs, seed: int = 0) -> MixedD
     """The training data of a `data` section.
 
     Args:
-        config: one source (`index`, `split`, and where asked for `fraction` in percent or `tokens`, a
-            token list; `regions`, the folder of data_prep/regions.py, with `region_params`,
-            `superpixel_params`, ... where they were not made with the defaults; `pseudo_labels`, the
-            folder of tools/pseudo_label.py, to read labels from; `repeat`, how often each of its frames
-            comes in a pass; `balance`, to repeat frames so that each detection class occurs equally often,
-            see `class_balanced_rows`), or `sources`, a list of them; beside it the settings of `FrameConfig`
-            (`cameras`: how many of each sample).
+        config: one source (`index`, `split`, and where asked for `fraction` in percent, or `tokens`, a
+            token list, or `scenes`, a list of scene names; `regions`, the folder of data_prep/regions.py,
+            with `region_params`, `superpixel_params`, ... where they were not made with the defaults;
+            `pseudo_labels`, the folder of tools/pseudo_label.py, to read labels from; `repeat`, how often
+            each of its frames comes in a pass; `balance`, to repeat frames so that each detection class
+            occurs equally often, see `class_balanced_rows`), or `sources`, a list of them; beside it the
+            settings of `FrameConfig` (`cameras`: how many of each sample).
         needs: what the objectives read.
         seed: of augmentations and choices.
 
@@ -187,6 +188,8 @@ def _which(index: SweepIndex, source: dict[str, Any]) -> dict[str, Any]:
     """The key frames of a source, as arguments of `FrameDataset`."""
     if source.get("tokens") is not None:
         return {"tokens": read_tokens(Path(source["tokens"]))}
+    if source.get("scenes") is not None:
+        return {"rows": rows_of_scenes(index, read_tokens(Path(source["scenes"])))}
     if source.get("fraction") is not None:
         return {"tokens": label_fraction(index, source["split"], source["fraction"])}
     if source.get("split") is not None:
