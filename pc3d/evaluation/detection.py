@@ -41,7 +41,7 @@ def official_evaluator(nusc: NuScenes, split: str, results: Path | str, out: Pat
 
     Raises:
         DataError: the submission cannot be read, misses samples of the split or holds others, a sample has
-            more than 500 boxes, or the split has no true box.
+            more than 500 boxes, an entry is malformed, or the split has no true box.
     """
     from nuscenes.eval.common.config import config_factory
     from nuscenes.eval.detection.evaluate import DetectionEval
@@ -53,18 +53,24 @@ def official_evaluator(nusc: NuScenes, split: str, results: Path | str, out: Pat
     _check_samples(content["results"], samples, split, results)
     _check_truth(nusc, samples, split)
     config = config_factory("detection_cvpr_2019")
-    if any(content["results"].values()):
-        return DetectionEval(nusc, config, str(results), split, str(out), verbose=False)
-    # The devkit raises on a submission without any box. One that is out of every range is filtered
-    # before anything is counted.
-    placeholder = submission_entry(samples[0], [1e9, 1e9, 0, 1, 1, 1, 0, 0, 0], "car", 0.0, "")
-    content["results"][samples[0]] = [placeholder]
-    padded = out / "empty_submission.json"
-    padded.write_text(json.dumps(content))
+    path = results
+    if not any(content["results"].values()):
+        # The devkit raises on a submission without any box. One that is out of every range is filtered
+        # before anything is counted.
+        placeholder = submission_entry(samples[0], [1e9, 1e9, 0, 1, 1, 1, 0, 0, 0], "car", 0.0, "")
+        content["results"][samples[0]] = [placeholder]
+        path = out / "empty_submission.json"
+        path.write_text(json.dumps(content))
     try:
-        return DetectionEval(nusc, config, str(padded), split, str(out), verbose=False)
+        return DetectionEval(nusc, config, str(path), split, str(out), verbose=False)
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"the official evaluator refuses: {type(error).__name__}: {error}\n  where: {results}\n"
+            "  remedy: write the submission with DetectionWriter, for a split of this version"
+        ) from error
     finally:
-        padded.unlink()
+        if path != results:
+            path.unlink()
 
 
 def _read_submission(path: Path) -> dict[str, Any]:

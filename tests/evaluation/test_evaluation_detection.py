@@ -10,50 +10,29 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spoiled_truth import SPLIT, VERSION, perturbed, submit
 
 from pc3d.data.detection import NUSCENES_DETECTION_CLASSES as CLASSES
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
-from pc3d.data.readers.nuscenes import NuScenesReader
 from pc3d.evaluation.detection import (
     DetectionWriter,
     evaluate_detection,
     evaluate_predictions,
-    official_evaluator,
-)
-from pc3d.evaluation.detection_analysis import (
-    average_precision_by_distance,
-    confusion,
-    greedy_match,
-    operating_points,
 )
 from pc3d.evaluation.detection_frames import (
     boxes_to_lidar,
     boxes_to_world,
     true_detections,
-    true_detections_of,
 )
 from pc3d.geometry.rigid import make_SE3, quaternion_to_matrix
 
 ERRORS = ("mATE", "mASE", "mAOE", "mAVE", "mAAE")
-VERSION, SPLIT = "v1.0-sim", "sim_val"
 
 
 @pytest.fixture(scope="module")
 def index(tiny_index: Path) -> SweepIndex:
     return SweepIndex.open(tiny_index)
-
-
-def submit(index: SweepIndex, folder: Path, keep: Any = lambda frame: slice(None)) -> dict[str, Any]:
-    """Score the truth, or the part of it that `keep` chooses in each frame."""
-    writer = DetectionWriter(folder, SPLIT)
-    rng = np.random.default_rng(0)  # scores that differ: the devkit takes errors at single confidences
-    for frame in true_detections(index, SPLIT):
-        rows = np.arange(len(frame.labels))[keep(frame)]
-        names = [frame.attributes[row] for row in rows]
-        boxes, labels = frame.boxes[rows], frame.labels[rows]
-        writer.add(frame.sample_token, boxes, rng.random(len(rows)), labels, frame.world_SE3_lidar, names)
-    return evaluate_detection(index.root, VERSION, SPLIT, writer.close(), folder)
 
 
 def test_the_truth_scores_one_in_every_class_that_occurs(index: SweepIndex, tmp_path: Path) -> None:
@@ -107,6 +86,10 @@ def test_missing_and_foreign_samples_are_named(index: SweepIndex, tmp_path: Path
     content["results"][token] = [{**next(b[0] for b in content["results"].values() if b)}] * 501
     path.write_text(json.dumps(content))
     with pytest.raises(DataError, match="501 boxes"):
+        evaluate_detection(index.root, VERSION, SPLIT, path, tmp_path)
+    content["results"][token] = [{**boxes[0], "attribute_name": "car.flying"}] if boxes else []
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="refuses: AssertionError.*car.flying"):
         evaluate_detection(index.root, VERSION, SPLIT, path, tmp_path)
     path.write_text("{")
     with pytest.raises(DataError, match="cannot be read"):
@@ -206,25 +189,6 @@ def test_written_boxes_are_the_tables_own(index: SweepIndex, tmp_path: Path) -> 
     assert checked > 50
 
 
-def perturbed(index: SweepIndex, seed: int = 0) -> list[tuple[str, Any, Any, Any]]:
-    """The truth moved by up to metres, some of it lost, some of the wrong class, some out of thin air."""
-    rng = np.random.default_rng(seed)
-    frames = []
-    for frame in true_detections(index, SPLIT):
-        boxes, labels = frame.boxes.copy(), frame.labels.copy()
-        boxes[:, :2] += rng.normal(scale=rng.choice([0.2, 1.5], size=(len(boxes), 1)), size=(len(boxes), 2))
-        ghosts = boxes[rng.random(len(boxes)) < 0.3].copy()
-        ghosts[:, :2] += rng.uniform(-15, 15, (len(ghosts), 2))
-        lost = rng.random(len(boxes)) < 0.2
-        labels[rng.random(len(labels)) < 0.1] = 0
-        boxes, labels = boxes[~lost], labels[~lost]
-        scores = np.concatenate([rng.uniform(0.2, 1.0, len(boxes)), rng.uniform(0.0, 0.5, len(ghosts))])
-        boxes = np.vstack([boxes, ghosts])
-        labels = np.concatenate([labels, rng.integers(0, 10, len(ghosts))])
-        frames.append((frame.token, boxes, scores, labels))
-    return frames
-
-
 def test_predictions_are_scored_and_analysed(index: SweepIndex, tmp_path: Path) -> None:
     result = evaluate_predictions(index, SPLIT, tmp_path, perturbed(index))
     assert 0.0 < result["map"] < 1.0
@@ -246,100 +210,3 @@ def test_an_index_of_another_format_is_refused(index: SweepIndex, tmp_path: Path
     other = SweepIndex(index.folder, index.root, {"dataset": "kitti"}, 1)
     with pytest.raises(DataError, match="not kitti"):
         evaluate_predictions(other, SPLIT, tmp_path, [])
-
-
-def test_operating_points_have_the_highest_f1(index: SweepIndex, tmp_path: Path) -> None:
-    """Against the number of right and wrong detections at every possible threshold."""
-    from nuscenes import NuScenes
-    from nuscenes.eval.common.data_classes import EvalBoxes
-
-    evaluate_predictions(index, SPLIT, tmp_path, perturbed(index, seed=5))
-    nusc = NuScenes(VERSION, str(index.root), verbose=False)
-    official = official_evaluator(nusc, SPLIT, tmp_path / "results_nusc.json", tmp_path)
-    truth, predicted = official.gt_boxes, official.pred_boxes
-    points = operating_points(truth, predicted)
-
-    def f1(threshold: float) -> float:
-        kept = EvalBoxes()
-        for sample in predicted.sample_tokens:
-            boxes = [b for b in predicted[sample] if b.detection_score >= threshold]
-            kept.add_boxes(sample, [b for b in boxes if b.detection_name == "car"])
-        counts = confusion(only_cars, kept)
-        return 2 * counts[0, 0] / (counts[0].sum() + counts[:, 0].sum())
-
-    only_cars = EvalBoxes()
-    for sample in truth.sample_tokens:
-        only_cars.add_boxes(sample, [b for b in truth[sample] if b.detection_name == "car"])
-    tried = {b.detection_score for b in predicted.all if b.detection_name == "car"}
-    assert f1(points["car"]) == pytest.approx(max(f1(score) for score in tried), abs=1e-12)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.integers(0, 12), st.integers(0, 12))
-def test_matching_is_the_plain_loop(seed: int, n: int, m: int) -> None:
-    rng = np.random.default_rng(seed)
-    found, truth, scores = rng.uniform(0, 6, (n, 2)), rng.uniform(0, 6, (m, 2)), rng.random(n)
-    expected, taken = [-1] * n, set()
-    for i in sorted(range(n), key=lambda i: -scores[i]):
-        free = [(float(np.hypot(*(found[i] - truth[j]))), j) for j in range(m) if j not in taken]
-        if free and min(free)[0] < 2.0:
-            expected[i] = min(free)[1]
-            taken.add(expected[i])
-    assert greedy_match(found, scores, truth).tolist() == expected
-
-
-def test_ap_of_one_frame_is_the_devkits(index: SweepIndex, tmp_path: Path) -> None:
-    """The devkit on the whole data set, all other samples emptied of truth and predictions."""
-    from nuscenes import NuScenes
-    from nuscenes.eval.detection.algo import accumulate, calc_ap
-
-    predictions = perturbed(index, seed=3)
-    evaluate_predictions(index, SPLIT, tmp_path, predictions)
-    nusc = NuScenes(VERSION, str(index.root), verbose=False)
-    official = official_evaluator(nusc, SPLIT, tmp_path / "results_nusc.json", tmp_path)
-    truths = {frame.token: frame for frame in true_detections(index, SPLIT)}
-    token, boxes, scores, labels = max(predictions, key=lambda frame: len(frame[3]))
-    truth, sweep = truths[token], index[index.row_of(token)]
-    for side in (official.gt_boxes, official.pred_boxes):
-        side.boxes = {sample: b if sample == truth.sample_token else [] for sample, b in side.boxes.items()}
-    result = average_precision_by_distance(
-        (boxes, scores, labels), (truth.boxes, truth.labels), ego_SE3_boxes=sweep.ego_SE3_lidar
-    )
-    assert len(result["ap"]) >= 3
-    distance_of = official.cfg.dist_fcn_callable
-    for name, values in result["ap"].items():
-        for distance, ap in values.items():
-            curve = accumulate(official.gt_boxes, official.pred_boxes, name, distance_of, distance)
-            assert ap == pytest.approx(calc_ap(curve, 0.1, 0.1), abs=1e-6), (name, distance)
-    assert result["map"] == pytest.approx(np.mean([list(v.values()) for v in result["ap"].values()]))
-
-
-def test_ap_of_one_frame_counts_only_classes_that_are_there() -> None:
-    truth = (np.array([[10.0, 0, 0, 4, 2, 1, 0, 0, 0]]), np.array([0]))
-    right = (truth[0], np.array([0.9]), truth[1])
-    assert average_precision_by_distance(right, truth)["map"] == pytest.approx(1.0)
-    moved = truth[0].copy()
-    moved[0, 0] += 0.8
-    assert average_precision_by_distance((moved, np.array([0.9]), truth[1]), truth)["map"] == pytest.approx(
-        0.75
-    )
-    nothing = (np.zeros((0, 9)), np.zeros(0), np.zeros(0))
-    assert average_precision_by_distance(nothing, truth)["map"] == 0.0
-    with pytest.raises(ValueError, match="in the range"):
-        average_precision_by_distance(right, (truth[0] + 100, truth[1]))
-
-
-def test_the_truth_of_a_real_key_frame_scores_one(real_data: Path) -> None:
-    sweeps = NuScenesReader(real_data / "nuscenes", "v1.0-mini").sweeps()
-    sweep = next(sweep for sweep in sweeps if sweep.boxes is not None and len(sweep.boxes))
-    truth = true_detections_of(sweep)
-    perfect = (truth.boxes, np.linspace(0.1, 1, len(truth.labels)), truth.labels)
-    right = (truth.boxes, truth.labels)
-    result = average_precision_by_distance(perfect, right, ego_SE3_boxes=sweep.ego_SE3_lidar)
-    assert result["map"] == pytest.approx(1.0, abs=1e-9)
-    assert len(result["ap"]) >= 2
-    # Upright boxes in the world are those of the table, although this LiDAR is tilted.
-    rows = json.loads((real_data / "nuscenes/v1.0-mini/sample_annotation.json").read_text())
-    table = np.array([row["translation"] for row in rows if row["sample_token"] == sweep.sample_token])
-    world = boxes_to_world(truth.boxes, truth.world_SE3_lidar)
-    assert np.abs(world[:, None, :3] - table[None]).max(axis=2).min(axis=1).max() < 1e-6
