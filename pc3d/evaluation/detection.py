@@ -8,6 +8,7 @@ bicycle rack, so a submission need not be filtered.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -71,6 +72,8 @@ def official_evaluator(nusc: NuScenes, split: str, results: Path | str, out: Pat
     finally:
         if path != results:
             path.unlink()
+        with contextlib.suppress(OSError):
+            (out / "plots").rmdir()  # the devkit makes it for plots that are not drawn
 
 
 def _read_submission(path: Path) -> dict[str, Any]:

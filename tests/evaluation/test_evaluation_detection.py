@@ -89,7 +89,7 @@ def test_missing_and_foreign_samples_are_named(index: SweepIndex, tmp_path: Path
         evaluate_detection(index.root, VERSION, SPLIT, path, tmp_path)
     content["results"][token] = [{**boxes[0], "attribute_name": "car.flying"}] if boxes else []
     path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match="refuses: AssertionError.*car.flying"):
+    with pytest.raises(DataError, match=r"refuses: AssertionError.*car\.flying"):
         evaluate_detection(index.root, VERSION, SPLIT, path, tmp_path)
     path.write_text("{")
     with pytest.raises(DataError, match="cannot be read"):
