@@ -98,7 +98,7 @@ class PasteDatabase:
             DataError: none is there, or it is broken.
         """
         folder = Path(path)
-        remedy = "make one: pc3d.data.paste.build_paste_database"
+        remedy = "make one: python data_prep/objects.py INDEX --out FOLDER"
         if not (folder / OBJECTS).is_file():
             fail("there is no database of objects to paste", folder, remedy)
         try:
@@ -179,7 +179,8 @@ def build_paste_database(
         index: of the data set.
         tokens: sweep tokens of annotated key frames. Take those that the detector is trained on: an
             object of another frame is a label more.
-        path: folder to make: `objects.npz` (no pickle) and `points.bin`.
+        path: folder to make: `objects.npz` (no pickle) and `points.bin`. What an interrupted build left
+            there is replaced.
         features, sweeps: as in the data config that will paste them.
         min_points: objects with fewer points in their box are left out (5: OpenPCDet).
 
@@ -187,11 +188,11 @@ def build_paste_database(
         DataError: the folder exists; a frame has no boxes; no object is left.
     """
     folder = Path(path)
-    if folder.exists():
+    if folder.exists() and any(path.name != POINTS for path in folder.iterdir()):
         fail("the folder of the database exists", folder, "remove it, or choose another")
     parts: list[Boxes] = []
     counts: list[int] = []
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / POINTS).open("wb") as file:
         for token in tokens:
             boxes, clouds = _objects(index, index.row_of(token), features, sweeps, min_points)
@@ -204,6 +205,12 @@ def build_paste_database(
     # The description comes last: without it an interrupted database does not open.
     _save(folder / OBJECTS, parts, counts, features, sweeps)
     return PasteDatabase.open(folder)
+
+
+def object_counts(database: PasteDatabase) -> dict[str, int]:
+    """Number of objects of each detection class."""
+    numbers = np.bincount(class_labels(database.boxes.names), minlength=len(NUSCENES_DETECTION_CLASSES))
+    return dict(zip(NUSCENES_DETECTION_CLASSES, numbers.tolist(), strict=True))
 
 
 def _objects(

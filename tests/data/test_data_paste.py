@@ -21,6 +21,7 @@ from pc3d.data.points import load_points
 from pc3d.data.records import Boxes
 from pc3d.data.sweeps import stack_sweeps
 from pc3d.data.transforms import CALICO_AUGMENTATION
+from pc3d.engine.data import build_dataset, frame_settings
 from pc3d.geometry.boxes import corners, points_in_boxes
 from pc3d.geometry.rigid import transform_points
 
@@ -180,6 +181,24 @@ def test_several_sweeps_are_pasted_with_their_age(index: SweepIndex, tmp_path: P
         FrameDataset(index, Needs(boxes=True), rows=rows, config=replace(config, sweeps=2))
 
 
+def test_the_settings_of_a_config(tiny_index: Path, folder: Path) -> None:
+    config = {
+        "index": str(tiny_index),
+        "split": "sim_val",
+        "paste": {"database": str(folder), "counts": {"car": 5, "pedestrian": 5}},
+    }
+    plain = build_dataset({**config, "paste": None}, Needs(boxes=True))
+    dataset = build_dataset(config, Needs(boxes=True))
+    counts = [
+        sum(len(data[0, n].frames["t"].boxes) for n in range(len(data)))  # type: ignore[arg-type]
+        for data in (plain, dataset)
+    ]
+    assert counts[1] > counts[0]
+    assert "paste" not in frame_settings(config)
+    with pytest.raises(ValueError, match="PasteConfig has no setting number"):
+        build_dataset({**config, "paste": {"number": 3}}, Needs(boxes=True))
+
+
 def test_what_makes_no_sense_is_refused(index: SweepIndex, folder: Path, tmp_path: Path) -> None:
     config = FrameConfig(paste=PasteConfig(str(folder), COUNTS))
     with pytest.raises(ValueError, match="no boxes are read"):
@@ -199,8 +218,9 @@ def test_what_makes_no_sense_is_refused(index: SweepIndex, folder: Path, tmp_pat
         PasteDatabase.open(tmp_path)
     with pytest.raises(DataError, match="exists"):
         build_paste_database(index, [], folder)
-    with pytest.raises(DataError, match="no object"):
-        build_paste_database(index, [], tmp_path / "empty")
+    for _ in range(2):  # what the first left is no database, and in nobody's way
+        with pytest.raises(DataError, match="no object"):
+            build_paste_database(index, [], tmp_path / "empty")
     for content in (b"broken", (folder / "objects.npz").read_bytes()[:-100]):
         (tmp_path / "objects.npz").write_bytes(content)
         with pytest.raises(DataError, match="broken"):
