@@ -13,12 +13,14 @@ examples:
   python tools/benchmark.py regions --real /data/samples
   python tools/benchmark.py realism --real /data/samples
   python tools/benchmark.py bev-pool
+  python tools/benchmark.py overfit --real /data/samples
   python tools/benchmark.py nms
   python tools/benchmark.py step
   python tools/benchmark.py step --shares
   python tools/benchmark.py label-efficiency --jobs 2 --seeds 0 1 2
   python tools/benchmark.py label-efficiency --starts slidr slidr_oracle --seeds 0 --tasks linear-probe
 """
+PERCENTS = (1, 5, 10, 20, 25, 50, 100)
 STARTS = ["slidr", "prc", "fac", "superflowpp", "joint"]
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -60,6 +62,13 @@ def step(args: argparse.Namespace) -> None:
     print(json.dumps(bench_step.run(configs, where, joint, args.repeats, args.device), indent=2))
 
 
+def overfit(args: argparse.Namespace) -> None:
+    from pc3d.evaluation import bench_overfit
+
+    config = CONFIGS / "finetune/real_overfit.py"
+    print(json.dumps(bench_overfit.run(args.real / "nuscenes", config, args.cfg_options), indent=2))
+
+
 def label_efficiency(args: argparse.Namespace) -> None:
     from pc3d.evaluation.study import Study, Task, publish, run_study
 
@@ -76,7 +85,16 @@ def label_efficiency(args: argparse.Namespace) -> None:
                 {"data.fraction": percent},
                 metrics=("nds", "map"),
             )
-            for percent in (5, 10, 20, 50, 100)
+            for percent in PERCENTS
+        },
+        **{
+            f"map-{percent}-percent": Task(
+                CONFIGS / "finetune/sim_map_5_percent.py",
+                percent / 100,
+                {"data.fraction": percent},
+                metrics=("miou", "miou_fixed"),
+            )
+            for percent in PERCENTS
         },
     }
     unknown = sorted(set(args.tasks) - set(tasks))
@@ -108,6 +126,11 @@ def main() -> None:
         command.add_argument("--real", type=Path, required=True, metavar="DATA", help="real samples")
         command.add_argument("--seed", type=int, default=0, help="of the simulated scenes")
         command.set_defaults(run=run)
+    text = "a detector that learns the real nuScenes key frame by heart"
+    command = commands.add_parser("overfit", help=text, description=text)
+    command.add_argument("--real", type=Path, required=True, metavar="DATA", help="real samples")
+    command.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
+    command.set_defaults(run=overfit)
     text = "time and memory of the fused lift and pool beside the outer product"
     command = commands.add_parser("bev-pool", help=text, description=text)
     command.add_argument("--channels", type=int, default=80, help="width of the features")

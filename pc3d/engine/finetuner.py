@@ -59,7 +59,7 @@ def build_bev(config: Config) -> BevModel:
         ValueError: a branch that does not fit, or a checkpoint that does not; the names are listed.
     """
     with seeded(config.get("seed", 0)):
-        model = build_bev_model(config.task, bev_network(config), plain(config.get("head") or {}))
+        model = build_bev_model(config.task, bev_network(config), bev_head(config))
     init = plain(config.get("init")) or {}
     if init.get("checkpoint"):
         init["lidar"] = init["checkpoint"]
@@ -72,6 +72,14 @@ def bev_network(config: Config) -> dict[str, Any]:
     """Arguments of `BevNetwork` from the sections of a config."""
     branches = {name: plain(config.get(name)) for name in NETWORK}
     return {**branches, **plain(config.get("network") or {})}
+
+
+def bev_head(config: Config) -> dict[str, Any]:
+    """Arguments of the task's head; masks of the map are predicted on the grid that they are loaded on."""
+    head = plain(config.get("head") or {})
+    if config.task == "map" and "map_grid" in config.data:
+        head["map_grid"] = plain(config.data.map_grid)
+    return head
 
 
 def finetune(config: Config, work_dir: Path, resume: bool = False) -> Path:
@@ -93,7 +101,7 @@ def finetune(config: Config, work_dir: Path, resume: bool = False) -> Path:
         needs = model.needs
         described = {
             "network": bev_network(config),
-            "head": plain(config.get("head") or {}),
+            "head": bev_head(config),
             "frames": frame_settings(plain(config.data)),
         }
         metadata = {"task": task, **{key: json.dumps(value) for key, value in described.items()}}

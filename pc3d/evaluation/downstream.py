@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
+from pc3d.data.batch import Batch
 from pc3d.data.collate import collate
-from pc3d.data.dataset import FrameDataset
+from pc3d.data.dataset import FrameConfig, FrameDataset
 from pc3d.data.index import SweepIndex
 from pc3d.engine.checkpoints import load_bev_model, task_of
 from pc3d.engine.data import frame_config
 from pc3d.evaluation import segmentation
 from pc3d.evaluation.detection import evaluate_predictions
+from pc3d.evaluation.label_efficiency import json_values
+from pc3d.evaluation.map_segmentation import evaluate_map
 from pc3d.models.bev_models import BevModel
 
 
-def predict_bev(model: BevModel, dataset: FrameDataset, workers: int = 0) -> Iterator[tuple[str, Any]]:
-    """(sweep token, prediction) of each key frame of a data set, in its order, on the model's device.
+def predict_bev(model: BevModel, dataset: FrameDataset, workers: int = 0) -> Iterator[tuple[Batch, Any]]:
+    """(batch of one, prediction) of each key frame of a data set, in its order.
 
     Args:
         model: evaluated as it is. dataset: without augmentation, with what `model.input_needs` asks for.
@@ -29,7 +35,7 @@ def predict_bev(model: BevModel, dataset: FrameDataset, workers: int = 0) -> Ite
     model.eval()
     for batch in DataLoader(dataset, batch_size=1, num_workers=workers, collate_fn=collate):
         with torch.no_grad():
-            yield batch.tokens[0], model.predict(batch.to(device))[0]
+            yield batch, model.predict(batch.to(device))[0]
 
 
 def evaluate_checkpoint(
@@ -38,14 +44,14 @@ def evaluate_checkpoint(
     """Predict a split with the model of a run folder, score it officially, write `metrics.json`.
 
     Args:
-        checkpoint: `segmenter.safetensors` or `detector.safetensors`.
+        checkpoint: `segmenter.safetensors`, `detector.safetensors` or `map_segmenter.safetensors`.
         index: index folder of a nuScenes-format data set.
         split: e.g. `val`, `sim_val`.
         folder: gets the submission, the metrics, and what the plots are made of.
         options: of `evaluate_segmenter`, for a segmenter only.
 
     Returns:
-        What `evaluate_segmenter` or `evaluate_predictions` returns.
+        What `evaluate_segmenter`, `evaluate_predictions` or `evaluate_map` returns.
 
     Raises:
         DataError: the checkpoint or the index cannot be used.
@@ -59,21 +65,50 @@ def evaluate_checkpoint(
         raise ValueError(f"{', '.join(unknown)} is for LiDAR segmentation; {checkpoint} is for {task}")
     model, frames = load_bev_model(checkpoint)
     opened = SweepIndex.open(index)
+    if task == "map":
+        return _evaluate_map(model, opened, split, frame_config(frames), Path(folder), workers)
     dataset = FrameDataset(opened, model.input_needs, split=split, config=frame_config(frames))
     found = (
-        (token, boxes.boxes, boxes.scores, boxes.labels)
-        for token, boxes in predict_bev(model, dataset, workers)
+        (batch.tokens[0], boxes.boxes, boxes.scores, boxes.labels)
+        for batch, boxes in predict_bev(model, dataset, workers)
     )
     uses = {"use_camera": model.network.image is not None, "use_lidar": model.network.lidar is not None}
     return evaluate_predictions(opened, split, folder, found, use_external=True, **uses)
 
 
+def _evaluate_map(
+    model: BevModel, index: SweepIndex, split: str, config: FrameConfig, folder: Path, workers: int
+) -> dict[str, Any]:
+    dataset = FrameDataset(index, model.needs, split=split, config=config)
+
+    def masks() -> Iterator[tuple[Tensor, Tensor]]:
+        for batch, probabilities in predict_bev(model, dataset, workers):
+            assert batch.now.maps is not None
+            yield probabilities[None], batch.now.maps
+
+    result = {**evaluate_map(masks()), "frames": len(dataset)}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.json").write_text(json.dumps(json_values(result), indent=2) + "\n")
+    return result
+
+
 def summary_text(result: dict[str, Any]) -> str:
     """The result as a few lines for the terminal."""
+    if "threshold" in result:
+        return _map_text(result)
     if "nds" not in result:
         return segmentation.summary_text(result)
     errors = ", ".join(f"{name} {result[name]:.3f}" for name in ("mATE", "mASE", "mAOE", "mAVE", "mAAE"))
     lines = [f"{result['frames']} frames, NDS {result['nds']:.3f}, mAP {result['map']:.3f}, {errors}"]
     for name, value in result["class_ap"].items():
         lines.append(f"  {name:<22} AP {100 * value:5.1f} %   {result['true_boxes'][name]} true boxes")
+    return "\n".join(lines)
+
+
+def _map_text(result: dict[str, Any]) -> str:
+    best, fixed = 100 * result["miou"], 100 * result["miou_fixed"]
+    lines = [f"{result['frames']} frames, map mIoU {best:.1f} % (best thresholds), {fixed:.1f} % (at 0.5)"]
+    for name, value in result["iou"].items():
+        shown = "absent" if np.isnan(value) else f"{100 * value:5.1f} % at {result['threshold'][name]}"
+        lines.append(f"  {name:<16} {shown}")
     return "\n".join(lines)

@@ -10,9 +10,12 @@ from torch import Tensor, nn
 
 from pc3d.data.batch import Batch, Needs
 from pc3d.data.detection import view_boxes
+from pc3d.data.frame_types import BEVFUSION_MAP_GRID
+from pc3d.geometry.grid import BevGrid
 from pc3d.models.bev.network import BevNetwork
 from pc3d.models.build import build
 from pc3d.models.heads.center_point import CenterHead, Detections
+from pc3d.models.heads.map_segmentation import MapHead
 
 
 class BevModel(nn.Module):
@@ -87,7 +90,47 @@ class BevDetector(BevModel):
         return self.head.decode(self.head(self.network(batch.now)))
 
 
-BEV_MODELS: dict[str, type[BevModel]] = {"detection": BevDetector}
+class BevMapSegmenter(BevModel):
+    """Masks of the map's classes, as BEVFusion (Liu et al., ICRA 2023) has them, on the fused map.
+
+    Args:
+        network: branches, fuser, BEV backbone.
+        map_grid: of the masks, a `BevGrid` or a dictionary of its fields: the loader's `map_grid`.
+        head: other arguments of `MapHead`.
+    """
+
+    frame_needs = Needs(maps=True)
+    head: MapHead
+
+    def __init__(
+        self,
+        network: BevNetwork,
+        map_grid: BevGrid | Mapping[str, float] = BEVFUSION_MAP_GRID,
+        **head: Any,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        grid = map_grid if isinstance(map_grid, BevGrid) else BevGrid(**map_grid)
+        own = {"in_channels": network.channels, "bev_grid": network.grid, "map_grid": grid}
+        self.head = build({"type": "MapHead", **head, **own}, {"MapHead": MapHead}, "head")
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """As `MapHead.loss`.
+
+        Raises:
+            ValueError: the batch was loaded without maps, or on another grid.
+        """
+        if batch.now.maps is None:
+            raise ValueError("the batch has no maps: ask the loader for them (Needs(maps=True))")
+        return self.head.loss(self.head(self.network(batch.now)), batch.now.maps)
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> list[Tensor]:
+        """(6, rows, cols) probabilities of `MAP_CLASSES` of each sample, on the head's `map_grid`."""
+        return list(self.head.predict(self.network(batch.now)))
+
+
+BEV_MODELS: dict[str, type[BevModel]] = {"detection": BevDetector, "map": BevMapSegmenter}
 """The models by the name of their task."""
 
 

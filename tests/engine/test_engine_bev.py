@@ -81,6 +81,19 @@ def test_cameras_alone_and_both_train_from_one_config(
     assert model.input_needs.images
 
 
+def test_a_map_segmenter_is_trained_and_scored(tiny_index: Path, tmp_path: Path) -> None:
+    grid = {"x_min": -30.0, "x_max": 30.0, "y_min": -30.0, "y_max": 30.0, "cell": 1.0}
+    task = {"task": "map", "head": {"_delete_": True, "hidden": 8}, "data.map_grid": grid}
+    path = finetune(detection_config(tiny_index, 30, **task), tmp_path)
+    assert path.name == "map_segmenter.safetensors"
+    rows = read_metrics(tmp_path)
+    assert rows[-1]["loss_map"] < 0.8 * rows[0]["loss_map"]
+    result = evaluate_checkpoint(path, tiny_index, "sim_val", tmp_path / "evaluation")
+    assert 0 < result["iou"]["drivable_area"] <= 1
+    assert result["miou"] >= result["miou_fixed"]
+    assert "map mIoU" in summary_text(result)
+
+
 def test_a_model_learns_one_frame_by_heart(tiny_index: Path, tmp_path: Path) -> None:
     index = SweepIndex.open(tiny_index)
     write_tokens(tmp_path / "one.txt", [index[int(index.key_rows("sim_train")[0])].token], "one frame")

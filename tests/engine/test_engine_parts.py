@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pc3d.data.samplers import StreamSampler
 from pc3d.engine.config import load_config, plain
 from pc3d.engine.data import build_dataset
+from pc3d.engine.finetuner import build_bev
 from pc3d.engine.hooks import NonFiniteHook
 from pc3d.engine.pretrainer import build_pretrainer, objective_needs
 from pc3d.engine.stages import stage_configs
@@ -74,6 +75,20 @@ def test_the_models_of_the_papers_settings_can_be_built(path: Path, tmp_path: Pa
         model = build_pretrainer(stage)
         assert objective_needs(plain(stage.objectives)).frames[0] == "t"
         assert sum(p.numel() for p in model.lidar.parameters()) > 4e6
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("finetune/*.py")), ids=lambda path: path.stem)
+def test_the_models_of_the_downstream_settings_can_be_built(path: Path) -> None:
+    config = load_config(path, "finetune")
+    if config.get("task") is None:
+        assert config.head.num_classes == 16
+        return
+    if config.get("image") is not None and path.stem.startswith("nuscenes"):
+        config.image.backbone.model = SMALL_BACKBONES["swin"]
+    model = build_bev(config)
+    sections = {name for name in ("lidar", "image", "camera") if config.get(name) is not None}
+    assert set(model.parts) == sections
+    assert model.needs.images == ("image" in sections)
 
 
 def test_the_length_that_is_asked_for_on_the_command_line_counts() -> None:
