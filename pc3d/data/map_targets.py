@@ -96,7 +96,7 @@ def scene_maps(index: SweepIndex) -> dict[str, MapRasteriser]:
     """The map of each scene of an index by the scene's name; scenes of one location share it.
 
     Raises:
-        DataError: the index does not say where its scenes were driven.
+        DataError: the index does not say where its scenes were driven, or there is no map of a location.
     """
     locations = index.metadata.get("scene_locations")
     if locations is None:
@@ -106,6 +106,8 @@ def scene_maps(index: SweepIndex) -> dict[str, MapRasteriser]:
             "build it again (maps exist for data in the nuScenes format): "
             f"{index.metadata.get('rebuild', 'python data_prep/nuscenes.py ROOT --out INDEX')}",
         )
+    for location in sorted(set(locations.values())):
+        _check_file(_map_file(index.root, location))
     maps = {location: MapRasteriser(index.root, location) for location in set(locations.values())}
     return {scene: maps[location] for scene, location in locations.items()}
 
@@ -209,16 +211,20 @@ def _open_map(root: Path, location: str) -> Any:
     path = _map_file(root, location)
     if location not in locations:
         fail(f"location {location!r} is none of {', '.join(locations)}", path, "correct the log table")
-    if not path.is_file():
-        fail(
-            f"there is no map of {location}",
-            path,
-            "download the nuScenes map expansion (version 1.3) and extract it into maps/",
-        )
+    _check_file(path)
     try:
         return NuScenesMap(str(root), location)
     except Exception as error:  # The devkit raises a bare one for an outdated version.
         _broken(path, error)
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        fail(
+            f"there is no map of {path.stem}",
+            path,
+            "download the nuScenes map expansion (version 1.3) and extract it into maps/",
+        )
 
 
 def _broken(path: Path, error: Exception) -> NoReturn:

@@ -94,3 +94,9 @@ def test_an_index_that_knows_no_locations_must_be_built_again(tiny_index: Path, 
     with pytest.raises(DataError, match="build it again"):
         FrameDataset(index, NEEDS, rows=[0])
     FrameDataset(index, Needs(labels=True), rows=[0])
+
+
+def test_a_missing_map_is_said_before_training(tiny_index: Path, tmp_path: Path) -> None:
+    index = SweepIndex.open(tiny_index, root=tmp_path)
+    with pytest.raises(DataError, match=r"download the nuScenes map expansion"):
+        FrameDataset(index, NEEDS, rows=[0])
