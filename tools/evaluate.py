@@ -1,4 +1,4 @@
-"""Evaluate a fine-tuned segmenter with the official nuScenes metrics, or probe a backbone with kNN."""
+"""Evaluate a fine-tuned model with the official nuScenes metrics, or probe a backbone with kNN."""
 
 import argparse
 from pathlib import Path
@@ -12,6 +12,7 @@ examples:
   python tools/evaluate.py work_dirs/run/segmenter.safetensors --index data/nuscenes-index --split val
   python tools/evaluate.py work_dirs/sim_5_percent/segmenter.safetensors --temporal-voting 1
   python tools/evaluate.py work_dirs/sim_5_percent/segmenter.safetensors --tta 8
+  python tools/evaluate.py work_dirs/sim_detection/detector.safetensors --pictures 4
   python tools/evaluate.py work_dirs/sim_joint/backbone.safetensors --knn --train-split sim_train
 """
 
@@ -29,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", type=Path, help="segmenter.safetensors, or with --knn a backbone")
+    parser.add_argument("checkpoint", type=Path, help="segmenter, detector or map_segmenter.safetensors; with --knn a backbone")
     parser.add_argument("--index", type=Path, default=Path("data/sim-index"), help="default: %(default)s")
     parser.add_argument("--split", default="sim_val", help="default: %(default)s")
     parser.add_argument("--out", type=Path, help="default: evaluation/ beside the checkpoint")
@@ -37,6 +38,13 @@ def main() -> None:
     parser.add_argument("--knn", action="store_true", help="kNN probe of the backbone's point features")
     parser.add_argument("--train-split", default="sim_train", help="of the kNN bank (default: %(default)s)")
     parser.add_argument("--percent", type=float, default=100.0, help="label fraction of the kNN bank")
+    parser.add_argument(
+        "--pictures",
+        type=int,
+        default=4,
+        metavar="N",
+        help="of a detector: draw the curves and the N worst key frames, 0 for none (default: %(default)s)",
+    )
     add_tta(parser)
     add_voting(parser)
     args = parser.parse_args()
@@ -58,6 +66,12 @@ def main() -> None:
     )
     print(summary_text(result))
     print(f"metrics: {out / 'metrics.json'}")
+    if args.pictures and "nds" in result:
+        from pc3d.data.index import SweepIndex
+        from pc3d.viz.detections import draw_detections
+
+        for path in draw_detections(SweepIndex.open(args.index), args.split, out, args.pictures):
+            print(f"picture: {path}")
 
 
 if __name__ == "__main__":
