@@ -66,11 +66,7 @@ def load_frame(
     points, own = stack_sweeps(sweep, earlier, sources.config.features)
     boxes = _boxes(sweep) if needs.boxes else None
     points, boxes, hidden = _pasted(sources, points, boxes, rng)
-    of_points: dict[str, NDArray[Any]] = {
-        **{name: _point_ids(sources, sweep, own, name) for name in POINT_IDS if getattr(needs, name)},
-        **(_tracks(sources, sweep, own, tracks_from) if needs.tracks else {}),
-        **({"labels": _labels(sources, sweep, own)} if needs.labels else {}),
-    }
+    of_points = _ids_of_points(sources, sweep, own, tracks_from)
     ids: dict[str, Any] = {
         **{name: _image_ids(sources, sweep, draw, name) for name in IMAGE_IDS if getattr(needs, name)},
         **{name: _pad(array, len(points)) for name, array in of_points.items()},
@@ -107,6 +103,18 @@ def load_dense_frame(
         superpixels=now.superpixels,
         semantics=now.semantics,
     )
+
+
+def _ids_of_points(
+    sources: FrameSources, sweep: Sweep, own: int, tracks_from: str | None
+) -> dict[str, NDArray[Any]]:
+    """(own,) everything that is asked for of the sweep's own points, by the name of its field."""
+    needs = sources.needs
+    return {
+        **{name: _point_ids(sources, sweep, own, name) for name in POINT_IDS if getattr(needs, name)},
+        **(_tracks(sources, sweep, own, tracks_from) if needs.tracks else {}),
+        **({"labels": _labels(sources, sweep, own)} if needs.labels else {}),
+    }
 
 
 def _pad(array: NDArray[Any], length: int) -> NDArray[Any]:
