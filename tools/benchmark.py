@@ -19,7 +19,16 @@ examples:
   python tools/benchmark.py step --shares
   python tools/benchmark.py label-efficiency --jobs 2 --seeds 0 1 2
   python tools/benchmark.py label-efficiency --starts slidr slidr_oracle --seeds 0 --tasks linear-probe
+  python tools/benchmark.py label-efficiency --starts prc mine=work_dirs/run/backbone.safetensors \\
+      --tasks detection-5-percent detection-10-percent --seeds 0 1 2
 """
+BEV_TASKS = {
+    "detection": ("sim_detection_5_percent", ("nds", "map")),
+    "detection-both": ("sim_detection_both", ("nds", "map")),
+    "detection-camera": ("sim_detection_camera", ("nds", "map")),
+    "map": ("sim_map_5_percent", ("miou", "miou_fixed")),
+}
+"""Config and metrics of each task on a bird's-eye-view map."""
 PERCENTS = (1, 5, 10, 20, 25, 50, 100)
 STARTS = ["slidr", "prc", "fac", "superflowpp", "joint"]
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -69,39 +78,34 @@ def overfit(args: argparse.Namespace) -> None:
     print(json.dumps(bench_overfit.run(args.real / "nuscenes", config, args.cfg_options), indent=2))
 
 
+def _start(text: str) -> tuple[str, Path]:
+    """Name and source of a start: NAME of a pretraining config sim_NAME, or NAME=BACKBONE_FILE."""
+    name, _, file = text.partition("=")
+    return name, Path(file) if file else CONFIGS / f"pretrain/sim_{name}.py"
+
+
 def label_efficiency(args: argparse.Namespace) -> None:
     from pc3d.evaluation.study import Study, Task, publish, run_study
 
+    finetuning = CONFIGS / "finetune"
     tasks = {
-        "linear-probe": Task(CONFIGS / "finetune/sim_linear_probe.py", 1.0),
-        "knn-probe": Task(CONFIGS / "finetune/sim_linear_probe.py", 1.0, knn=True),
-        "10-percent": Task(CONFIGS / "finetune/sim_5_percent.py", 0.1, {"data.fraction": 10}),
-        "5-percent": Task(CONFIGS / "finetune/sim_5_percent.py", 0.05),
-        "1-percent": Task(CONFIGS / "finetune/sim_1_percent.py", 0.01),
-        **{
-            f"detection-{percent}-percent": Task(
-                CONFIGS / "finetune/sim_detection_5_percent.py",
-                percent / 100,
-                {"data.fraction": percent},
-                metrics=("nds", "map"),
-            )
-            for percent in PERCENTS
-        },
-        **{
-            f"map-{percent}-percent": Task(
-                CONFIGS / "finetune/sim_map_5_percent.py",
-                percent / 100,
-                {"data.fraction": percent},
-                metrics=("miou", "miou_fixed"),
-            )
-            for percent in PERCENTS
-        },
+        "linear-probe": Task(finetuning / "sim_linear_probe.py", 1.0),
+        "knn-probe": Task(finetuning / "sim_linear_probe.py", 1.0, knn=True),
     }
+    for percent in PERCENTS:
+        settings = {"data.fraction": percent}
+        tasks[f"{percent}-percent"] = Task(
+            finetuning / "sim_5_percent.py", percent / 100, settings, family="finetuning"
+        )
+        for name, (config, metrics) in BEV_TASKS.items():
+            tasks[f"{name}-{percent}-percent"] = Task(
+                finetuning / f"{config}.py", percent / 100, settings, metrics=metrics, family=name
+            )
     unknown = sorted(set(args.tasks) - set(tasks))
     if unknown:
         raise ValueError(f"unknown task {', '.join(unknown)}; known: {', '.join(tasks)}")
     study = Study(
-        starts={name: CONFIGS / f"pretrain/sim_{name}.py" for name in args.starts},
+        starts=dict(_start(start) for start in args.starts),
         tasks={name: tasks[name] for name in args.tasks},
         seeds=args.seeds,
         work_dir=args.work_dir,
@@ -158,8 +162,15 @@ def main() -> None:
     command.add_argument("--index", type=Path, default=Path("data/sim-index"))
     command.add_argument("--regions", type=Path, default=Path("data/sim-regions"))
     command.add_argument("--split", default="sim_val")
-    command.add_argument("--starts", nargs="+", default=STARTS, help="pretraining configs sim_<name>")
-    command.add_argument("--tasks", nargs="+", default=["linear-probe", "knn-probe", "1-percent"])
+    command.add_argument(
+        "--starts", nargs="+", default=STARTS, help="pretraining configs sim_NAME, or NAME=FILE of a backbone"
+    )
+    command.add_argument(
+        "--tasks",
+        nargs="+",
+        default=["linear-probe", "knn-probe", "1-percent"],
+        help="linear-probe, knn-probe, N-percent, detection-N-percent, map-N-percent, ...",
+    )
     command.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     command.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each")
     command.add_argument(

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from mmengine.config import Config
 
+from pc3d.engine.checkpoints import load_encoder
 from pc3d.engine.config import load_config, plain
 from pc3d.engine.finetuner import build_segmenter, finetune
 from pc3d.engine.pretrainer import pretrain
@@ -41,7 +42,8 @@ class Task:
     """A column of the table: a fine-tuning config, the label fraction, and settings over it.
 
     With `knn` nothing is trained: the config says only which encoder and data the kNN probe reads.
-    `metrics` are the numbers of the evaluation that the table shows.
+    `metrics` are the numbers of the evaluation that the table shows; tasks of one `family` are columns of one
+    table, a column for each fraction.
     """
 
     config: Path
@@ -49,6 +51,7 @@ class Task:
     overrides: dict[str, Any] = field(default_factory=dict)
     knn: bool = False
     metrics: tuple[str, ...] = ("miou",)
+    family: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class Study:
     Every start is pretrained on the LiDAR encoder of the tasks, whatever its own config says.
 
     Attributes:
-        starts: name to pretraining config; the random start is always there.
+        starts: name to pretraining config, or to the `backbone.safetensors` of a run that is finished; the
+            random start is always there.
         tasks: name to fine-tuning task.
         seeds: each start is pretrained and fine-tuned once with each.
         work_dir: runs and results; a study is resumed by running it again.
@@ -98,7 +102,15 @@ def _cell(study: Study, start: str, task_name: str, seed: int, backbone: Path | 
     config = _task_config(study, task, seed, backbone)
     settings = {key: value for key, value in plain(config).items() if key not in ("init", "seed")}
     settings = json.loads(json.dumps(settings))  # tuples as lists, as the result file has them
-    return Cell(start, task_name, task.fraction, seed, backbone, settings)
+    return Cell(start, task.family or task_name, task.fraction, seed, backbone, settings)
+
+
+def _task_of(study: Study, cell: Cell) -> Task:
+    return next(
+        task
+        for name, task in study.tasks.items()
+        if (task.family or name, task.fraction) == (cell.task, cell.fraction)
+    )
 
 
 def _task_config(study: Study, task: Task, seed: int, backbone: Path | None) -> Config:
@@ -131,9 +143,13 @@ class _Pretrain:
 
     def __call__(self, key: tuple[str, int]) -> Path:
         start, seed = key
+        source = self.study.starts[start]
+        if source.suffix == ".safetensors":
+            load_encoder(source)  # a file that cannot be used is found before anything is trained
+            return source
         encoder = _encoder(self.study)
         overrides = {**self.study.overrides, **self.study.pretrain_overrides, "seed": seed}
-        config = load_config(self.study.starts[start], "pretrain", overrides)
+        config = load_config(source, "pretrain", overrides)
         folder = self.study.work_dir / "pretrain" / f"{start}-seed{seed}"
         if encoder and plain(config.lidar) != encoder:
             config.merge_from_dict({"lidar": {"_delete_": True, **encoder}})
@@ -152,7 +168,7 @@ class _RunCell:
 
     def _run(self, cell: Cell) -> dict[str, Any]:
         folder = self.study.work_dir / "runs" / cell.key()
-        task = self.study.tasks[cell.task]
+        task = _task_of(self.study, cell)
         config = _task_config(self.study, task, cell.seed, cell.checkpoint)
         if task.knn:
             return self._knn(config, cell)
@@ -188,7 +204,7 @@ def publish(results: list[CellResult], study: Study) -> str:
     (folder / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
     tables = []
     for metric in dict.fromkeys(metric for task in study.tasks.values() for metric in task.metrics):
-        shown = [result for result in results if metric in study.tasks[result.cell.task].metrics]
+        shown = [result for result in results if metric in _task_of(study, result.cell).metrics]
         rows = summarise(shown, metric)
         tables.append(f"{metric}\n\n{to_markdown(rows)}")
         if len({(row.task, row.fraction) for row in rows}) > len({row.task for row in rows}):
