@@ -30,7 +30,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", type=Path, help="segmenter, detector or map_segmenter.safetensors; with --knn a backbone")
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        help="segmenter, detector or map_segmenter.safetensors; with --knn a backbone",
+    )
     parser.add_argument("--index", type=Path, default=Path("data/sim-index"), help="default: %(default)s")
     parser.add_argument("--split", default="sim_val", help="default: %(default)s")
     parser.add_argument("--out", type=Path, help="default: evaluation/ beside the checkpoint")
