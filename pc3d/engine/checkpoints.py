@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from pc3d.data.errors import DataError, fail
+from pc3d.data.frame_types import FrameConfig
+from pc3d.engine.data import frame_config
 from pc3d.engine.finetuner import build_segmenter
 from pc3d.models.bev_models import BevModel, build_bev_model
 from pc3d.models.heads.segmentation import PointSegmenter
@@ -44,11 +45,17 @@ def task_of(checkpoint: Path) -> str:
     return _metadata(Path(checkpoint)).get("task", "lidarseg")
 
 
-def load_bev_model(checkpoint: Path) -> tuple[BevModel, dict[str, Any]]:
-    """The model of a `detector.safetensors` or `map_segmenter.safetensors`, in evaluation mode.
+def frames_of(checkpoint: Path) -> FrameConfig:
+    """How the frames of a fine-tuned model were loaded, without what only training has.
 
-    Returns:
-        the model, and the settings of the `data` section that its frames were loaded with.
+    Raises:
+        DataError: the file is missing or broken.
+    """
+    return frame_config(json.loads(_metadata(Path(checkpoint)).get("frames", "{}")))
+
+
+def load_bev_model(checkpoint: Path) -> BevModel:
+    """The model of a `detector.safetensors` or `map_segmenter.safetensors`, in evaluation mode.
 
     Raises:
         DataError: the file is missing, broken, or holds no BEV model.
@@ -59,7 +66,7 @@ def load_bev_model(checkpoint: Path) -> tuple[BevModel, dict[str, Any]]:
     network, head = json.loads(metadata["network"]), json.loads(metadata["head"])
     model = build_bev_model(metadata["task"], network, head)
     load_backbone(model, Path(checkpoint))
-    return model.eval(), json.loads(metadata["frames"])
+    return model.eval()
 
 
 def load_segmenter(checkpoint: Path) -> PointSegmenter:
@@ -89,7 +96,7 @@ def load_encoder(checkpoint: Path) -> LidarEncoder:
     """
     metadata = _metadata(Path(checkpoint))
     if "task" in metadata:
-        lidar = load_bev_model(checkpoint)[0].network.lidar
+        lidar = load_bev_model(checkpoint).network.lidar
         if lidar is None:
             fail("the model has no LiDAR encoder", checkpoint, "choose one that reads LiDAR")
         return lidar

@@ -93,18 +93,19 @@ def finetune(config: Config, work_dir: Path, resume: bool = False) -> Path:
     task, seed = config.get("task", "lidarseg"), config.get("seed", 0)
     model: PointSegmenter | BevModel
     if task == "lidarseg":
+        if config.data.get("sweeps", 1) > 1:
+            raise ValueError("LiDAR segmentation reads one sweep, whose points have labels: data.sweeps=1")
         lidar, head = plain(config.lidar), plain(config.get("head") or {})
         model, needs = build_segmenter(lidar, head, plain(config.get("init")), seed), Needs(labels=True)
-        metadata = {"lidar": json.dumps(lidar), "head": json.dumps(head)}
+        described = {"lidar": lidar, "head": head}
+        metadata = {}
     else:
         model = build_bev(config)
         needs = model.needs
-        described = {
-            "network": bev_network(config),
-            "head": bev_head(config),
-            "frames": frame_settings(plain(config.data)),
-        }
-        metadata = {"task": task, **{key: json.dumps(value) for key, value in described.items()}}
+        described = {"network": bev_network(config), "head": bev_head(config)}
+        metadata = {"task": task}
+    described["frames"] = frame_settings(plain(config.data))
+    metadata |= {key: json.dumps(value) for key, value in described.items()}
     name = FILES[task]
     dataset = build_dataset(plain(config.data), needs, seed)
     train(Finetuner(model), dataset, config, work_dir, {name: model}, metadata, resume)

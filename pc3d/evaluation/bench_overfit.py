@@ -10,12 +10,11 @@ import numpy as np
 import torch
 
 from pc3d.data.build import build_index
-from pc3d.data.dataset import FrameDataset
+from pc3d.data.dataset import FrameConfig, FrameDataset
 from pc3d.data.detection import view_boxes
 from pc3d.data.index import SweepIndex
-from pc3d.engine.checkpoints import load_bev_model
+from pc3d.engine.checkpoints import frames_of, load_bev_model
 from pc3d.engine.config import load_config
-from pc3d.engine.data import frame_config, frame_settings
 from pc3d.engine.finetuner import finetune
 from pc3d.evaluation.detection_analysis import average_precision_by_distance
 from pc3d.evaluation.downstream import predict_bev
@@ -40,16 +39,13 @@ def run(nuscenes: Path, config: Path, overrides: dict[str, Any] | None = None) -
         settings = load_config(config, "finetune", {**quiet, **(overrides or {})})
         settings.data.pop("split", None)
         checkpoint = finetune(settings, folder / "run")
-        model, _ = load_bev_model(checkpoint)
-        result = score(model, index, settings)
+        result = score(load_bev_model(checkpoint), index, frames_of(checkpoint))
     return {**result, "iterations": settings.schedule.iterations}
 
 
-def score(model: BevModel, index: SweepIndex, config: Any) -> dict[str, Any]:
+def score(model: BevModel, index: SweepIndex, frames: FrameConfig) -> dict[str, Any]:
     """AP of the model on the first key frame of the index, see `run`."""
-    dataset = FrameDataset(
-        index, model.input_needs, rows=[0], config=frame_config(frame_settings(config.data))
-    )
+    dataset = FrameDataset(index, model.input_needs, rows=[0], config=frames)
     batch, found = next(predict_bev(model, dataset))
     sweep = index[index.row_of(batch.tokens[0])]
     assert sweep.boxes is not None

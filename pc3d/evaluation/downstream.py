@@ -16,8 +16,7 @@ from pc3d.data.batch import Batch
 from pc3d.data.collate import collate
 from pc3d.data.dataset import FrameConfig, FrameDataset
 from pc3d.data.index import SweepIndex
-from pc3d.engine.checkpoints import load_bev_model, task_of
-from pc3d.engine.data import frame_config
+from pc3d.engine.checkpoints import frames_of, load_bev_model, task_of
 from pc3d.evaluation import segmentation
 from pc3d.evaluation.detection import evaluate_predictions
 from pc3d.evaluation.label_efficiency import json_values
@@ -63,11 +62,11 @@ def evaluate_checkpoint(
     unknown = sorted(name for name, value in options.items() if value is not None)
     if unknown:
         raise ValueError(f"{', '.join(unknown)} is for LiDAR segmentation; {checkpoint} is for {task}")
-    model, frames = load_bev_model(checkpoint)
+    model, frames = load_bev_model(checkpoint), frames_of(checkpoint)
     opened = SweepIndex.open(index)
     if task == "map":
-        return _evaluate_map(model, opened, split, frame_config(frames), Path(folder), workers)
-    dataset = FrameDataset(opened, model.input_needs, split=split, config=frame_config(frames))
+        return _evaluate_map(model, opened, split, frames, Path(folder), workers)
+    dataset = FrameDataset(opened, model.input_needs, split=split, config=frames)
     found = (
         (batch.tokens[0], boxes.boxes, boxes.scores, boxes.labels)
         for batch, boxes in predict_bev(model, dataset, workers)

@@ -23,7 +23,7 @@ from pc3d.data.frames import NO_PSEUDO_LABEL
 from pc3d.data.index import SweepIndex
 from pc3d.data.region_cache import RegionCache
 from pc3d.data.splits import write_tokens
-from pc3d.engine.checkpoints import load_segmenter
+from pc3d.engine.checkpoints import frames_of, load_segmenter
 from pc3d.evaluation.label_efficiency import json_values
 from pc3d.evaluation.metrics import confusion_matrix
 from pc3d.evaluation.segmentation import predict_scans
@@ -103,7 +103,8 @@ def write_pseudo_labels(
     first = opened[int(opened.key_rows(split)[0])]
     known = first.lidarseg_path is not None and opened.metadata.get("label_map") is not None
     needs = Needs(labels=known, tracks=tracks is not None)
-    dataset = FrameDataset(opened, needs, split=split, caches={"tracks": tracks} if tracks else None)
+    caches = {"tracks": tracks} if tracks else None
+    dataset = FrameDataset(opened, needs, split=split, config=frames_of(checkpoint), caches=caches)
     segmenter = load_segmenter(checkpoint)
     counts = _Counts(segmenter.num_classes)
     for now, window in windows(predict_scans(segmenter, dataset, workers), config.voting.neighbours):

@@ -16,12 +16,12 @@ from torch.utils.data import DataLoader
 
 from pc3d.data.batch import Needs
 from pc3d.data.collate import collate
-from pc3d.data.dataset import FrameDataset
+from pc3d.data.dataset import FrameConfig, FrameDataset
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
 from pc3d.data.label_maps import NUSCENES_LIDARSEG_CLASSES
 from pc3d.data.region_cache import RegionCache
-from pc3d.engine.checkpoints import load_segmenter
+from pc3d.engine.checkpoints import frames_of, load_segmenter
 from pc3d.evaluation.label_efficiency import json_values
 from pc3d.evaluation.lidarseg import LidarsegWriter, evaluate_lidarseg
 from pc3d.evaluation.metrics import confusion_matrix
@@ -98,6 +98,7 @@ def evaluate_segmenter(
     voting: VotingConfig | None = None,
     tracks: RegionCache | None = None,
     tta: AugmentedCopies | None = None,
+    frames: FrameConfig | None = None,
 ) -> dict[str, Any]:
     """Predict every key frame of a split, write the submission, score it officially.
 
@@ -110,6 +111,7 @@ def evaluate_segmenter(
             go to `temporal_voting/` inside `folder`.
         tracks: cache of the kind `tracks`: points inside segments that move take no part in the vote.
         tta: predict by test-time augmentation, the mean over these copies of each sweep.
+        frames: how a frame is loaded, which point features for one.
 
     Returns:
         What `evaluate_lidarseg` returns, and `frames`, the number of sweeps; with `tta` its settings; with
@@ -120,7 +122,8 @@ def evaluate_segmenter(
     """
     opened = SweepIndex.open(index)
     needs = Needs(labels=True, tracks=tracks is not None)
-    dataset = FrameDataset(opened, needs, split=split, caches={"tracks": tracks} if tracks else None)
+    caches = {"tracks": tracks} if tracks else None
+    dataset = FrameDataset(opened, needs, split=split, config=frames, caches=caches)
     if "version" not in opened.metadata:
         raise DataError(
             "official evaluation needs a nuScenes-format data set, and "
@@ -146,7 +149,8 @@ def evaluate_checkpoint(
     checkpoint: Path, index: str | Path, split: str, folder: Path, workers: int = 0, **options: Any
 ) -> dict[str, Any]:
     """`evaluate_segmenter` for the `segmenter.safetensors` of a run folder; `options` are its own."""
-    return evaluate_segmenter(load_segmenter(checkpoint), index, split, Path(folder), workers, **options)
+    segmenter, frames = load_segmenter(checkpoint), frames_of(checkpoint)
+    return evaluate_segmenter(segmenter, index, split, Path(folder), workers, frames=frames, **options)
 
 
 def summary_text(result: dict[str, Any]) -> str:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_configs import CONFIGS, pretrain_config, read_metrics
+from engine_configs import CONFIGS, finetune_config, pretrain_config, read_metrics
 from mmengine.config import Config
 
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
 from pc3d.data.splits import write_tokens
-from pc3d.engine.checkpoints import load_bev_model, load_segmenter, task_of
+from pc3d.engine.checkpoints import frames_of, load_bev_model, load_segmenter, task_of
 from pc3d.engine.config import load_config
 from pc3d.engine.finetuner import build_bev, finetune
 from pc3d.engine.pretrainer import pretrain
@@ -75,8 +75,8 @@ def test_cameras_alone_and_both_train_from_one_config(
     data = {"data.image_size": (64, 128), "image": IMAGE, "camera": CAMERA}
     lidar = {"lidar": None} if branches == "camera" else {}
     path = finetune(detection_config(tiny_index, 1, **data, **lidar), tmp_path)
-    model, frames = load_bev_model(path)
-    assert frames["image_size"] == [64, 128]
+    model = load_bev_model(path)
+    assert tuple(frames_of(path).image_size) == (64, 128)
     assert set(model.parts) == {"image", "camera"} | ({"lidar"} if branches == "both" else set())
     assert model.input_needs.images
 
@@ -121,6 +121,16 @@ def test_a_detector_starts_from_a_pretraining_run(
     with pytest.raises(ValueError, match=r"necks.0.1.weight: model \(16,\), file \(8,\)"):
         build_bev(detection_config(tiny_index, 1, **wider))
     build_bev(detection_config(tiny_index, 1, **wider, **{"init.partial": True}))
+
+
+def test_a_segmenter_is_scored_with_the_features_that_it_was_trained_with(
+    tiny_index: Path, tmp_path: Path
+) -> None:
+    features = {"data.features": ("intensity", "ring"), "lidar.in_channels": 5}
+    checkpoint = finetune(finetune_config(tiny_index, 1, **features), tmp_path / "run")
+    assert evaluate_checkpoint(checkpoint, tiny_index, "sim_val", tmp_path / "scores")["frames"] == 3
+    with pytest.raises(ValueError, match="one sweep"):
+        finetune(finetune_config(tiny_index, 1, **{"data.sweeps": 2}), tmp_path / "other")
 
 
 def test_an_unknown_task_is_refused(tiny_index: Path, tmp_path: Path) -> None:
