@@ -10,18 +10,22 @@ EXAMPLES = """\
   python tools/finetune.py configs/finetune/sim_5_percent.py        (random start)
   python tools/finetune.py configs/finetune/sim_5_percent.py --eval-split sim_val
   python tools/finetune.py configs/finetune/sim_detection_5_percent.py --eval-split sim_val \\
-      --cfg-options init.run=work_dirs/sim_calico init.partial=True
+      --partial --cfg-options init.run=work_dirs/sim_calico
 """
 
 
 def main() -> None:
     parser = training_parser(__doc__, EXAMPLES)
     parser.add_argument("--eval-split", help="evaluate on this split when training has ended")
+    parser.add_argument(
+        "--partial", action="store_true", help="load what fits of a checkpoint, and say what does not"
+    )
     args = parser.parse_args()
     from pc3d.engine.config import load_config
     from pc3d.engine.finetuner import finetune
 
-    config = load_config(args.config, "finetune", args.cfg_options)
+    partial = {"init.partial": True} if args.partial else {}
+    config = load_config(args.config, "finetune", {**(args.cfg_options or {}), **partial})
     config.launcher = args.launcher
     work_dir = args.work_dir or Path(config.get("work_dir", f"work_dirs/{args.config.stem}"))
     checkpoint = finetune(config, work_dir, args.resume)

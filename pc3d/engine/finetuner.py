@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from pc3d.data.batch import Batch, Needs
 from pc3d.engine.config import plain
 from pc3d.engine.data import build_dataset, frame_settings
-from pc3d.engine.initial_weights import load_initial
+from pc3d.engine.initial_weights import load_initial, load_part
 from pc3d.engine.training import TrainableModel, seeded, start_distributed, train
 from pc3d.models.bev_models import BevModel, build_bev_model
 from pc3d.models.heads.segmentation import PointSegmenter
 from pc3d.models.lidar import build_lidar_encoder
-from pc3d.models.weights import load_backbone
 
 NETWORK = ("lidar", "image", "camera")
 """Sections of a BEV task's config that are the branches of its network; `network` holds the rest."""
@@ -45,7 +44,7 @@ def build_segmenter(
     with seeded(seed):
         segmenter = PointSegmenter(build_lidar_encoder(lidar), **head)
     if init and init.get("checkpoint"):
-        load_backbone(segmenter.encoder, Path(init["checkpoint"]), partial=init.get("partial", False))
+        load_part(segmenter.encoder, Path(init["checkpoint"]), init.get("partial", False))
     return segmenter
 
 

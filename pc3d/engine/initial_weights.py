@@ -16,6 +16,17 @@ FILES = {"lidar": "backbone", "image": "image_backbone", "camera": "camera"}
 HEADS = "heads"
 
 
+def load_part(module: nn.Module, path: Path, partial: bool = False, prefix: str = "") -> None:
+    """`load_backbone`; with `partial` it says on the terminal what did not fit.
+
+    Raises:
+        ValueError: weights that do not fit; the names and shapes are listed.
+    """
+    report = load_backbone(module, path, partial, prefix)
+    if partial and not report.complete:
+        print(f"{path} fits {type(module).__name__} in part:\n{report}")
+
+
 def load_initial(init: Mapping[str, Any], modules: Mapping[str, nn.Module], objectives: nn.Module) -> None:
     """Load the `init` section of a pretraining config.
 
@@ -44,8 +55,8 @@ def load_initial(init: Mapping[str, Any], modules: Mapping[str, nn.Module], obje
             if not path.is_file():
                 continue  # the run did not train this part
         if path is not None:
-            load_backbone(module, path, partial=init.get("partial", False))
+            load_part(module, path, init.get("partial", False))
     for here, there in init.get("heads", {}).items():
         if run is None:
             raise ValueError("init.heads names layers of an earlier run: set init.run")
-        load_backbone(objectives.get_submodule(here), run / f"{HEADS}.safetensors", prefix=f"{there}.")
+        load_part(objectives.get_submodule(here), run / f"{HEADS}.safetensors", prefix=f"{there}.")

@@ -105,7 +105,7 @@ def test_a_model_learns_one_frame_by_heart(tiny_index: Path, tmp_path: Path) -> 
 
 
 def test_a_detector_starts_from_a_pretraining_run(
-    tiny_index: Path, tiny_regions: Path, tmp_path: Path
+    tiny_index: Path, tiny_regions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     encoder = {"lidar": {"_delete_": True, **LIDAR}}
     run = tmp_path / "run"
@@ -121,6 +121,9 @@ def test_a_detector_starts_from_a_pretraining_run(
     with pytest.raises(ValueError, match=r"necks.0.1.weight: model \(16,\), file \(8,\)"):
         build_bev(detection_config(tiny_index, 1, **wider))
     build_bev(detection_config(tiny_index, 1, **wider, **{"init.partial": True}))
+    said = capsys.readouterr().out
+    assert "backbone.necks.0.1.weight: model (16,), file (8,)" in said
+    assert "backbone.levels" not in said  # what fits is not listed
 
 
 def test_a_segmenter_is_scored_with_the_features_that_it_was_trained_with(
