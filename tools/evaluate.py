@@ -26,6 +26,19 @@ def knn(args: argparse.Namespace) -> None:
     print(f"kNN probe: mIoU {100 * result['miou']:.1f} %, accuracy {100 * result['accuracy']:.1f} %")
 
 
+def pictures(args: argparse.Namespace, out: Path, result: dict) -> list[Path]:
+    """What there is to see of a detector or a map segmenter."""
+    from pc3d.data.index import SweepIndex
+    from pc3d.viz.detections import draw_detections
+    from pc3d.viz.maps import draw_worst_maps
+
+    if "nds" in result:
+        return draw_detections(SweepIndex.open(args.index), args.split, out, args.pictures)
+    if "miou_fixed" in result:
+        return draw_worst_maps(args.checkpoint, SweepIndex.open(args.index), out, args.pictures)
+    return []
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -47,7 +60,7 @@ def main() -> None:
         type=int,
         default=4,
         metavar="N",
-        help="of a detector: draw the curves and the N worst key frames, 0 for none (default: %(default)s)",
+        help="draw the N worst key frames of a detector or map segmenter (default: %(default)s)",
     )
     add_tta(parser)
     add_voting(parser)
@@ -70,12 +83,8 @@ def main() -> None:
     )
     print(summary_text(result))
     print(f"metrics: {out / 'metrics.json'}")
-    if args.pictures and "nds" in result:
-        from pc3d.data.index import SweepIndex
-        from pc3d.viz.detections import draw_detections
-
-        for path in draw_detections(SweepIndex.open(args.index), args.split, out, args.pictures):
-            print(f"picture: {path}")
+    for path in pictures(args, out, result) if args.pictures else []:
+        print(f"picture: {path}")
 
 
 if __name__ == "__main__":

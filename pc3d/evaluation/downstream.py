@@ -20,8 +20,19 @@ from pc3d.engine.checkpoints import frames_of, load_bev_model, task_of
 from pc3d.evaluation import segmentation
 from pc3d.evaluation.detection import evaluate_predictions
 from pc3d.evaluation.label_efficiency import json_values
-from pc3d.evaluation.map_segmentation import evaluate_map
+from pc3d.evaluation.map_segmentation import FIXED_THRESHOLD, evaluate_map
 from pc3d.models.bev_models import BevModel
+
+MAP_FRAMES = "frames.json"
+"""Beside the metrics of a map segmenter: mIoU at 0.5 of each key frame by sweep token, None for no map."""
+
+
+def frame_miou(probabilities: Tensor, truth: Tensor) -> float:
+    """Mean IoU at 0.5 over the classes that a frame shows, NaN for none; both (1, 6, rows, cols)."""
+    masks = probabilities >= FIXED_THRESHOLD
+    hits, either = (x.sum(dim=(0, 2, 3)).double() for x in (masks & truth, masks | truth))
+    shown = truth.flatten(2).any(dim=2)[0]
+    return float((hits[shown] / either[shown]).mean())
 
 
 def predict_bev(model: BevModel, dataset: FrameDataset, workers: int = 0) -> Iterator[tuple[Batch, Any]]:
@@ -79,14 +90,18 @@ def _evaluate_map(
     model: BevModel, index: SweepIndex, split: str, config: FrameConfig, folder: Path, workers: int
 ) -> dict[str, Any]:
     dataset = FrameDataset(index, model.needs, split=split, config=config)
+    frames: dict[str, float] = {}
 
     def masks() -> Iterator[tuple[Tensor, Tensor]]:
         for batch, probabilities in predict_bev(model, dataset, workers):
             assert batch.now.maps is not None
-            yield probabilities[None], batch.now.maps
+            pair = probabilities[None].cpu(), batch.now.maps
+            frames[batch.tokens[0]] = frame_miou(*pair)
+            yield pair
 
     result = {**evaluate_map(masks()), "frames": len(dataset)}
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / MAP_FRAMES).write_text(json.dumps(json_values(frames), indent=1) + "\n")
     (folder / "metrics.json").write_text(json.dumps(json_values(result), indent=2) + "\n")
     return result
 

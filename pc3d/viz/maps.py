@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pc3d.data.dataset import FrameDataset
+from pc3d.data.errors import fail
+from pc3d.data.index import SweepIndex
 from pc3d.data.map_targets import MAP_CLASSES
+from pc3d.engine.checkpoints import frames_of, load_bev_model
+from pc3d.evaluation.downstream import MAP_FRAMES, predict_bev
 from pc3d.geometry.grid import BevGrid
 from pc3d.viz.canvas import BACKGROUND, INK, caption, dark_axis, legend_of, pixel_figure
 from pc3d.viz.colours import Rgb
+from pc3d.viz.plots import heading_of
 
 #: Later classes are painted over earlier ones: areas, then what lies on them, then lines.
 MAP_PALETTE: dict[str, tuple[int, int, int]] = {
@@ -86,6 +93,41 @@ def map_side_by_side(
             figure.text(gap / width, 1 - 34 / height, title, color=INK, fontsize=15, **place)
         colours = {name.replace("_", " "): MAP_PALETTE[name] for name in MAP_CLASSES}
         legend_of(figure, colours | {"missed": _MISSED, "false": _FALSE}, 1000, loc="lower center", ncol=8)
+
+
+def draw_worst_maps(checkpoint: Path, index: SweepIndex, folder: Path, pictures: int = 4) -> list[Path]:
+    """Draw the key frames whose map was segmented worst.
+
+    Args:
+        checkpoint: `map_segmenter.safetensors`. index: of the data set that it was scored on.
+        folder: of the scores, as `evaluation.downstream.evaluate_checkpoint` writes them; the pictures go to
+            `pictures/` in it.
+        pictures: how many.
+
+    Returns:
+        Paths of the pictures, the worst first.
+
+    Raises:
+        DataError: there are no scores, or the checkpoint holds no map segmenter.
+    """
+    scores = folder / MAP_FRAMES
+    if not scores.is_file():
+        fail("no scores of a map segmenter", folder, "evaluate one with tools/evaluate.py first")
+    frames = {token: miou for token, miou in json.loads(scores.read_text()).items() if miou is not None}
+    worst = sorted(frames, key=lambda token: frames[token])[:pictures]
+    model, config = load_bev_model(checkpoint), frames_of(checkpoint)
+    dataset = FrameDataset(index, model.needs, tokens=worst, config=config)
+    paths = []
+    for rank, (batch, predicted) in enumerate(predict_bev(model, dataset), start=1):
+        assert batch.now.maps is not None
+        path = folder / "pictures" / f"worst-{rank}-map.png"
+        path.parent.mkdir(exist_ok=True)
+        heading = heading_of(index[batch.meta[0]["row"]].ego_SE3_lidar)
+        title, truth = batch.meta[0]["scene"], batch.now.maps[0].numpy()
+        masks = predicted.cpu().numpy()
+        map_side_by_side(masks, truth, config.map_grid, path, title=title, heading=heading)
+        paths.append(path)
+    return paths
 
 
 def _differences(masks: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Rgb:

@@ -17,7 +17,8 @@ from pc3d.engine.checkpoints import frames_of, load_bev_model, load_segmenter, t
 from pc3d.engine.config import load_config
 from pc3d.engine.finetuner import build_bev, finetune
 from pc3d.engine.pretrainer import pretrain
-from pc3d.evaluation.downstream import evaluate_checkpoint, summary_text
+from pc3d.evaluation.downstream import evaluate_checkpoint, frame_miou, summary_text
+from pc3d.viz.maps import draw_worst_maps
 
 GRID = {"x_min": -51.2, "x_max": 51.2, "y_min": -51.2, "y_max": 51.2, "cell": 1.6}
 LIDAR = {
@@ -92,6 +93,19 @@ def test_a_map_segmenter_is_trained_and_scored(tiny_index: Path, tmp_path: Path)
     assert 0 < result["iou"]["drivable_area"] <= 1
     assert result["miou"] >= result["miou_fixed"]
     assert "map mIoU" in summary_text(result)
+    scores = json.loads((tmp_path / "evaluation/frames.json").read_text())
+    paths = draw_worst_maps(path, SweepIndex.open(tiny_index), tmp_path / "evaluation", 1)
+    assert len(scores) == 3
+    assert [p.name for p in paths] == ["worst-1-map.png"]
+    assert paths[0].is_file()
+
+
+def test_the_score_of_a_frame_is_the_mean_over_what_it_shows() -> None:
+    truth = torch.zeros(1, 6, 2, 2, dtype=torch.bool)
+    truth[0, 0, 0], truth[0, 1, 1, 1] = True, True
+    probabilities = torch.zeros(1, 6, 2, 2)
+    probabilities[0, 0, :, 0], probabilities[0, 1, 1, 1], probabilities[0, 2] = 0.9, 0.5, 0.8
+    assert frame_miou(probabilities, truth) == pytest.approx((1 / 3 + 1) / 2)
 
 
 def test_a_model_learns_one_frame_by_heart(tiny_index: Path, tmp_path: Path) -> None:
