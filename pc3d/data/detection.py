@@ -45,6 +45,37 @@ def class_labels(names: Iterable[str]) -> NDArray[np.int64]:
     )
 
 
+def counted_boxes(boxes: Boxes, min_points: int = 1) -> NDArray[np.bool_]:
+    """(N,) which boxes are objects: of a detection class, with `min_points` LiDAR points or an unknown
+    number of them (-1)."""
+    enough = (boxes.num_lidar_pts < 0) | (boxes.num_lidar_pts >= min_points)
+    return (class_labels(boxes.names) >= 0) & enough
+
+
+def box_rows(boxes: Boxes) -> Float64:
+    """(N, 9) float64 `BOX_VALUES` of boxes, velocity NaN where unknown."""
+    return np.column_stack([boxes.centers, boxes.sizes, boxes.yaws, boxes.velocities])
+
+
+def moved_boxes(rows: Float64, dst_T_src: Float64, plane: Float64) -> Float64:
+    """Boxes under an affine map, their sizes as they are.
+
+    Args:
+        rows: (N, 9) `BOX_VALUES`.
+        dst_T_src: (4, 4), of the centres.
+        plane: (2, 2), of the headings and velocities seen from above.
+
+    Returns:
+        (N, 9) float64, yaw in (-pi, pi].
+    """
+    heading = np.column_stack([np.cos(rows[:, 6]), np.sin(rows[:, 6])]) @ plane.T
+    moved = rows.copy()
+    moved[:, :3] = rows[:, :3] @ dst_T_src[:3, :3].T + dst_T_src[:3, 3]
+    moved[:, 6] = np.arctan2(heading[:, 1], heading[:, 0])
+    moved[:, 7:] = rows[:, 7:] @ plane.T
+    return moved
+
+
 def view_boxes(boxes: Boxes, view_T_lidar: Tensor | ArrayLike, min_points: int = 1) -> tuple[Tensor, Tensor]:
     """Boxes of the ten classes in the frame of a view.
 
@@ -68,25 +99,11 @@ def view_boxes(boxes: Boxes, view_T_lidar: Tensor | ArrayLike, min_points: int =
     device = view_T_lidar.device if isinstance(view_T_lidar, Tensor) else torch.device("cpu")
     host = view_T_lidar.detach().cpu().numpy() if isinstance(view_T_lidar, Tensor) else view_T_lidar
     matrix = np.asarray(host, dtype=np.float64)
-    labels = class_labels(boxes.names)
-    kept = (labels >= 0) & ((boxes.num_lidar_pts < 0) | (boxes.num_lidar_pts >= min_points))
-    rows = _map_rows(boxes, kept, matrix, _uniform_scale(matrix))
+    scale = _uniform_scale(matrix)
+    labels, kept = class_labels(boxes.names), counted_boxes(boxes, min_points)
+    rows = moved_boxes(box_rows(boxes)[kept], matrix, matrix[:2, :2])
+    rows[:, 3:6] *= scale
     return torch.from_numpy(rows).float().to(device), torch.from_numpy(labels[kept]).to(device)
-
-
-def _map_rows(boxes: Boxes, kept: NDArray[np.bool_], matrix: Float64, scale: float) -> Float64:
-    """(N, 9) float64 mapped boxes."""
-    plane = matrix[:2, :2]
-    heading = np.stack([np.cos(boxes.yaws[kept]), np.sin(boxes.yaws[kept])], axis=1) @ plane.T
-    return np.concatenate(
-        [
-            boxes.centers[kept] @ matrix[:3, :3].T + matrix[:3, 3],
-            boxes.sizes[kept] * scale,
-            np.arctan2(heading[:, 1], heading[:, 0])[:, None],
-            boxes.velocities[kept] @ plane.T,
-        ],
-        axis=1,
-    )
 
 
 def _uniform_scale(matrix: Float64) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from pc3d.data.detection import NUSCENES_DETECTION_CLASSES, class_labels
+from pc3d.data.detection import NUSCENES_DETECTION_CLASSES, class_labels, counted_boxes
 from pc3d.data.errors import fail
 from pc3d.data.index import SweepIndex
 from pc3d.data.records import Sweep
@@ -94,8 +94,8 @@ def _classes_shown(sweep: Sweep) -> NDArray[np.bool_]:
     """(10,) whether an object of each detection class, with points or of unknown number, is there."""
     if sweep.boxes is None:
         fail("the sweep has no annotated boxes", f"sweep {sweep.token}", "balance annotated key frames only")
-    labels = class_labels(sweep.boxes.names)[sweep.boxes.num_lidar_pts != 0]
-    return np.bincount(labels[labels >= 0], minlength=len(NUSCENES_DETECTION_CLASSES)) > 0
+    labels = class_labels(sweep.boxes.names)[counted_boxes(sweep.boxes)]
+    return np.bincount(labels, minlength=len(NUSCENES_DETECTION_CLASSES)) > 0
 
 
 def _drawn(group: NDArray[np.int64], quota: int, rng: np.random.Generator) -> NDArray[np.int64]:

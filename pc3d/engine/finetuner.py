@@ -21,6 +21,9 @@ from pc3d.models.lidar import build_lidar_encoder
 NETWORK = ("lidar", "image", "camera")
 """Sections of a BEV task's config that are the branches of its network; `network` holds the rest."""
 
+FILES = {"lidarseg": "segmenter", "detection": "detector", "map": "map_segmenter"}
+"""Name of the weights in the run folder, by task."""
+
 
 class Finetuner(TrainableModel):
     """A model of a downstream task as a trainable model."""
@@ -109,7 +112,3 @@ def finetune(config: Config, work_dir: Path, resume: bool = False) -> Path:
     dataset = build_dataset(plain(config.data), needs, seed)
     train(Finetuner(model), dataset, config, work_dir, {name: model}, metadata, resume)
     return work_dir / f"{name}.safetensors"
-
-
-FILES = {"lidarseg": "segmenter", "detection": "detector", "map": "map_segmenter"}
-"""Name of the weights in the run folder, by task."""

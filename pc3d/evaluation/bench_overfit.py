@@ -7,16 +7,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
 
 from pc3d.data.build import build_index
 from pc3d.data.dataset import FrameConfig, FrameDataset
-from pc3d.data.detection import view_boxes
 from pc3d.data.index import SweepIndex
 from pc3d.engine.checkpoints import frames_of, load_bev_model
 from pc3d.engine.config import load_config
 from pc3d.engine.finetuner import finetune
 from pc3d.evaluation.detection_analysis import average_precision_by_distance
+from pc3d.evaluation.detection_frames import true_detections_of
 from pc3d.evaluation.downstream import predict_bev
 from pc3d.models.bev_models import BevModel
 
@@ -46,12 +45,12 @@ def run(nuscenes: Path, config: Path, overrides: dict[str, Any] | None = None) -
 def score(model: BevModel, index: SweepIndex, frames: FrameConfig) -> dict[str, Any]:
     """AP of the model on the first key frame of the index, see `run`."""
     dataset = FrameDataset(index, model.input_needs, rows=[0], config=frames)
-    batch, found = next(predict_bev(model, dataset))
-    sweep = index[index.row_of(batch.tokens[0])]
-    assert sweep.boxes is not None
-    truth, labels = view_boxes(sweep.boxes, np.eye(4))
-    pose = sweep.ego_SE3_lidar
+    _, found = next(predict_bev(model, dataset))
+    sweep = index[0]
+    truth = true_detections_of(sweep)
     scores = average_precision_by_distance(
-        (found.boxes, found.scores, found.labels), (truth, labels), ego_SE3_boxes=pose
+        (found.boxes, found.scores, found.labels),
+        (truth.boxes, truth.labels),
+        ego_SE3_boxes=sweep.ego_SE3_lidar,
     )
-    return {**scores, "boxes": len(truth), "classes": torch.unique(labels).tolist()}
+    return {**scores, "boxes": len(truth.boxes), "classes": np.unique(truth.labels).tolist()}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
 from pc3d.data.errors import DataError, fail
 from pc3d.data.index import SweepIndex
-from pc3d.evaluation.detection_analysis import analyse
+from pc3d.evaluation.detection_analysis import analyse, official_config
 from pc3d.evaluation.detection_submission import MAX_BOXES, DetectionWriter, submission_entry
 from pc3d.evaluation.label_efficiency import json_values
 from pc3d.evaluation.lidarseg import split_samples
@@ -44,7 +44,6 @@ def official_evaluator(nusc: NuScenes, split: str, results: Path | str, out: Pat
         DataError: the submission cannot be read, misses samples of the split or holds others, a sample has
             more than 500 boxes, an entry is malformed, or the split has no true box.
     """
-    from nuscenes.eval.common.config import config_factory
     from nuscenes.eval.detection.evaluate import DetectionEval
 
     results, out = Path(results), Path(out)
@@ -53,7 +52,6 @@ def official_evaluator(nusc: NuScenes, split: str, results: Path | str, out: Pat
     content = _read_submission(results)
     _check_samples(content["results"], samples, split, results)
     _check_truth(nusc, samples, split)
-    config = config_factory("detection_cvpr_2019")
     path = results
     if not any(content["results"].values()):
         # The devkit raises on a submission without any box. One that is out of every range is filtered
@@ -63,7 +61,7 @@ def official_evaluator(nusc: NuScenes, split: str, results: Path | str, out: Pat
         path = out / "empty_submission.json"
         path.write_text(json.dumps(content))
     try:
-        return DetectionEval(nusc, config, str(path), split, str(out), verbose=False)
+        return DetectionEval(nusc, official_config(), str(path), split, str(out), verbose=False)
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"the official evaluator refuses: {type(error).__name__}: {error}\n  where: {results}\n"

@@ -8,6 +8,7 @@ distance of the centres on the ground.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from pc3d.geometry.rigid import transform_points
 
 if TYPE_CHECKING:
     from nuscenes.eval.common.data_classes import EvalBoxes
-    from nuscenes.eval.detection.data_classes import DetectionMetricData
+    from nuscenes.eval.detection.data_classes import DetectionConfig, DetectionMetricData
 
 DISTANCES = (0.5, 1.0, 2.0, 4.0)
 """Metres up to which a detection matches, of the official AP."""
@@ -31,11 +32,17 @@ RANGES = ((0.0, 20.0), (20.0, 40.0), (40.0, float("inf")))
 BACKGROUND = "background"
 
 
-def class_ranges() -> dict[str, float]:
-    """Metres from the vehicle up to which a box of each class counts officially."""
+@lru_cache
+def official_config() -> DetectionConfig:
+    """The devkit's configuration `detection_cvpr_2019`, read once."""
     from nuscenes.eval.common.config import config_factory
 
-    return dict(config_factory("detection_cvpr_2019").class_range)
+    return config_factory("detection_cvpr_2019")
+
+
+def class_ranges() -> dict[str, float]:
+    """Metres from the vehicle up to which a box of each class counts officially."""
+    return dict(official_config().class_range)
 
 
 def greedy_match(
@@ -192,10 +199,9 @@ def _class_ap(
     truth: EvalBoxes, predicted: EvalBoxes, name: str, distances: Sequence[float]
 ) -> dict[float, float]:
     """Official AP of a class at each distance."""
-    from nuscenes.eval.common.config import config_factory
     from nuscenes.eval.detection.algo import accumulate, calc_ap
 
-    config = config_factory("detection_cvpr_2019")
+    config = official_config()
 
     def ap(distance: float) -> float:
         curve: DetectionMetricData = accumulate(truth, predicted, name, config.dist_fcn_callable, distance)
@@ -216,7 +222,7 @@ def average_precision_by_distance(
         predicted: boxes (N, 9) or anything with x y z first, scores (N,), labels (N,) into
             `NUSCENES_DETECTION_CLASSES`; tensors or arrays.
         truth: boxes (M, 9) and labels (M,) in the same frame, the boxes that count (see
-            `detection_frames.detection_rows`).
+            `detection_frames.true_detections_of`).
         thresholds: metres up to which the centre of a detection may be off.
         ego_SE3_boxes: (4, 4) from the frame of the boxes to the vehicle's, where the official class ranges
             and the distances on the ground are measured: `Sweep.ego_SE3_lidar` for boxes in the LiDAR

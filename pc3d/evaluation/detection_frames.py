@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.data.detection import class_labels
+from pc3d.data.detection import box_rows, class_labels, counted_boxes, moved_boxes
 from pc3d.data.errors import fail
 from pc3d.data.index import SweepIndex
-from pc3d.data.records import Boxes, Float64, Sweep
+from pc3d.data.records import Float64, Sweep
 from pc3d.geometry.rigid import invert_SE3
 
 
@@ -36,14 +36,6 @@ class TrueDetections:
     world_SE3_lidar: Float64
 
 
-def detection_rows(boxes: Boxes) -> NDArray[np.int64]:
-    """Rows of the boxes that count: of a detection class, and with a LiDAR point (or unknown number).
-
-    The official truth also keeps boxes that only the radar hits; an index does not count radar points.
-    """
-    return np.flatnonzero((class_labels(boxes.names) >= 0) & (boxes.num_lidar_pts != 0))
-
-
 def true_detections(index: SweepIndex, split: str | None) -> Iterator[TrueDetections]:
     """The truth of every annotated key frame of a split (of all with None), in the index's order."""
     for row in index.key_rows(split).tolist():
@@ -53,21 +45,22 @@ def true_detections(index: SweepIndex, split: str | None) -> Iterator[TrueDetect
 
 
 def true_detections_of(sweep: Sweep) -> TrueDetections:
-    """The truth of one key frame.
+    """The truth of one key frame: the boxes of a detection class with a LiDAR point (or unknown number).
+
+    The official truth also keeps boxes that only the radar hits; an index does not count radar points.
 
     Raises:
         DataError: it has no annotations.
     """
     if sweep.boxes is None:
         fail("the sweep has no boxes", f"sweep {sweep.token}", "choose an annotated key frame")
-    rows, boxes = detection_rows(sweep.boxes), sweep.boxes
-    columns = (boxes.centers, boxes.sizes, boxes.yaws, boxes.velocities)
+    boxes, counted = sweep.boxes, counted_boxes(sweep.boxes)
     return TrueDetections(
         token=sweep.token,
         sample_token=sweep.sample_token,
-        boxes=np.column_stack([column[rows] for column in columns]),
-        labels=class_labels(boxes.names)[rows],
-        attributes=tuple(boxes.attributes[row] for row in rows),
+        boxes=box_rows(boxes)[counted],
+        labels=class_labels(boxes.names)[counted],
+        attributes=tuple(boxes.attributes[row] for row in np.flatnonzero(counted)),
         world_SE3_lidar=sweep.world_SE3_ego @ sweep.ego_SE3_lidar,
     )
 
@@ -89,20 +82,11 @@ def boxes_to_world(boxes: Any, world_SE3_lidar: Float64) -> Float64:
     Args:
         boxes: (N, 9) `x y z l w h yaw vx vy`. world_SE3_lidar: (4, 4).
     """
-    return _moved(boxes, world_SE3_lidar, np.linalg.inv(invert_SE3(world_SE3_lidar)[:2, :2]))
+    plane = np.linalg.inv(invert_SE3(world_SE3_lidar)[:2, :2])
+    return moved_boxes(float64_array(boxes).reshape(-1, 9), world_SE3_lidar, plane)
 
 
 def boxes_to_lidar(boxes: Any, world_SE3_lidar: Float64) -> Float64:
     """The inverse of `boxes_to_world`: (N, 9) of (N, 9) upright boxes in the world frame."""
     lidar_SE3_world = invert_SE3(world_SE3_lidar)
-    return _moved(boxes, lidar_SE3_world, lidar_SE3_world[:2, :2])
-
-
-def _moved(boxes: Any, dst_SE3_src: Float64, plane: Float64) -> Float64:
-    """Centres by the transform, headings and velocities by the (2, 2) map of the horizontal plane."""
-    moved = float64_array(boxes).reshape(-1, 9)
-    moved[:, :3] = moved[:, :3] @ dst_SE3_src[:3, :3].T + dst_SE3_src[:3, 3]
-    heading = np.column_stack([np.cos(moved[:, 6]), np.sin(moved[:, 6])]) @ plane.T
-    moved[:, 6] = np.arctan2(heading[:, 1], heading[:, 0])
-    moved[:, 7:] = moved[:, 7:] @ plane.T
-    return moved
+    return moved_boxes(float64_array(boxes).reshape(-1, 9), lidar_SE3_world, lidar_SE3_world[:2, :2])

@@ -29,10 +29,9 @@ MAP_FRAMES = "frames.json"
 
 def frame_miou(probabilities: Tensor, truth: Tensor) -> float:
     """Mean IoU at 0.5 over the classes that a frame shows, NaN for none; both (1, 6, rows, cols)."""
-    masks = probabilities >= FIXED_THRESHOLD
-    hits, either = (x.sum(dim=(0, 2, 3)).double() for x in (masks & truth, masks | truth))
-    shown = truth.flatten(2).any(dim=2)[0]
-    return float((hits[shown] / either[shown]).mean())
+    if not bool(truth.any()):
+        return float("nan")
+    return evaluate_map([(probabilities, truth)], thresholds=(FIXED_THRESHOLD,))["miou_fixed"]
 
 
 def predict_bev(model: BevModel, dataset: FrameDataset, workers: int = 0) -> Iterator[tuple[Batch, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
+from pc3d.data.detection import NUSCENES_DETECTION_CLASSES, box_rows
 from pc3d.data.errors import DataError, fail
 from pc3d.data.images import load_image
 from pc3d.data.index import SweepIndex
@@ -151,7 +151,8 @@ def _key_frame(
 
 def _counting_boxes(boxes: Float64, labels: NDArray[np.int64], ego_SE3_lidar: Float64) -> Boxes:
     """Those within the official range of their class."""
-    reach = np.array([class_ranges()[name] for name in NUSCENES_DETECTION_CLASSES])
+    ranges = class_ranges()
+    reach = np.array([ranges[name] for name in NUSCENES_DETECTION_CLASSES])
     away = np.hypot(*transform_points(ego_SE3_lidar, boxes)[:, :2].T)
     kept = away < reach[labels]
     boxes, labels = boxes[kept], labels[kept]
@@ -244,8 +245,7 @@ def _wires(boxes: Boxes, camera: Camera, world_SE3_lidar: Float64) -> list[Float
 
     Boxes are upright in the world and not in the LiDAR frame, whose tilt a camera would show.
     """
-    columns = (boxes.centers, boxes.sizes, boxes.yaws, boxes.velocities)
-    world = boxes_to_world(np.column_stack(columns), world_SE3_lidar)
+    world = boxes_to_world(box_rows(boxes), world_SE3_lidar)
     cam_SE3_world = invert_SE3(camera.world_SE3_ego @ camera.ego_SE3_cam)
     ends = np.array([*_EDGES, *_NOSE])
     along = np.linspace(0.0, 1.0, _STEPS)[:, None]
