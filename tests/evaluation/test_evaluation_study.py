@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,12 @@ def test_a_study_of_detection_runs_once_and_publishes(
     assert len(json.loads((tmp_path / "results.json").read_text())) == 4
     assert (tmp_path / "plot-nds.png").is_file()
 
-    from_file = _study(tiny_index, tiny_regions, tmp_path, mine=backbone)
+    # A file of any name, with another run's backbone beside it.
+    copy = tmp_path / "other" / "mine.safetensors"
+    copy.parent.mkdir()
+    shutil.copyfile(backbone, copy)
+    (copy.parent / "backbone.safetensors").write_bytes(b"of another run")
+    from_file = _study(tiny_index, tiny_regions, tmp_path, mine=copy)
     results = {(r.cell.start, r.cell.fraction): r.metrics["nds"] for r in run_study(from_file)}
     assert results["mine", 1.0] == pytest.approx(results["prc", 1.0])
 
