@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -14,8 +14,15 @@ from pc3d.data.frame_types import BEVFUSION_MAP_GRID
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.bev.network import BevNetwork
 from pc3d.models.build import build
-from pc3d.models.heads.center_point import CenterHead, Detections
+from pc3d.models.heads.center_point import CenterHead
+from pc3d.models.heads.detections import Detections
 from pc3d.models.heads.map_segmentation import MapHead
+from pc3d.models.heads.transfusion import TransFusionHead
+
+DETECTION_HEADS: dict[str, Callable[..., CenterHead | TransFusionHead]] = {
+    "CenterHead": CenterHead,
+    "TransFusionHead": TransFusionHead,
+}
 
 
 class BevModel(nn.Module):
@@ -55,22 +62,22 @@ class BevModel(nn.Module):
 
 
 class BevDetector(BevModel):
-    """3D boxes by a CenterPoint head (Yin et al., CVPR 2021) on the fused map."""
+    """3D boxes on the fused map, by a head of `DETECTION_HEADS`; "CenterHead" where none is named."""
 
     frame_needs = Needs(boxes=True)
-    head: CenterHead
+    head: CenterHead | TransFusionHead
 
     def __init__(self, network: BevNetwork, **head: Any) -> None:
         super().__init__()
         self.network = network
         self.head = build(
             {"type": "CenterHead", **head, "in_channels": network.channels, "grid": network.grid},
-            {"CenterHead": CenterHead},
+            DETECTION_HEADS,
             "head",
         )
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """As `CenterHead.loss`.
+        """As the head's.
 
         Raises:
             ValueError: the batch was loaded without boxes.

@@ -160,6 +160,28 @@ def rotated_iou(a: Tensor, b: Tensor) -> Tensor:
     return torch.from_numpy(table).to(a.device, a.dtype if a.is_floating_point() else torch.float32)
 
 
+def box_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union in space of every box of `a` with every one of `b`; all stand upright.
+
+    Args:
+        a: (N, 7) and b: (M, 7) `x y z l w h yaw`, metres and radians, z the centre.
+
+    Returns:
+        (N, M) in 0..1, of the dtype and on the device of `a`.
+
+    Raises:
+        ValueError: as `rotated_iou`.
+    """
+    flat = rotated_iou(a[:, [0, 1, 3, 4, 6]], b[:, [0, 1, 3, 4, 6]])
+    (z_a, h_a), (z_b, h_b) = a[:, None, [2, 5]].unbind(2), b[None, :, [2, 5]].unbind(2)
+    area_a, area_b = a[:, None, 3] * a[:, None, 4], b[None, :, 3] * b[None, :, 4]
+    top, bottom = torch.minimum(z_a + h_a / 2, z_b + h_b / 2), torch.maximum(z_a - h_a / 2, z_b - h_b / 2)
+    # IoU = S / (A + B - S), so the shared area S = IoU (A + B) / (1 + IoU).
+    shared = flat * (area_a + area_b) / (1 + flat) * (top - bottom).clamp(min=0)
+    union = area_a * h_a + area_b * h_b - shared
+    return torch.where(union > 0, shared / union.clamp(min=torch.finfo(union.dtype).tiny), 0)
+
+
 def rotated_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, max_kept: int | None = None) -> Tensor:
     """Take the best rectangle, drop those whose IoU with it is greater than the threshold, and again.
 

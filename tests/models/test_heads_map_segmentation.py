@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pc3d.geometry.grid import BevGrid
-from pc3d.models.heads.map_segmentation import MapHead, sigmoid_focal_loss
+from pc3d.models.heads.focal_loss import sigmoid_focal_loss
+from pc3d.models.heads.map_segmentation import MapHead
 
 GRID = BevGrid(-12.0, 12.0, -9.0, 9.0, 0.5)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.heads.center_code import BOX_SIZE, BRANCHES, decode_boxes
+from pc3d.models.heads.detections import CENTRE_RANGE, Detections, check_centre_range, in_range
 from pc3d.ops.nms import circle_nms, rotated_nms
 
 CIRCLE_RADII: dict[str, float] = {
@@ -28,21 +29,6 @@ CIRCLE_RADII: dict[str, float] = {
 }
 """Metres: the square roots of CenterPoint's nuScenes thresholds (4, 12, 10, 1, 0.85, 0.175), which its
 public code compares with squared distances."""
-
-
-@dataclass(frozen=True)
-class Detections:
-    """Boxes found in one sample, best first, in the frame of the map.
-
-    Attributes:
-        boxes: (N, 9) float32 `x y z l w h yaw vx vy`, metres, radians, m/s; x y z the centre.
-        scores: (N,) float32 in (0, 1).
-        labels: (N,) int64 index into `NUSCENES_DETECTION_CLASSES`.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor
 
 
 @dataclass(frozen=True)
@@ -73,7 +59,7 @@ class CenterDecoder:
     iou_threshold: float = 0.2
     radii: Mapping[str, float] = field(default_factory=dict)
     max_kept: int = 83
-    centre_range: Sequence[float] = (-61.2, -61.2, -10.0, 61.2, 61.2, 10.0)
+    centre_range: Sequence[float] = CENTRE_RANGE
 
     def __post_init__(self) -> None:
         if self.nms not in ("rotated", "circle"):
@@ -91,10 +77,7 @@ class CenterDecoder:
         unknown = sorted(set(self.radii) - set(CIRCLE_RADII))
         if unknown:
             raise ValueError(f"radii of unknown classes {unknown}; known: {', '.join(CIRCLE_RADII)}")
-        if len(self.centre_range) != 6:
-            raise ValueError(
-                f"centre_range {self.centre_range}: expected x y z of the low, then the high corner"
-            )
+        check_centre_range(self.centre_range)
 
     def decode(
         self, outputs: Sequence[Mapping[str, Tensor]], groups: Sequence[Sequence[int]], grid: BevGrid
@@ -133,21 +116,15 @@ class CenterDecoder:
         for b in range(len(logits)):
             cells = torch.stack([cell[b] // grid.cols, cell[b] % grid.cols], dim=1)
             boxes = decode_boxes(codes[b], cells, grid)
-            good = (scores[b] > self.score_threshold) & self._in_range(boxes)
-            found.append(self._suppress(Detections(boxes[good], scores[b][good], labels[b][good])))
+            good = (scores[b] > self.score_threshold) & in_range(boxes, self.centre_range)
+            found.append(self._suppress(Detections(boxes, scores[b], labels[b])[good]))
         return found
-
-    def _in_range(self, boxes: Tensor) -> Tensor:
-        """(N,) bool: the centre is in range, and every number finite (a diverged network gives NaN)."""
-        low, high = boxes.new_tensor(self.centre_range).view(2, 3)
-        inside = ((boxes[:, :3] >= low) & (boxes[:, :3] <= high)).all(dim=1)
-        return inside & boxes.isfinite().all(dim=1)
 
     def _suppress(self, found: Detections) -> Detections:
         """What non-maximum suppression leaves of the candidates of a group, best first."""
         if self.nms == "rotated":
             flat = found.boxes[:, [0, 1, 3, 4, 6]]
-            return _take(found, rotated_nms(flat, found.scores, self.iou_threshold, self.max_kept))
+            return found[rotated_nms(flat, found.scores, self.iou_threshold, self.max_kept)]
         kept = []
         for label in found.labels.unique().tolist():
             name = NUSCENES_DETECTION_CLASSES[label]
@@ -157,12 +134,7 @@ class CenterDecoder:
             kept.append(of_class[circle_nms(centres, found.scores[of_class], radius, self.max_kept)])
         if not kept:
             return found
-        left = _take(found, torch.cat(kept))
-        return _take(left, left.scores.argsort(descending=True, stable=True)[: self.max_kept])
-
-
-def _take(found: Detections, index: Tensor) -> Detections:
-    return Detections(found.boxes[index], found.scores[index], found.labels[index])
+        return found[torch.cat(kept)].best_first()[: self.max_kept]
 
 
 def _merge(parts: Sequence[Detections]) -> Detections:
@@ -172,4 +144,4 @@ def _merge(parts: Sequence[Detections]) -> Detections:
         torch.cat([part.scores for part in parts]),
         torch.cat([part.labels for part in parts]),
     )
-    return _take(together, together.scores.argsort(descending=True, stable=True))
+    return together.best_first()

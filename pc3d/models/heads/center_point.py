@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.build import build
-from pc3d.models.heads.center_code import BRANCHES, CODE_SIZE
-from pc3d.models.heads.center_decode import CenterDecoder, Detections
+from pc3d.models.heads.center_code import BRANCHES, CODE_WEIGHTS
+from pc3d.models.heads.center_decode import CenterDecoder
 from pc3d.models.heads.center_losses import code_l1_loss, heatmap_focal_loss
-from pc3d.models.heads.center_targets import center_targets
-
-__all__ = ["NUSCENES_GROUPS", "CenterHead", "Detections"]
+from pc3d.models.heads.center_targets import center_targets, check_options
+from pc3d.models.heads.detections import Detections, check_map, labels_of
+from pc3d.models.heads.focal_loss import start_rare
+from pc3d.models.lidar.bev_backbone import conv_norm_relu
 
 NUSCENES_GROUPS: tuple[tuple[str, ...], ...] = (
     ("car",),
@@ -27,18 +27,6 @@ NUSCENES_GROUPS: tuple[tuple[str, ...], ...] = (
     ("pedestrian", "traffic_cone"),
 )
 """Classes of similar size share a set of branches (CBGS, Zhu et al. 2019; CenterPoint)."""
-
-CODE_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2)
-"""Of the L1 loss in the order of a code: the velocity counts a fifth."""
-
-_RARE = -2.19
-"""Bias of the heatmap: a cell is taken for an object with p = 0.1 at the start (RetinaNet's prior)."""
-
-
-def _conv_norm_relu(channels: int, width: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
-    )
 
 
 class _GroupBranches(nn.Module):
@@ -51,13 +39,11 @@ class _GroupBranches(nn.Module):
     def __init__(self, channels: int, width: int, classes: int) -> None:
         super().__init__()
         sizes = {"heatmap": classes, **BRANCHES}
-        self.hidden = _conv_norm_relu(channels, width * len(sizes))
+        self.hidden = nn.Sequential(*conv_norm_relu(channels, width * len(sizes)))
         self.outputs = nn.ModuleDict(
             {name: nn.Conv2d(width, size, 3, padding=1) for name, size in sizes.items()}
         )
-        bias = self.outputs["heatmap"].bias
-        assert isinstance(bias, Tensor)
-        nn.init.constant_(bias, _RARE)
+        start_rare(self.outputs["heatmap"])
 
     def forward(self, shared: Tensor) -> dict[str, Tensor]:
         parts = self.hidden(shared).chunk(len(self.outputs), dim=1)
@@ -101,17 +87,12 @@ class CenterHead(nn.Module):
         decoding: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if not 0 < min_overlap < 1 or min_radius < 0:
-            raise ValueError(
-                f"min_overlap {min_overlap} must lie between 0 and 1, min_radius {min_radius} be 0 or more"
-            )
-        if len(code_weights) != CODE_SIZE:
-            raise ValueError(f"{len(code_weights)} code weights, expected {CODE_SIZE}: {list(BRANCHES)}")
-        self.groups = _labels_of(groups)
+        check_options(min_overlap, min_radius, code_weights)
+        self.groups = labels_of(groups)
         self.grid = grid
         self.min_overlap, self.min_radius, self.box_weight = min_overlap, min_radius, box_weight
         self.decoder = build({**(decoding or {}), "type": "CenterDecoder"}, _DECODERS, "decoding")
-        self.shared = _conv_norm_relu(in_channels, shared_channels)
+        self.shared = nn.Sequential(*conv_norm_relu(in_channels, shared_channels))
         self.branches = nn.ModuleList(
             _GroupBranches(shared_channels, head_channels, len(group)) for group in self.groups
         )
@@ -131,11 +112,7 @@ class CenterHead(nn.Module):
         Raises:
             ValueError: the map is not on the grid.
         """
-        if bev.ndim != 4 or bev.shape[2:] != (self.grid.rows, self.grid.cols):
-            raise ValueError(
-                f"map of shape {tuple(bev.shape)}, expected (B, C, {self.grid.rows}, {self.grid.cols}): "
-                "has the network above the head another grid?"
-            )
+        check_map(bev, self.grid)
         shared = self.shared(bev)
         return [branches(shared) for branches in self.branches]
 
@@ -180,14 +157,3 @@ class CenterHead(nn.Module):
 
 
 _DECODERS = {"CenterDecoder": CenterDecoder}
-
-
-def _labels_of(groups: Sequence[Sequence[str]]) -> list[list[int]]:
-    names = [name for group in groups for name in group]
-    unknown = sorted(set(names) - set(NUSCENES_DETECTION_CLASSES))
-    if unknown or len(set(names)) != len(names) or not names or not all(groups):
-        raise ValueError(
-            f"groups {groups}: expected groups of at least one class, each class once, of "
-            f"{', '.join(NUSCENES_DETECTION_CLASSES)}"
-        )
-    return [[NUSCENES_DETECTION_CLASSES.index(name) for name in group] for group in groups]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pc3d.geometry.grid import BevGrid
-from pc3d.models.heads.center_code import BOX_SIZE, cells_of, encode_boxes
+from pc3d.models.heads.center_code import BOX_SIZE, BRANCHES, CODE_SIZE, cells_of, encode_boxes
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class GroupTargets:
 
     Attributes:
         heatmap: (B, K, rows, cols) float32 in [0, 1], 1 in the cells of box centres.
-        sample: (N,) int64 sample of each box.
+        sample: (N,) int64 sample of each box. channel: (N,) int64 its class, as in the heatmap.
         cell: (N, 2) int64 row and column of its centre.
         code: (N, 10) float32, see `encode_boxes`.
         known: (N, 10) bool, False where the box does not say (its velocity).
@@ -26,9 +26,23 @@ class GroupTargets:
 
     heatmap: Tensor
     sample: Tensor
+    channel: Tensor
     cell: Tensor
     code: Tensor
     known: Tensor
+
+
+def check_options(min_overlap: float, min_radius: int, code_weights: Sequence[float]) -> None:
+    """
+    Raises:
+        ValueError: an option of the targets or of their loss that is out of its range.
+    """
+    if not 0 < min_overlap < 1 or min_radius < 0:
+        raise ValueError(
+            f"min_overlap {min_overlap} must lie between 0 and 1, min_radius {min_radius} be 0 or more"
+        )
+    if len(code_weights) != CODE_SIZE:
+        raise ValueError(f"{len(code_weights)} code weights, expected {CODE_SIZE}: {list(BRANCHES)}")
 
 
 def gaussian_radius(length: Tensor, width: Tensor, min_overlap: float = 0.1) -> Tensor:
@@ -120,7 +134,8 @@ def center_targets(
     for group in groups:
         of_group = (channel >= first) & (channel < first + len(group))
         maps = heatmap[:, first : first + len(group)]
-        targets.append(GroupTargets(maps, sample[of_group], cell[of_group], code[of_group], known[of_group]))
+        packs = (sample, channel - first, cell, code, known)
+        targets.append(GroupTargets(maps, *(pack[of_group] for pack in packs)))
         first += len(group)
     return targets
 

@@ -7,21 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pc3d.geometry.grid import BevGrid
-
-
-def sigmoid_focal_loss(logits: Tensor, targets: Tensor, gamma: float = 2.0) -> Tensor:
-    """Focal loss (Lin et al., ICCV 2017, equation 4) of independent binary decisions, of each element.
-
-    With p_t the probability given to the truth, -(1 - p_t)^gamma log(p_t). There is no weight alpha:
-    BEVFusion's setting for maps is alpha = -1, which turns it off, and gamma = 2.
-
-    Args:
-        logits, targets: of one shape; targets in 0..1.
-    """
-    loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    # 1 - p_t without cancellation: the probability given to the wrong side.
-    wrong = torch.sigmoid(torch.where(targets > 0.5, -logits, logits))
-    return loss * wrong**gamma
+from pc3d.models.heads.focal_loss import sigmoid_focal_loss
+from pc3d.models.lidar.bev_backbone import conv_norm_relu
 
 
 class MapHead(nn.Module):
@@ -35,7 +22,7 @@ class MapHead(nn.Module):
             beyond `bev_grid` the features are zero.
         num_classes: number of masks.
         hidden: channels of the two convolutions (BEVFusion: `in_channels`).
-        gamma: of the focal loss.
+        gamma: of the focal loss. There is no weight alpha: BEVFusion's setting is -1, which turns it off.
 
     Raises:
         ValueError: the two grids do not overlap.
@@ -58,12 +45,8 @@ class MapHead(nn.Module):
         self.gamma = gamma
         self.register_buffer("sampling", _sampling(bev_grid, map_grid), persistent=False)
         self.layers = nn.Sequential(
-            nn.Conv2d(in_channels, hidden, 3, padding=1, bias=False),
-            nn.BatchNorm2d(hidden),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(hidden, hidden, 3, padding=1, bias=False),
-            nn.BatchNorm2d(hidden),
-            nn.ReLU(inplace=True),
+            *conv_norm_relu(in_channels, hidden),
+            *conv_norm_relu(hidden, hidden),
             nn.Conv2d(hidden, num_classes, 1),
         )
 

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 def bev_convolutions(in_channels: int, channels: int) -> nn.Sequential:
     """Two 3x3 convolutions over a BEV map, the first with batch norm and ReLU."""
-    return nn.Sequential(*_conv(in_channels, channels), nn.Conv2d(channels, channels, 3, padding=1))
+    return nn.Sequential(*conv_norm_relu(in_channels, channels), nn.Conv2d(channels, channels, 3, padding=1))
 
 
-def _conv(in_channels: int, channels: int, stride: int = 1) -> list[nn.Module]:
+def conv_norm_relu(in_channels: int, channels: int, stride: int = 1) -> list[nn.Module]:
+    """A 3x3 convolution without bias, batch norm and ReLU."""
     conv = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
     return [conv, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
 
@@ -51,8 +52,8 @@ class BevBackbone(nn.Module):
         before = [in_channels, *widths]
         self.levels = nn.ModuleList(
             nn.Sequential(
-                *_conv(before[i], width, stride=stride if i == 0 else 2),
-                *(module for _ in range(layers[i]) for module in _conv(width, width)),
+                *conv_norm_relu(before[i], width, stride=stride if i == 0 else 2),
+                *(module for _ in range(layers[i]) for module in conv_norm_relu(width, width)),
             )
             for i, width in enumerate(widths)
         )
