@@ -37,7 +37,8 @@ def load_initial(init: Mapping[str, Any], modules: Mapping[str, nn.Module], obje
         modules: the parts by name. objectives: holds the heads.
 
     Raises:
-        ValueError: an unknown setting, or weights that do not fit; the names are listed.
+        ValueError: an unknown setting, weights that do not fit (the names are listed), a file for a part that
+            the model does not have, or a run that trained none of its parts.
         DataError: the run folder or a file is not there.
     """
     unknown = sorted(set(init) - {"run", "stage", "heads", "partial", *FILES})
@@ -48,6 +49,10 @@ def load_initial(init: Mapping[str, Any], modules: Mapping[str, nn.Module], obje
     run = Path(init["run"]) if init.get("run") else None
     if run is not None and not (run / "backbone.safetensors").is_file():
         fail("no finished pretraining run", run, "run tools/pretrain.py with its config first")
+    idle = [name for name in FILES if init.get(name) and name not in modules]
+    if idle:
+        raise ValueError(f"init has weights of {', '.join(idle)}, but this model only has {', '.join(modules)}")
+    loaded = []
     for name, module in modules.items():
         path = Path(init[name]) if init.get(name) else None
         if path is None and run is not None:
@@ -56,6 +61,9 @@ def load_initial(init: Mapping[str, Any], modules: Mapping[str, nn.Module], obje
                 continue  # the run did not train this part
         if path is not None:
             load_part(module, path, init.get("partial", False))
+            loaded.append(name)
+    if run is not None and not loaded:
+        raise ValueError(f"the run {run} trained none of the parts of this model: {', '.join(modules)}")
     for here, there in init.get("heads", {}).items():
         if run is None:
             raise ValueError("init.heads names layers of an earlier run: set init.run")

@@ -117,10 +117,10 @@ def _task_config(study: Study, task: Task, seed: int, backbone: Path | None) -> 
     overrides = {**study.overrides, **task.overrides, "seed": seed}
     config = load_config(task.config, "finetune", overrides)
     if backbone is not None:
-        config.merge_from_dict({"init.checkpoint": str(backbone)})
         # A BEV model takes whatever else the run trained.
-        if config.get("task", LIDARSEG) != LIDARSEG and backbone.name == "backbone.safetensors":
-            config.merge_from_dict({"init.run": str(backbone.parent)})
+        of_run = config.get("task", LIDARSEG) != LIDARSEG and backbone.name == "backbone.safetensors"
+        start = {"init.run": str(backbone.parent)} if of_run else {"init.checkpoint": str(backbone)}
+        config.merge_from_dict(start)
     return config
 
 

@@ -118,6 +118,14 @@ def test_a_model_learns_one_frame_by_heart(tiny_index: Path, tmp_path: Path) -> 
     assert losses[-1] < 0.2 * losses[0]
 
 
+def test_a_detector_with_a_transfusion_head_is_trained_and_scored(tiny_index: Path, tmp_path: Path) -> None:
+    head = {"_delete_": True, "type": "TransFusionHead", "queries": 20, "channels": 8, "heads": 2}
+    checkpoint = finetune(detection_config(tiny_index, 2, head=head), tmp_path / "run")
+    assert set(read_metrics(tmp_path / "run")[0]) >= {"loss_heatmap", "loss_class", "loss_box"}
+    scores = evaluate_checkpoint(checkpoint, tiny_index, "sim_val", tmp_path / "scores")
+    assert 0 <= scores["nds"] <= 1
+
+
 def test_a_detector_starts_from_a_pretraining_run(
     tiny_index: Path, tiny_regions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,6 +146,11 @@ def test_a_detector_starts_from_a_pretraining_run(
     said = capsys.readouterr().out
     assert "backbone.necks.0.1.weight: model (16,), file (8,)" in said
     assert "backbone.levels" not in said  # what fits is not listed
+    camera_only = {"lidar": None, "image": IMAGE, "camera": CAMERA | {"lidar_depth": False}}
+    with pytest.raises(ValueError, match="weights of lidar, but this model only has image, camera"):
+        build_bev(detection_config(tiny_index, 1, **camera_only, **{"init.checkpoint": str(checkpoint)}))
+    with pytest.raises(ValueError, match="trained none of the parts of this model: image, camera"):
+        build_bev(detection_config(tiny_index, 1, **camera_only, **{"init.run": str(run)}))
 
 
 def test_a_segmenter_is_scored_with_the_features_that_it_was_trained_with(
