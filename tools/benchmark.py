@@ -17,6 +17,7 @@ examples:
   python tools/benchmark.py nms
   python tools/benchmark.py step
   python tools/benchmark.py step --shares
+  python tools/benchmark.py step --detector
   python tools/benchmark.py label-efficiency --jobs 2 --seeds 0 1 2
   python tools/benchmark.py label-efficiency --starts slidr slidr_oracle --seeds 0 --tasks linear-probe
   python tools/benchmark.py label-efficiency --starts prc mine=work_dirs/run/backbone.safetensors \\
@@ -59,8 +60,12 @@ def nms(args: argparse.Namespace) -> None:
 
 
 def step(args: argparse.Namespace) -> None:
-    from pc3d.evaluation import bench_step
+    from pc3d.evaluation import bench_detector, bench_step
 
+    if args.detector:
+        config, where = CONFIGS / "finetune/sim_detection.py", {"data.index": str(args.index)}
+        print(json.dumps(bench_detector.run(config, where, args.repeats, args.device), indent=2))
+        return
     where = {"data.index": str(args.index), "data.regions": str(args.regions)}
     configs = {name: CONFIGS / f"pretrain/sim_{name}.py" for name in args.systems}
     if args.shares:
@@ -153,6 +158,9 @@ def main() -> None:
     command.add_argument("--systems", nargs="+", default=["prc", "fac", "superflowpp", "joint"])
     command.add_argument(
         "--shares", action="store_true", help="share of pairing, pooling and loss, MinkUNet-34"
+    )
+    command.add_argument(
+        "--detector", action="store_true", help="a detector's step: layout of the convolutions, bfloat16"
     )
     command.add_argument("--repeats", type=int, default=3, help="turns, of which the median is given")
     command.add_argument("--device", choices=["cpu", "cuda"], default="cpu")

@@ -51,7 +51,9 @@ def load_initial(init: Mapping[str, Any], modules: Mapping[str, nn.Module], obje
         fail("no finished pretraining run", run, "run tools/pretrain.py with its config first")
     idle = [name for name in FILES if init.get(name) and name not in modules]
     if idle:
-        raise ValueError(f"init has weights of {', '.join(idle)}, but this model only has {', '.join(modules)}")
+        raise ValueError(
+            f"init has weights of {', '.join(idle)}, but this model only has {', '.join(modules)}"
+        )
     loaded = []
     for name, module in modules.items():
         path = Path(init[name]) if init.get(name) else None

@@ -23,7 +23,7 @@ from pc3d.engine.config import load_config, plain
 from pc3d.engine.data import build_dataset
 from pc3d.engine.pretrainer import Pretrainer, build_pretrainer, objective_needs
 from pc3d.engine.stages import stage_configs
-from pc3d.engine.training import build_optimizer
+from pc3d.engine.training import build_optimizer, use_channels_last
 from pc3d.evaluation.memory import peak_memory
 from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.fac import FAC
@@ -64,12 +64,12 @@ def run(
     actions: dict[str, Callable[[], object]] = {name: step.whole for name, step in steps.items()}
     if joint is not None:
         actions["passes"], actions["objectives"] = steps[joint].passes, steps[joint].objectives
-    seconds = _take_turns(actions, repeats, device)
+    seconds = take_turns(actions, repeats, device)
     rows: dict[str, Any] = {name: {"step (s)": seconds[name]} for name in loaded}
     for name, config in loaded.items():
         rows[name]["peak memory (MiB)"] = _peak_memory(config, device)
     report: dict[str, Any] = {
-        "device": _device_name(device),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "steps": rows,
     }
@@ -101,14 +101,14 @@ def run_shares(
     """Share of a step that pairing points with pixels, pooling and loss take, at the size of nuScenes."""
     config = load_config(config_path, "pretrain", {**NUSCENES_SIZE, **overrides})
     step = _Step(config, device)
-    seconds = _take_turns(
+    seconds = take_turns(
         {"step": step.whole, "passes": step.passes, "objectives": step.objectives, "pairing": step.pair},
         repeats,
         device,
     )
     cloud = step.batch.now
     return {
-        "device": _device_name(device),
+        "device": device_name(device),
         "points": cloud.num_points,
         "pairs": len(cloud.pairs.row) if cloud.pairs is not None else 0,
         **{f"{name} (s)": value for name, value in seconds.items()},
@@ -128,6 +128,7 @@ class _Step:
         self.batch: Batch = collate([self.dataset[key] for key in self.keys]).to(device)
         config.merge_from_dict({"runtime": {"gradients_every": 0}})
         self.model: Pretrainer = build_pretrainer(config).to(device).train()
+        use_channels_last(self.model)  # as training does
         self.optimizer = build_optimizer(self.model, plain(config.optimizer)).optimizer
 
     def whole(self) -> None:
@@ -187,7 +188,7 @@ class _Step:
             pair_points(points, sweep)
 
 
-def _take_turns(actions: Mapping[str, Callable[[], object]], repeats: int, device: str) -> dict[str, float]:
+def take_turns(actions: Mapping[str, Callable[[], object]], repeats: int, device: str) -> dict[str, float]:
     """Median seconds of each action: CPU time of this process, which a busy machine changes least, and
     wall-clock time with a GPU. The first turn compiles."""
     clock = time.process_time if device == "cpu" else time.perf_counter
@@ -222,5 +223,5 @@ def _peak_of_a_step(config: Config, device: str, threads: int) -> float:
     return peak_memory(step.whole)
 
 
-def _device_name(device: str) -> str:
+def device_name(device: str) -> str:
     return torch.cuda.get_device_name() if device != "cpu" else "cpu"

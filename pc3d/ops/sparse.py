@@ -104,7 +104,7 @@ def concatenate(a: SparseTensor, b: SparseTensor) -> SparseTensor:
 
 
 class ConvNormReLU(nn.Module):
-    """A sparse convolution, batch norm and ReLU."""
+    """A sparse convolution, batch norm and ReLU; float32 under autocast, as spconv knows no bfloat16."""
 
     def __init__(self, conv: nn.Module, channels: int, relu: bool = True) -> None:
         super().__init__()
@@ -113,8 +113,9 @@ class ConvNormReLU(nn.Module):
         self.relu = relu
 
     def forward(self, x: SparseTensor) -> SparseTensor:
-        x = self.conv(x)
-        features = self.norm(x.features)
+        with torch.autocast(x.features.device.type, enabled=False):
+            x = self.conv(x.replace_feature(x.features.float()))
+            features = self.norm(x.features)
         return x.replace_feature(features.relu() if self.relu else features)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from engine_configs import CONFIGS, finetune_config, pretrain_config, read_metrics
 from mmengine.config import Config
+from safetensors.torch import load_file
 
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
@@ -124,6 +125,20 @@ def test_a_detector_with_a_transfusion_head_is_trained_and_scored(tiny_index: Pa
     assert set(read_metrics(tmp_path / "run")[0]) >= {"loss_heatmap", "loss_class", "loss_box"}
     scores = evaluate_checkpoint(checkpoint, tiny_index, "sim_val", tmp_path / "scores")
     assert 0 <= scores["nds"] <= 1
+
+
+def test_bfloat16_gives_nearly_the_same_losses(tiny_index: Path, tmp_path: Path) -> None:
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        run = tmp_path / precision
+        finetune(detection_config(tiny_index, 4, **{"runtime.precision": precision}), run)
+        losses[precision] = [row["loss"] for row in read_metrics(run)]
+        weights = load_file(run / "detector.safetensors")
+        assert {w.dtype for w in weights.values() if w.is_floating_point()} == {torch.float32}
+    assert losses["bfloat16"] != losses["float32"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.03)
+    with pytest.raises(ValueError, match="known: float32, bfloat16"):
+        finetune(detection_config(tiny_index, 1, **{"runtime.precision": "float16"}), tmp_path / "other")
 
 
 def test_a_detector_starts_from_a_pretraining_run(

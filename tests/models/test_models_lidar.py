@@ -103,6 +103,18 @@ def test_every_parameter_gets_a_gradient(encoder: LidarEncoder) -> None:
     assert without == []
 
 
+def test_bfloat16_changes_little_and_gradients_flow(encoder: LidarEncoder) -> None:
+    view = make_view([700, 300])
+    expected = encoder(view)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = encoder(view)
+    assert out.bev is not None
+    for found, wanted in ((out.points, expected.points), (out.bev, expected.bev)):
+        assert (found.float() - wanted).norm() < 0.05 * wanted.norm()
+    (out.points.float().square().sum() + out.bev.float().square().sum()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters())
+
+
 def test_points_may_come_in_any_order(encoder: LidarEncoder) -> None:
     encoder = warmed(encoder)
     view = make_view([700, 300])

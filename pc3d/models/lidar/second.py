@@ -151,5 +151,6 @@ class SECOND(LidarEncoder):
             if k == 3:
                 centred = centred - centred.new_tensor([(1 - p) / 2 for p in LAST_PADDING[self.blocks][::-1]])
             samples.append(sample_voxels(level.features, level.indices, level.spatial_shape, centred, batch))
-        points = view.points.new_zeros(len(view.points), self.point_channels)
-        return points.index_put((voxels.valid,), self.point_head(torch.cat(samples, dim=1)))
+        found = self.point_head(torch.cat(samples, dim=1))
+        points = found.new_zeros(len(view.points), self.point_channels)  # float32, or as autocast has it
+        return points.index_put((voxels.valid,), found)
