@@ -1,12 +1,18 @@
 """Measure pc3d: regions, the simulator's realism, lift and pool, NMS, what pretraining buys."""
 
+from __future__ import annotations
+
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmengine.config import DictAction
 
 from pc3d.engine.command_line import run_command
+
+if TYPE_CHECKING:
+    from pc3d.evaluation.study import Task
 
 EXAMPLES = """\
 examples:
@@ -89,8 +95,9 @@ def _start(text: str) -> tuple[str, Path]:
     return name, Path(file) if file else CONFIGS / f"pretrain/sim_{name}.py"
 
 
-def label_efficiency(args: argparse.Namespace) -> None:
-    from pc3d.evaluation.study import Study, Task, publish, run_study
+def known_tasks() -> dict[str, Task]:
+    """The tasks of a study by name."""
+    from pc3d.evaluation.study import Task
 
     finetuning = CONFIGS / "finetune"
     tasks = {
@@ -106,9 +113,20 @@ def label_efficiency(args: argparse.Namespace) -> None:
             tasks[f"{name}-{percent}-percent"] = Task(
                 finetuning / f"{config}.py", percent / 100, settings, metrics=metrics, family=name
             )
+    return tasks
+
+
+def label_efficiency(args: argparse.Namespace) -> None:
+    from pc3d.evaluation.study import Study, publish, run_study
+
+    tasks = known_tasks()
     unknown = sorted(set(args.tasks) - set(tasks))
     if unknown:
-        raise ValueError(f"unknown task {', '.join(unknown)}; known: {', '.join(tasks)}")
+        names = ", ".join(f"{name}-N-percent" for name in BEV_TASKS)
+        raise ValueError(
+            f"unknown task {', '.join(unknown)}; known: linear-probe, knn-probe, N-percent, {names}, "
+            f"with N of {', '.join(map(str, PERCENTS))}"
+        )
     study = Study(
         starts=dict(_start(start) for start in args.starts),
         tasks={name: tasks[name] for name in args.tasks},
@@ -122,11 +140,10 @@ def label_efficiency(args: argparse.Namespace) -> None:
     print(publish(run_study(study), study))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    commands = parser.add_subparsers(required=True, metavar="WHAT")
+Commands = argparse._SubParsersAction  # argparse has no public name for it
+
+
+def add_real(commands: Commands) -> None:
     for name, run, text in (
         ("regions", regions, "clustering against scikit-learn's DBSCAN, labels and time"),
         ("realism", realism, "the simulator beside the real nuScenes key frame"),
@@ -140,6 +157,9 @@ def main() -> None:
     command.add_argument("--real", type=Path, required=True, metavar="DATA", help="real samples")
     command.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
     command.set_defaults(run=overfit)
+
+
+def add_kernels(commands: Commands) -> None:
     text = "time and memory of the fused lift and pool beside the outer product"
     command = commands.add_parser("bev-pool", help=text, description=text)
     command.add_argument("--channels", type=int, default=80, help="width of the features")
@@ -151,6 +171,9 @@ def main() -> None:
     command.add_argument("--iou-threshold", type=float, default=0.2, help="default: %(default)s")
     command.add_argument("--repeats", type=int, default=5, help="the best of so many")
     command.set_defaults(run=nms)
+
+
+def add_step(commands: Commands) -> None:
     text = "time and peak memory of a training step of each system; the joint step beside its parts"
     command = commands.add_parser("step", help=text, description=text)
     command.add_argument("--index", type=Path, default=Path("data/sim-index"))
@@ -165,6 +188,9 @@ def main() -> None:
     command.add_argument("--repeats", type=int, default=3, help="turns, of which the median is given")
     command.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     command.set_defaults(run=step)
+
+
+def add_label_efficiency(commands: Commands) -> None:
     text = "pretrain, probe, fine-tune and evaluate over seeds; resumable"
     command = commands.add_parser("label-efficiency", help=text, description=text)
     command.add_argument("--index", type=Path, default=Path("data/sim-index"))
@@ -190,6 +216,15 @@ def main() -> None:
     )
     command.add_argument("--work-dir", type=Path, default=Path("work_dirs/label-efficiency"))
     command.set_defaults(run=label_efficiency)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="WHAT")
+    for add in (add_real, add_kernels, add_step, add_label_efficiency):
+        add(commands)
     args = parser.parse_args()
     args.run(args)
 
