@@ -103,6 +103,13 @@ def test_every_parameter_gets_a_gradient(encoder: LidarEncoder) -> None:
     assert without == []
 
 
+def test_a_single_voxel_is_a_clear_error_in_training_only(encoder: LidarEncoder) -> None:
+    view = make_view([1, 0], spread=1.0)
+    with pytest.raises(ValueError, match="a single voxel of the whole batch"):
+        encoder(view)
+    assert encoder.eval()(view).points.isfinite().all()
+
+
 def test_bfloat16_changes_little_and_gradients_flow(encoder: LidarEncoder) -> None:
     view = make_view([700, 300])
     expected = encoder(view)

@@ -55,12 +55,22 @@ class PointInputs(nn.Module):
         self.grid = VoxelGrid(tuple(size), tuple(point_range), voxel)  # type: ignore[arg-type]
 
     def voxels(self, view: PointView) -> Voxels:
-        """The voxels of the view's points."""
+        """The voxels of the view's points.
+
+        Raises:
+            ValueError: too few columns; or, in training, a single voxel, of which batch norm has no statistics.
+        """
         if view.points.shape[1] <= max(self.columns):
             raise ValueError(
                 f"the points have {view.points.shape[1]} columns, the encoder reads columns {self.columns}"
             )
-        return voxelize(view.points[:, :3], view.batch, view.size, self.grid)
+        voxels = voxelize(view.points[:, :3], view.batch, view.size, self.grid)
+        if self.training and len(voxels) == 1:
+            raise ValueError(
+                "a single voxel of the whole batch is within the encoder's range, too few for batch norm: "
+                "are `data.points` or the range too narrow?"
+            )
+        return voxels
 
     def forward(self, view: PointView) -> tuple[Voxels, Tensor]:
         """Voxels, and their (N, in_channels) float32 features."""
