@@ -10,7 +10,7 @@ EXAMPLES = """\
   python tools/finetune.py configs/finetune/sim_5_percent.py        (random start)
   python tools/finetune.py configs/finetune/sim_5_percent.py --eval-split sim_val
   python tools/finetune.py configs/finetune/sim_detection_5_percent.py --eval-split sim_val \\
-      --partial --cfg-options init.run=work_dirs/sim_calico
+      --cfg-options init.run=work_dirs/sim_calico
 """
 
 

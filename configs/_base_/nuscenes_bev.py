@@ -1,7 +1,9 @@
-# nuScenes in the BEVFusion layout (CALICO): PointPillars; Swin-T, FPN and LSS over six cameras. One sweep,
-# where the paper's prototype joins ten.
+# nuScenes in the BEVFusion layout (CALICO): PointPillars; Swin-T, FPN and LSS over six cameras. Ten
+# sweeps with their age, as the paper's prototype has them.
 _base_ = "nuscenes.py"
 data = dict(
+    sweeps=10,
+    features=("intensity", "time"),
     # By name: a camera that a sweep lacks is black and left out.
     camera_names=(
         "CAM_FRONT",
@@ -13,7 +15,7 @@ data = dict(
     ),
     image_size=(256, 704),
 )
-lidar = dict(_delete_=True, type="PointPillars")
+lidar = dict(_delete_=True, type="PointPillars", in_channels=5)
 image = dict(
     type="FPN",
     backbone=dict(

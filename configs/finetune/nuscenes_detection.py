@@ -14,7 +14,6 @@ data = dict(
     batch_size=4,
     workers=4,
 )
-lidar = dict(in_channels=5)
 network = dict(fused_channels=256, widths=(128, 256), layers=(5, 5), channels=512)
 optimizer = dict(_delete_=True, type="AdamW", lr=1e-3, weight_decay=0.01, clip_norm=35.0)
 schedule = dict(_delete_=True, epochs=20, warmup=0.4)

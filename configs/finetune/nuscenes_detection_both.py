@@ -3,10 +3,7 @@ _base_ = "../_base_/nuscenes_bev.py"
 task = "detection"
 data = dict(
     split="train",
-    sweeps=10,
-    features=("intensity", "time"),
     augmentation=dict(rotation=(-0.7854, 0.7854), scale=(0.9, 1.1), flip=0.5),
 )
-lidar = dict(in_channels=5)
 network = dict(fused_channels=256, widths=(128, 256), layers=(5, 5), channels=512)
 schedule = dict(epochs=6, warmup=0.4)

@@ -19,6 +19,9 @@ from pc3d.geometry.grid import BevGrid
 
 BEVFUSION_MAP_GRID = BevGrid(-50.0, 50.0, -50.0, 50.0, 0.5)
 """The masks of BEVFusion (Liu et al., ICRA 2023): 100 m by 100 m in 200 by 200 cells."""
+NOT_LOOKED_AT = -2
+"""Id of points of earlier sweeps and of pasted objects, whose regions nobody computed; -1 is a point that was
+looked at and lies in no region."""
 MAX_SWEEPS = 10
 """Most sweeps of a view: nuScenes has ten from one key frame to the next."""
 
@@ -37,7 +40,7 @@ class FrameConfig:
         sweeps: sweeps that a view shows, 1 to 10: the key frame and those before it in its scene (other
             key frames too), moved into its LiDAR frame by the poses. BEVFusion takes 10. At the start
             of a scene there are fewer. Rows of the earlier ones follow the key frame's own; they have
-            no label, no region and no pixel.
+            no label, no pixel, and `NOT_LOOKED_AT` for a region.
         paste: objects of other frames that are put into frame "t", before its augmentation.
         augmentation: of each view, in the order "a", "b"; one entry serves both.
         points: range and number of the points of a view.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pc3d.data.errors import fail
 from pc3d.data.frame_types import (
+    NOT_LOOKED_AT,
     FrameConfig,
     FrameSample,
     FrameSources,
@@ -56,8 +57,8 @@ def load_frame(
     Args:
         tracks_from: sweep token of frame "t" where this is its "t+1"; None for "t" itself.
         earlier: sweeps before it that its views show too, the nearest first. Their points are rows after
-            its own: -1 in every kind of ids and labels, in no pair. So are the points of pasted
-            objects, which come last.
+            its own, `NOT_LOOKED_AT` in every kind of ids, without a label, in no pair. So are the points of
+            pasted objects, which come last.
 
     Raises:
         DataError: a file is missing or broken, or does not fit the sweep.
@@ -69,7 +70,7 @@ def load_frame(
     of_points = _ids_of_points(sources, sweep, own, tracks_from)
     ids: dict[str, Any] = {
         **{name: _image_ids(sources, sweep, draw, name) for name in IMAGE_IDS if getattr(needs, name)},
-        **{name: _pad(array, len(points)) for name, array in of_points.items()},
+        **{name: _pad(name, array, len(points)) for name, array in of_points.items()},
     }
     views = _views(sources, points, rng, hidden)
     return FrameSample(
@@ -117,11 +118,11 @@ def _ids_of_points(
     }
 
 
-def _pad(array: NDArray[Any], length: int) -> NDArray[Any]:
-    """The array, filled up to `length` with "none": -1, False for flags."""
+def _pad(name: str, array: NDArray[Any], length: int) -> NDArray[Any]:
+    """The array, filled up to `length`: no label, False for flags, `NOT_LOOKED_AT` for ids."""
     if len(array) == length:
         return array
-    none = False if array.dtype == np.bool_ else -1
+    none = False if array.dtype == np.bool_ else -1 if name == "labels" else NOT_LOOKED_AT
     return np.concatenate([array, np.full(length - len(array), none, dtype=array.dtype)])
 
 

@@ -13,6 +13,7 @@ from pc3d.contrast.foreground import feature_contrast, geometric_contrast
 from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import zero_with_graph
 from pc3d.data.batch import FrameBatch, Needs
+from pc3d.data.frame_types import NOT_LOOKED_AT
 from pc3d.models.lidar.base import LidarEncoder
 from pc3d.models.lidar.momentum import MomentumEncoder
 from pc3d.objectives.base import Objective
@@ -113,6 +114,7 @@ class FAC(Objective):
     def _sample(self, frame: FrameBatch, usable: Tensor, generator: torch.Generator) -> Tensor:
         """Rows that are compared: anchors balanced over segments, and background, of each sweep."""
         segments = self._segments(frame)
+        usable = usable & (segments != NOT_LOOKED_AT)
         chosen = []
         for b in range(frame.views["a"].size):
             here = usable & (frame.row_batch == b)

@@ -10,6 +10,7 @@ from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import zero_with_graph
 from pc3d.contrast.point_region import plrc, rapc
 from pc3d.data.batch import FrameBatch, Needs
+from pc3d.data.frame_types import NOT_LOOKED_AT
 from pc3d.models.lidar.base import LidarEncoder
 from pc3d.objectives.base import Objective, projector
 from pc3d.objectives.encodings import Encodings
@@ -104,7 +105,7 @@ class PRC(Objective):
         for view in ("a", "b"):
             present[frame.views[view].row] += 1
         order = torch.randperm(frame.num_points, generator=encodings.generator).to(present.device)
-        order = order[present[order] == 2]
+        order = order[(present[order] == 2) & (frame.regions[order] != NOT_LOOKED_AT)]
         sample, of_region = frame.row_batch[order], frame.regions[order] >= 0
         chosen = [
             order[(sample == b) & (of_region == wanted)][:count]

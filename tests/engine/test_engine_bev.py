@@ -13,11 +13,13 @@ from safetensors.torch import load_file
 
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
+from pc3d.data.points import load_points
 from pc3d.data.splits import write_tokens
 from pc3d.engine.checkpoints import frames_of, load_bev_model, load_segmenter, task_of
-from pc3d.engine.config import load_config
+from pc3d.engine.config import load_config, plain
+from pc3d.engine.data import build_dataset
 from pc3d.engine.finetuner import build_bev, finetune
-from pc3d.engine.pretrainer import pretrain
+from pc3d.engine.pretrainer import objective_needs, pretrain
 from pc3d.evaluation.downstream import evaluate_checkpoint, frame_miou, summary_text
 from pc3d.viz.maps import draw_worst_maps
 
@@ -166,6 +168,48 @@ def test_a_detector_starts_from_a_pretraining_run(
         build_bev(detection_config(tiny_index, 1, **camera_only, **{"init.checkpoint": str(checkpoint)}))
     with pytest.raises(ValueError, match="trained none of the parts of this model: image, camera"):
         build_bev(detection_config(tiny_index, 1, **camera_only, **{"init.run": str(run)}))
+
+
+def test_a_run_with_sweeps_starts_a_detector_with_sweeps(
+    tiny_index: Path, tiny_regions: Path, tmp_path: Path
+) -> None:
+    """Points of earlier sweeps have no region; they are neither foreground nor background."""
+    data = {"data.sweeps": 3, "data.features": ("intensity", "time")}
+    lidar = {**LIDAR, "in_channels": 5}
+    for name in ("sim_prc", "sim_fac"):
+        config = pretrain_config(
+            tiny_index, tiny_regions, 1, name=name, lidar={"_delete_": True, **lidar}, **data
+        )
+        pretrain(config, tmp_path / name)
+    needs = objective_needs(plain(config.objectives))
+    frame = build_dataset(plain(config.data), needs)[0, 1].frames["t"]
+    own = SweepIndex.open(tiny_index)[int(SweepIndex.open(tiny_index).key_rows("sim_train")[1])]
+    count = len(load_points(own.path, own.lidar_format))
+    assert frame.num_points > 2 * count
+    assert frame.regions[:count].min() == -1
+    assert set(frame.regions[count:].tolist()) == {-2}
+    start = {"lidar": {"_delete_": True, **lidar}, "init.run": str(tmp_path / "sim_prc")}
+    build_bev(detection_config(tiny_index, 1, **data, **start))
+
+
+@pytest.mark.parametrize(
+    ("pretraining", "finetuning"),
+    [
+        ("sim_calico", ("sim_detection_5_percent", "sim_detection_both", "sim_detection_camera")),
+        ("sim_calico", ("sim_map_5_percent", "sim_detection_transfusion")),
+        ("nuscenes_calico", ("nuscenes_detection_5_percent", "nuscenes_detection_both", "nuscenes_map")),
+    ],
+)
+def test_what_is_pretrained_fits_what_is_fine_tuned(pretraining: str, finetuning: tuple[str, ...]) -> None:
+    start = load_config(CONFIGS / f"pretrain/{pretraining}.py", "pretrain")
+    for name in finetuning:
+        config = load_config(CONFIGS / f"finetune/{name}.py", "finetune")
+        parts = [part for part in ("lidar", "image", "camera") if config.get(part) is not None]
+        assert parts, name
+        for part in parts:
+            assert plain(config[part]) == plain(start[part]), (name, part)
+        for setting in ("sweeps", "features"):
+            assert config.data.get(setting) == start.data.get(setting), (name, setting)
 
 
 def test_a_segmenter_is_scored_with_the_features_that_it_was_trained_with(

@@ -14,7 +14,9 @@ from objective_fixtures import TinyCamera, TinyImage, TinyLidar, make_batch
 from pc3d.contrast.nce import info_nce
 from pc3d.contrast.point_region import plrc, rapc
 from pc3d.data.batch import Batch, Needs
+from pc3d.data.frame_types import NOT_LOOKED_AT
 from pc3d.objectives.encodings import Encodings
+from pc3d.objectives.fac import FAC
 from pc3d.objectives.groups import pool_pixels, pool_points, superpixel_groups
 from pc3d.objectives.prc import PRC
 from pc3d.objectives.registry import OBJECTIVES, build_objective
@@ -88,6 +90,23 @@ def test_prc_is_the_mean_over_sweeps_of_its_two_terms() -> None:
         f = features[of]
         expected = expected + 0.3 * plrc(f, f, regions) + 0.7 * rapc(f, f, regions)
     torch.testing.assert_close(result["loss"], expected / 2, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [PRC, FAC])
+def test_points_that_nobody_looked_at_are_no_background(kind: type[PRC] | type[FAC]) -> None:
+    batch, lidar = make_batch(), TinyLidar()
+    frame = batch.now
+    assert frame.regions is not None
+    unseen = (frame.regions < 0) & (torch.arange(frame.num_points) % 2 == 0)
+    frame.regions[unseen] = NOT_LOOKED_AT
+    objective, encodings = kind(lidar), Encodings(batch, lidar)
+    if isinstance(objective, PRC):
+        rows = objective._sample_rows(frame, encodings)
+    else:
+        rows = objective._sample(frame, torch.ones_like(unseen), encodings.generator)
+    assert not unseen[rows].any()
+    assert (frame.regions[rows] == -1).any()
+    assert objective(encodings)["loss"].isfinite()
 
 
 def test_prc_samples_without_repeats_and_at_most_what_is_asked() -> None:

@@ -58,7 +58,7 @@ class PointInputs(nn.Module):
         """The voxels of the view's points.
 
         Raises:
-            ValueError: too few columns; or, in training, a single voxel, of which batch norm has no statistics.
+            ValueError: too few columns; or a single voxel in training, too few for batch norm.
         """
         if view.points.shape[1] <= max(self.columns):
             raise ValueError(
