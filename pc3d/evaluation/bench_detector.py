@@ -15,7 +15,7 @@ from pc3d.engine.allocator import keep_freed_memory
 from pc3d.engine.config import load_config, plain
 from pc3d.engine.data import build_dataset
 from pc3d.engine.finetuner import build_bev
-from pc3d.engine.training import use_channels_last
+from pc3d.engine.training import keep_linear_float32, use_channels_last
 from pc3d.evaluation.bench_step import device_name, take_turns
 from pc3d.models.bev_models import BevModel
 
@@ -39,11 +39,14 @@ def run(config: Path, overrides: Mapping[str, Any], repeats: int = 3, device: st
     batch = collate([dataset[0, position] for position in range(settings.data.batch_size)]).to(device)
     faster = copy.deepcopy(model)
     use_channels_last(faster)
+    lighter = copy.deepcopy(faster)
+    if device == "cpu":
+        keep_linear_float32(lighter)
     seconds = take_turns(
         {
             "default layout": _step(model, batch, device, bfloat16=False),
             "channels last (training)": _step(faster, batch, device, bfloat16=False),
-            "channels last, bfloat16": _step(faster, batch, device, bfloat16=True),
+            "channels last, bfloat16": _step(lighter, batch, device, bfloat16=True),
         },
         repeats,
         device,

@@ -20,6 +20,7 @@ from pc3d.engine.config import load_config, plain
 from pc3d.engine.data import build_dataset
 from pc3d.engine.finetuner import build_bev, finetune
 from pc3d.engine.pretrainer import objective_needs, pretrain
+from pc3d.engine.training import keep_linear_float32
 from pc3d.evaluation.downstream import evaluate_checkpoint, frame_miou, summary_text
 from pc3d.viz.maps import draw_worst_maps
 
@@ -141,6 +142,21 @@ def test_bfloat16_gives_nearly_the_same_losses(tiny_index: Path, tmp_path: Path)
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.03)
     with pytest.raises(ValueError, match="known: float32, bfloat16"):
         finetune(detection_config(tiny_index, 1, **{"runtime.precision": "float16"}), tmp_path / "other")
+
+
+def test_linear_layers_stay_in_float32_on_a_cpu() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.Conv1d(4, 2, 1))
+    x = torch.randn(3, 6)
+    expected = model[0](x)
+    names = list(model.state_dict())
+    keep_linear_float32(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model[0](x.bfloat16().float())
+        assert model[1](found.T[None]).dtype == torch.bfloat16
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, atol=0.02, rtol=0.02)
+    assert list(model.state_dict()) == names
 
 
 def test_a_detector_starts_from_a_pretraining_run(
