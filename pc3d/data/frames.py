@@ -40,6 +40,8 @@ __all__ = [
 
 IMAGE_IDS = ("superpixels", "semantics")
 POINT_IDS = ("regions", "supervoxels")
+PADDING = {"labels": -1, "moving": False}
+"""What points of earlier sweeps and of pasted objects have instead of `NOT_LOOKED_AT`."""
 NO_PSEUDO_LABEL = 255
 """Stored where a point has no pseudo-label."""
 
@@ -119,11 +121,11 @@ def _ids_of_points(
 
 
 def _pad(name: str, array: NDArray[Any], length: int) -> NDArray[Any]:
-    """The array, filled up to `length`: no label, False for flags, `NOT_LOOKED_AT` for ids."""
+    """The array of a field, filled up to `length`."""
     if len(array) == length:
         return array
-    none = False if array.dtype == np.bool_ else -1 if name == "labels" else NOT_LOOKED_AT
-    return np.concatenate([array, np.full(length - len(array), none, dtype=array.dtype)])
+    none = np.full(length - len(array), PADDING.get(name, NOT_LOOKED_AT), dtype=array.dtype)
+    return np.concatenate([array, none])
 
 
 def _pasted(

@@ -30,7 +30,6 @@ from pc3d.engine.hooks import BackboneHook, MetricsHook, NonFiniteHook, PlainChe
 from pc3d.engine.loop import StreamTrainLoop
 
 OPTIMIZERS = {"AdamW": torch.optim.AdamW, "SGD": torch.optim.SGD}
-PRECISIONS = ("float32", "bfloat16")
 
 
 class BatchPreprocessor(BaseDataPreprocessor):
@@ -74,14 +73,14 @@ class TrainableModel(BaseModel):
 class BFloat16OptimWrapper(OptimWrapper):
     """Runs the forward pass in bfloat16 where `torch.autocast` holds that safe; weights stay float32."""
 
-    def __init__(self, *args: Any, device: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.device = device
-
     @contextmanager
     def optim_context(self, model: torch.nn.Module) -> Iterator[None]:
-        with super().optim_context(model), torch.autocast(self.device, torch.bfloat16):
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield
+
+
+PRECISIONS: dict[str, type[OptimWrapper]] = {"float32": OptimWrapper, "bfloat16": BFloat16OptimWrapper}
 
 
 class Float32Linear(torch.nn.Linear):
@@ -156,7 +155,7 @@ def build_optimizer(
     `head_lr_scale` multiplies the learning rate of parameters under a module named `head`.
 
     Args:
-        precision: "float32", or "bfloat16" for `BFloat16OptimWrapper`.
+        precision: key of `PRECISIONS`.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"unknown runtime.precision {precision!r}; known: {', '.join(PRECISIONS)}")
@@ -172,11 +171,7 @@ def build_optimizer(
     if head:
         groups.append({"params": head, "lr": settings["lr"] * scale})  # type: ignore[dict-item]
     optimizer = OPTIMIZERS[name](groups, **settings)  # type: ignore[operator]
-    clip_grad = {"max_norm": clip} if clip else None
-    if precision == "float32":
-        return OptimWrapper(optimizer, clip_grad=clip_grad)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return BFloat16OptimWrapper(optimizer, clip_grad=clip_grad, device=device)
+    return PRECISIONS[precision](optimizer, clip_grad={"max_norm": clip} if clip else None)
 
 
 def use_channels_last(model: torch.nn.Module) -> None:

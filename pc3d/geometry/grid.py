@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -29,3 +30,14 @@ class BevGrid:
     @property
     def rows(self) -> int:
         return round((self.y_max - self.y_min) / self.cell)
+
+    def check_map(self, shape: Sequence[int]) -> None:
+        """
+        Raises:
+            ValueError: it is not the shape (B, C, rows, cols) of a map on this grid.
+        """
+        if len(shape) != 4 or tuple(shape[2:]) != (self.rows, self.cols):
+            raise ValueError(
+                f"map of shape {tuple(shape)}, expected (B, C, {self.rows}, {self.cols}): "
+                "has the network above the head another grid?"
+            )

@@ -10,6 +10,7 @@ from torch import Tensor
 from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.heads.center_point import NUSCENES_GROUPS
+from pc3d.models.heads.detections import Detections
 
 GRID = BevGrid(-12.0, 18.0, -9.0, 15.0, 0.6)
 LABEL = {name: k for k, name in enumerate(NUSCENES_DETECTION_CLASSES)}
@@ -20,6 +21,25 @@ def box(
     x: float, y: float, size: tuple[float, float, float] = (4.5, 1.9, 1.6), yaw: float = 0.3
 ) -> list[float]:
     return [x, y, 0.4, *size, yaw, 1.5, -2.0]
+
+
+def three_boxes() -> tuple[Tensor, Tensor]:
+    """A car, a trailer and a pedestrian of unknown velocity, and their labels."""
+    boxes = torch.tensor(
+        [box(-3, 2, yaw=2.9), box(8.2, -4.1, (11, 2.8, 3.6), -1.4), box(4, 9, (0.6, 0.7, 1.7), 0.2)]
+    )
+    boxes[2, 7:] = math.nan
+    return boxes, torch.tensor([LABEL["car"], LABEL["trailer"], LABEL["pedestrian"]])
+
+
+def assert_found(found: Detections, boxes: Tensor, labels: Tensor, score: float) -> None:
+    """Above `score` there is a detection of each box and no other."""
+    sure = found.scores > score
+    assert sorted(found.labels[sure].tolist()) == sorted(labels.tolist())
+    for row, label in zip(boxes, labels, strict=True):
+        best = found.boxes[sure][found.labels[sure] == label][0]
+        torch.testing.assert_close(best[:6], row[:6], atol=0.25, rtol=0.1)
+        assert math.cos(float(best[6] - row[6])) > 0.98
 
 
 def random_boxes(count: int, seed: int, spread: float = 14.0) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from center_loops import GRID, GROUPS, LABEL, box, loop_heatmap, random_boxes
+from center_loops import GRID, GROUPS, LABEL, assert_found, box, loop_heatmap, random_boxes, three_boxes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -226,11 +226,7 @@ def test_numbers_of_a_diverged_network_are_no_boxes() -> None:
 
 def test_the_head_learns_one_frame() -> None:
     torch.manual_seed(0)
-    boxes = torch.tensor(
-        [box(-3, 2, yaw=2.9), box(8.2, -4.1, (11, 2.8, 3.6), -1.4), box(4, 9, (0.6, 0.7, 1.7), 0.2)]
-    )
-    boxes[2, 7:] = math.nan
-    labels = torch.tensor([LABEL["car"], LABEL["trailer"], LABEL["pedestrian"]])
+    boxes, labels = three_boxes()
     groups = [["car"], ["bus", "trailer"], ["pedestrian"]]
     model = CenterHead(8, GRID, groups, shared_channels=16, head_channels=8)
     bev = torch.randn(1, 8, GRID.rows, GRID.cols)
@@ -245,13 +241,7 @@ def test_the_head_learns_one_frame() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.02 * losses[0]
-    found = model.decode(model(bev))[0]
-    sure = found.scores > 0.5
-    assert sorted(found.labels[sure].tolist()) == sorted(labels.tolist())
-    for row, label in zip(boxes, labels, strict=True):
-        best = found.boxes[sure][found.labels[sure] == label][0]
-        torch.testing.assert_close(best[:6], row[:6], atol=0.25, rtol=0.1)
-        assert math.cos(float(best[6] - row[6])) > 0.98
+    assert_found(model.decode(model(bev))[0], boxes, labels, score=0.5)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from center_loops import GRID, LABEL, box, loop_heatmap, random_boxes
+from center_loops import GRID, LABEL, assert_found, loop_heatmap, random_boxes, three_boxes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import Polygon
@@ -220,11 +220,7 @@ def test_boxes_come_from_codes_with_the_class_of_the_query() -> None:
 
 def test_the_head_learns_one_frame() -> None:
     torch.manual_seed(0)
-    boxes = torch.tensor(
-        [box(-3, 2, yaw=2.9), box(8.2, -4.1, (11, 2.8, 3.6), -1.4), box(4, 9, (0.6, 0.7, 1.7), 0.2)]
-    )
-    boxes[2, 7:] = math.nan
-    labels = torch.tensor([LABEL["car"], LABEL["trailer"], LABEL["pedestrian"]])
+    boxes, labels = three_boxes()
     model = head(classes=["car", "trailer", "pedestrian"], dropout=0.0)
     bev = torch.randn(1, 6, GRID.rows, GRID.cols)
     steps = 150
@@ -236,13 +232,7 @@ def test_the_head_learns_one_frame() -> None:
         loss.backward()
         optimizer.step()
         schedule.step()
-    found = model.decode(model(bev))[0]
-    sure = found.scores > 0.3
-    assert sorted(found.labels[sure].tolist()) == sorted(labels.tolist())
-    for row, label in zip(boxes, labels, strict=True):
-        best = found.boxes[sure][found.labels[sure] == label][0]
-        torch.testing.assert_close(best[:6], row[:6], atol=0.25, rtol=0.1)
-        assert math.cos(float(best[6] - row[6])) > 0.98
+    assert_found(model.decode(model(bev))[0], boxes, labels, score=0.3)
 
 
 def test_a_detector_takes_it_by_name() -> None:

@@ -14,7 +14,7 @@ from pc3d.models.heads.center_code import BRANCHES, CODE_WEIGHTS
 from pc3d.models.heads.center_decode import CenterDecoder
 from pc3d.models.heads.center_losses import code_l1_loss, heatmap_focal_loss
 from pc3d.models.heads.center_targets import center_targets, check_options
-from pc3d.models.heads.detections import Detections, check_map, labels_of
+from pc3d.models.heads.detections import Detections, labels_of
 from pc3d.models.heads.focal_loss import start_rare
 from pc3d.models.lidar.bev_backbone import conv_norm_relu
 
@@ -112,7 +112,7 @@ class CenterHead(nn.Module):
         Raises:
             ValueError: the map is not on the grid.
         """
-        check_map(bev, self.grid)
+        self.grid.check_map(bev.shape)
         shared = self.shared(bev)
         return [branches(shared) for branches in self.branches]
 

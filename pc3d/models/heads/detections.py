@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
-from pc3d.geometry.grid import BevGrid
 
 CENTRE_RANGE = (-61.2, -61.2, -10.0, 61.2, 61.2, 10.0)
 """x_min y_min z_min x_max y_max z_max (m) of box centres, as public nuScenes configurations have it."""
@@ -67,15 +66,3 @@ def labels_of(groups: Sequence[Sequence[str]]) -> list[list[int]]:
             f"{', '.join(NUSCENES_DETECTION_CLASSES)}"
         )
     return [[NUSCENES_DETECTION_CLASSES.index(name) for name in group] for group in groups]
-
-
-def check_map(bev: Tensor, grid: BevGrid) -> None:
-    """
-    Raises:
-        ValueError: `bev` is not (B, C, rows, cols) on the grid.
-    """
-    if bev.ndim != 4 or bev.shape[2:] != (grid.rows, grid.cols):
-        raise ValueError(
-            f"map of shape {tuple(bev.shape)}, expected (B, C, {grid.rows}, {grid.cols}): "
-            "has the network above the head another grid?"
-        )

@@ -56,9 +56,7 @@ class MapHead(nn.Module):
         Raises:
             ValueError: `bev` is not on `bev_grid`.
         """
-        expected = (self.bev_grid.rows, self.bev_grid.cols)
-        if bev.ndim != 4 or tuple(bev.shape[2:]) != expected:
-            raise ValueError(f"BEV map {tuple(bev.shape)}, expected (B, C, {expected[0]}, {expected[1]})")
+        self.bev_grid.check_map(bev.shape)
         if self.bev_grid == self.map_grid:
             return bev
         grid = self.sampling.to(bev.dtype).expand(len(bev), -1, -1, -1)

@@ -20,7 +20,6 @@ from pc3d.models.heads.detections import (
     CENTRE_RANGE,
     Detections,
     check_centre_range,
-    check_map,
     in_range,
     labels_of,
 )
@@ -170,7 +169,7 @@ class TransFusionHead(nn.Module):
         Raises:
             ValueError: the map is not on the grid.
         """
-        check_map(bev, self.grid)
+        self.grid.check_map(bev.shape)
         shared = self.shared(bev)
         heatmap = self.heatmap(shared)
         confidence, channel, cell = self._peaks(heatmap.detach())
