@@ -5,28 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
-from pc3d.data.errors import DataError, fail
+from pc3d.data.errors import fail
 from pc3d.data.frame_types import FrameConfig
 from pc3d.engine.data import frame_config
 from pc3d.engine.finetuner import build_segmenter
 from pc3d.models.bev_models import BevModel, build_bev_model
 from pc3d.models.heads.segmentation import PointSegmenter
 from pc3d.models.lidar import LidarEncoder, build_lidar_encoder
-from pc3d.models.weights import load_backbone
+from pc3d.models.weights import load_backbone, read_metadata
 
 
 def _metadata(checkpoint: Path) -> dict[str, str]:
     if not checkpoint.is_file():
         fail("no checkpoint", checkpoint, "tools/pretrain.py and tools/finetune.py write them")
-    try:
-        with safe_open(str(checkpoint), framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise DataError(
-            f"checkpoint cannot be read: {error}\n  where: {checkpoint}\n  remedy: name a .safetensors file"
-        ) from error
+    metadata = read_metadata(checkpoint)
     if not {"lidar", "task"} & set(metadata):
         fail(
             "the checkpoint does not say how its encoder was built",

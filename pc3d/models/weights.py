@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from pc3d.models.weights_file import content_hash, read_metadata, read_weights, write_weights
+
+__all__ = [
+    "LoadReport",
+    "content_hash",
+    "load_backbone",
+    "load_tensors",
+    "read_metadata",
+    "read_weights",
+    "save_backbone",
+]
 
 
 @dataclass(frozen=True)
@@ -51,24 +60,24 @@ class LoadReport:
         return "\n".join(lines)
 
 
-def save_backbone(model: nn.Module, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+def save_backbone(model: nn.Module, path: str | Path, metadata: Mapping[str, str] | None = None) -> str:
     """Write the state of `model` (parameters and buffers) as safetensors, all or nothing.
+
+    The same state and metadata give the same bytes.
 
     Args:
         model: the backbone.
         path: file to write; its folder is made.
         metadata: plain text facts kept in the file's header, such as the configuration as JSON.
+
+    Returns:
+        SHA-256 of the file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # A copy each: safetensors refuses tensors that share memory.
     state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file(state, temporary, metadata={**(metadata or {})})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    return write_weights(path, state, metadata or {})
 
 
 def load_backbone(model: nn.Module, path: str | Path, partial: bool = False, prefix: str = "") -> LoadReport:
@@ -82,10 +91,10 @@ def load_backbone(model: nn.Module, path: str | Path, partial: bool = False, pre
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a safetensors file, or (without `partial`) tensors that do not fit, all listed;
-            with `partial`, no tensor fits.
+        ValueError: not a safetensors file, a damaged one, or (without `partial`) tensors that do not fit, all
+            listed; with `partial`, no tensor fits.
     """
-    saved, metadata = _read(Path(path))
+    saved, metadata = read_weights(path)
     saved = {name[len(prefix) :]: tensor for name, tensor in saved.items() if name.startswith(prefix)}
     return load_tensors(model, saved, path, partial, metadata)
 
@@ -137,13 +146,3 @@ def load_tensors(
         raise ValueError(f"{source} does not fit {type(model).__name__}{hint}:\n{report}")
     model.load_state_dict({name: tensors[name] for name in report.loaded}, strict=False)
     return report
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"no backbone file {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file: {error}") from error

@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pc3d.models.checkpoint import behind_prefix, prefixes, read_tensors
-from pc3d.models.weights import LoadReport, load_tensors
+from pc3d.models.weights import LoadReport, load_tensors, read_weights
 
 _KINDS = {"conv": "convolution", "bn": "normalization"}
 _STEM = re.compile(r"(conv|bn)1\.(.+)")
@@ -52,7 +51,7 @@ def load_resnet(backbone: nn.Module, path: Path) -> LoadReport:
             all listed.
         DataError: the file cannot be read.
     """
-    tensors = load_file(path) if path.suffix == ".safetensors" else read_tensors(path)
+    tensors = read_weights(path)[0] if path.suffix == ".safetensors" else read_tensors(path)
     own, others = behind_prefix(tensors, _prefix(tensors, path))
     state = backbone.state_dict()
     # Older files do not count the batches that batch norm saw, and nothing here reads the number.
