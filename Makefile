@@ -1,5 +1,5 @@
 # make demo   runs the whole way on a simulated drive and writes a report
-# make test   runs the tests
+# make test   runs the quick tests
 # Both set up .venv first, from pinned versions, if it is not there yet.
 
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.10 python3))
@@ -12,11 +12,12 @@ export OMP_WAIT_POLICY ?= PASSIVE
 SYSTEM_LIBRARIES := libGL.so.1 libEGL.so.1 libX11.so.6 libgomp.so.1
 SYSTEM_PACKAGES := libgl1 libegl1 libx11-6 libgomp1
 
-.PHONY: help demo demo-real test test-real check table benchmark install system clean
+.PHONY: help demo demo-real test test-long test-real check table benchmark install system clean
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
 	@echo "make demo-real DATA=FOLDER   the same on real samples (KITTI drive, nuScenes key frame)"
+	@echo "make test-long               the full matrices, kills at every call and soaks"
 	@echo "make check                   ruff, mypy and the layering of imports"
 	@echo "make benchmark DATA=FOLDER   regions against scikit-learn, the simulator against the real frame"
 	@echo "make table                   the label-efficiency table of the README (six hours on two cores)"
@@ -30,6 +31,9 @@ demo-real: install
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-long: install
+	$(BIN)/python -m pytest -m long -n 2 --dist loadfile $(ARGS)
 
 # The tests with the real samples at DATA; without the folder they are skipped with a reason.
 test-real: install
