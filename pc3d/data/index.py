@@ -9,23 +9,23 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pc3d.data.errors import DataError, fail
+from pc3d.data.index_hashes import check_seal, fingerprint, open_map
+from pc3d.data.index_parts import PartReader
 from pc3d.data.index_schema import SCHEMA_VERSION, row_to_sweep
 from pc3d.data.index_writer import token_hash, write_index
 from pc3d.data.records import Sweep
 
 __all__ = ["SweepIndex", "write_index"]
 
-_OPEN_PARTS = 32
-
 
 class SweepIndex:
     """Read access to an index folder; open it with `SweepIndex.open`.
 
-    It pickles as its path and opens its files when first read, so every loader worker has its own.
+    It pickles as its path and opens its files when first read, so every loader worker has its own. What is
+    read is checked against the hashes of the index: maps once, rows at each access that decodes them.
 
     Attributes:
         folder: of the index.
@@ -39,7 +39,7 @@ class SweepIndex:
         self.metadata = metadata
         self._cached_groups = cached_groups
         self._groups: OrderedDict[int, pa.Table] = OrderedDict()
-        self._parts: OrderedDict[int, pq.ParquetFile] = OrderedDict()
+        self._parts: PartReader | None = None
         self._maps: dict[str, NDArray] = {}
 
     @classmethod
@@ -52,17 +52,11 @@ class SweepIndex:
             cached_groups: decoded row groups kept in memory.
 
         Raises:
-            DataError: no index there; another schema version; the data set root does not exist.
+            DataError: no index there, or a damaged one; another schema version; the data set root does not
+                exist.
         """
         folder = Path(folder).resolve()
-        try:
-            metadata = json.loads((folder / "metadata.json").read_text())
-        except OSError:
-            fail("there is no index", folder, "make one: python data_prep/nuscenes.py ROOT --out INDEX")
-        except ValueError as error:
-            raise DataError(
-                f"index metadata is broken: {error}\n  where: {folder}\n  remedy: build it again"
-            ) from error
+        metadata = _read_metadata(folder)
         if metadata.get("schema_version") != SCHEMA_VERSION:
             fail(
                 f"the index has schema version {metadata.get('schema_version')}, "
@@ -70,6 +64,10 @@ class SweepIndex:
                 folder,
                 f"build it again: {metadata.get('rebuild', 'with the data_prep script that made it')}",
             )
+        try:
+            check_seal(metadata)
+        except ValueError as error:
+            fail(f"index metadata is broken: {error}", folder, "build it again; for another root use `root=`")
         data_root = Path(root).resolve() if root is not None else Path(metadata["root"])
         if not data_root.is_dir():
             fail("the data set root does not exist", data_root, "say where the data set is now with `root=`")
@@ -86,6 +84,11 @@ class SweepIndex:
             raise IndexError(f"row {row} of an index of {len(self)} sweeps")
         group, offset = divmod(int(row), self.metadata["rows_per_group"])
         return row_to_sweep(self._group(group).slice(offset, 1).to_pylist()[0], self.root)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what the index says of the data: the same wherever the index and the data set lie."""
+        return fingerprint(self.folder, self.metadata)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -150,7 +153,7 @@ class SweepIndex:
     def _map(self, name: str) -> NDArray:
         if name not in self._maps:
             try:
-                self._maps[name] = np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+                self._maps[name] = open_map(self.folder, name, self.metadata)
             except (OSError, ValueError, EOFError) as error:
                 raise self._broken(f"{name}.npy", error) from error
         return self._maps[name]
@@ -159,31 +162,36 @@ class SweepIndex:
         if group in self._groups:
             self._groups.move_to_end(group)
             return self._groups[group]
-        part, inside = divmod(group, self.metadata["groups_per_part"])
+        if self._parts is None:
+            self._parts = self._open_parts()
         try:
-            # Arrow's thread pool does not survive a fork, and loader workers are forked.
-            table = self._open_part(part).read_row_group(inside, use_threads=False)
-        except (OSError, pa.ArrowException) as error:
-            raise self._broken(f"part {part}", error) from error
-        _remember(self._groups, group, table, self._cached_groups)
+            table = self._parts.group(group)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise self._broken(f"part {group // self.metadata['groups_per_part']}", error) from error
+        self._groups[group] = table
+        if len(self._groups) > self._cached_groups:
+            self._groups.popitem(last=False)
         return table
 
-    def _open_part(self, part: int) -> pq.ParquetFile:
-        if part in self._parts:
-            self._parts.move_to_end(part)
-            return self._parts[part]
-        path = self.folder / "sweeps.parquet" / f"part-{part:05d}.parquet"
-        file = pq.ParquetFile(path, memory_map=True)
-        _remember(self._parts, part, file, _OPEN_PARTS)
-        return file
+    def _open_parts(self) -> PartReader:
+        groups = -(-len(self) // self.metadata["rows_per_group"])
+        sections = self._map("sections") if "maps" in self.metadata else None
+        return PartReader(self.folder, groups, self.metadata["groups_per_part"], sections)
 
     def _broken(self, name: str, error: Exception) -> DataError:
         rebuild = self.metadata["rebuild"]
         return DataError(f"the index is broken: {name}: {error}\n  where: {self.folder}\n  remedy: {rebuild}")
 
 
-def _remember(cache: OrderedDict[int, Any], key: int, value: object, limit: int) -> None:
-    """Put `value` into a least-recently-used cache."""
-    cache[key] = value
-    if len(cache) > limit:
-        cache.popitem(last=False)
+def _read_metadata(folder: Path) -> dict[str, Any]:
+    try:
+        metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+    except OSError:
+        fail("there is no index", folder, "make one: python data_prep/nuscenes.py ROOT --out INDEX")
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"index metadata is broken: {error}\n  where: {folder}\n  remedy: build it again"
+        ) from error
+    if not isinstance(metadata, dict):
+        fail("index metadata is broken: no JSON object", folder, "build it again")
+    return metadata

@@ -1,7 +1,8 @@
 """Writes an index folder, streaming: sweeps go to Parquet in row groups, never all in memory.
 
-    INDEX/metadata.json           facts of the data set, schema version, key-frame ranges of the splits
+    INDEX/metadata.json           facts of the data set, schema version, ranges of the splits, hashes
     INDEX/sweeps.parquet/part-*   a row per sweep, sorted by scene, then time
+    INDEX/sections.npy            ends and hashes of the row groups and footers of the parts
     INDEX/key_rows.npy            rows of the key frames, ascending
     INDEX/split_rows.npy          the same rows, sorted by split, then row
     INDEX/scene_starts.npy        first row of each scene, and the number of rows at the end
@@ -12,27 +13,21 @@ The files beside the Parquet are memory-mapped, so an index opens in constant me
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pc3d.data import index_parts
 from pc3d.data.errors import fail
-from pc3d.data.index_schema import SCHEMA, SCHEMA_VERSION, sweep_to_row
+from pc3d.data.index_hashes import RowsHash, save_map, seal
+from pc3d.data.index_schema import SCHEMA_VERSION, sweep_to_row
 from pc3d.data.records import Sweep
-
-ROWS_PER_GROUP = 64
-"""Rows decoded for one access: small, because a shuffled loader needs one row of a group."""
-GROUPS_PER_PART = 64
-"""Bounds the footer of a part file, which is read whole (about 3 ms for 64 groups)."""
+from pc3d.storage.folders import new_folder
+from pc3d.storage.whole import write_json
 
 TOKEN_DTYPE = np.dtype([("hash", "<u8"), ("row", "<i8")])
 
@@ -43,7 +38,9 @@ def token_hash(token: str) -> int:
 
 
 def write_index(folder: str | Path, sweeps: Iterable[Sweep], metadata: dict[str, Any]) -> Path:
-    """Write an index; it appears at `folder` complete or not at all.
+    """Write an index; it appears at `folder` complete and on the disk, or not at all.
+
+    The same sweeps and metadata give the same bytes.
 
     Args:
         folder: where to; an index that is there is replaced.
@@ -65,77 +62,41 @@ def write_index(folder: str | Path, sweeps: Iterable[Sweep], metadata: dict[str,
     if missing:
         raise ValueError(f"index metadata lacks {sorted(missing)}")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with new_folder(folder) as unfinished:
         _write(unfinished, sweeps, metadata)
-        unfinished.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 
 
 def _write(folder: Path, sweeps: Iterable[Sweep], metadata: dict[str, Any]) -> None:
     root = Path(metadata["root"]).resolve()
-    parts = _PartWriter(folder / "sweeps.parquet")
-    facts = _Facts()
-    try:
+    facts, content = _Facts(), RowsHash()
+
+    def rows() -> Iterator[dict[str, Any]]:
         for sweep in sweeps:
             facts.add(sweep)
-            parts.add(sweep_to_row(sweep, root))
-    finally:
-        parts.close()
+            row = sweep_to_row(sweep, root)
+            content.add(row)
+            yield row
+
+    sections = index_parts.write_parts(folder, rows())
     if not facts.hashes:
         fail("there is no sweep to index", root, "check the data set root and version")
-    ranges = facts.save(folder)
+    maps, ranges = facts.maps()
     facts_of_index = {
         **metadata,
         "root": str(root),
         "schema_version": SCHEMA_VERSION,
         "num_sweeps": len(facts.hashes),
-        "rows_per_group": ROWS_PER_GROUP,
-        "groups_per_part": GROUPS_PER_PART,
+        "rows_per_group": index_parts.ROWS_PER_GROUP,
+        "groups_per_part": index_parts.GROUPS_PER_PART,
         "key_frames": ranges,
+        "content": content.hexdigest,
+        "maps": {
+            name: save_map(folder / f"{name}.npy", array)
+            for name, array in {**maps, "sections": sections}.items()
+        },
     }
-    (folder / "metadata.json").write_text(json.dumps(facts_of_index, indent=1) + "\n")
-
-
-class _PartWriter:
-    """Buffers rows into row groups, and row groups into part files."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self._folder = folder
-        self._rows: list[dict[str, Any]] = []
-        self._groups = 0
-        self._writer: pq.ParquetWriter | None = None
-
-    def add(self, row: dict[str, Any]) -> None:
-        self._rows.append(row)
-        if len(self._rows) == ROWS_PER_GROUP:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._groups % GROUPS_PER_PART == 0:
-            self._close_part()
-            path = self._folder / f"part-{self._groups // GROUPS_PER_PART:05d}.parquet"
-            self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
-        assert self._writer is not None
-        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
-        self._groups += 1
-        self._rows = []
-
-    def _close_part(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-
-    def close(self) -> None:
-        if self._rows:
-            self._flush()
-        self._close_part()
+    write_json(folder / "metadata.json", seal(facts_of_index))
 
 
 class _Facts:
@@ -173,8 +134,8 @@ class _Facts:
             self._key_rows.append(row)
             self._key_splits.append(sweep.split)
 
-    def save(self, folder: Path) -> dict[str, list[int]]:
-        """Write the side files; give [start, stop) in `split_rows.npy` by split."""
+    def maps(self) -> tuple[dict[str, NDArray], dict[str, list[int]]]:
+        """The arrays of the side files by name, and [start, stop) in `split_rows` by split."""
         tokens = np.empty(len(self.hashes), TOKEN_DTYPE)
         tokens["hash"], tokens["row"] = self.hashes, np.arange(len(self.hashes))
         tokens.sort(order="hash")
@@ -184,12 +145,13 @@ class _Facts:
             fail("two sweeps have the same token", f"rows {rows}", "let the reader give unique tokens")
         key_rows = np.array(self._key_rows, dtype=np.int64)
         names, split = np.unique(np.array(self._key_splits, dtype=str), return_inverse=True)
-        np.save(folder / "tokens.npy", tokens)
-        np.save(folder / "key_rows.npy", key_rows)
-        np.save(folder / "split_rows.npy", key_rows[np.argsort(split, kind="stable")])
-        starts = np.array([*self._scene_starts, len(self.hashes)], dtype=np.int64)
-        np.save(folder / "scene_starts.npy", starts)
-        return _ranges(names, np.bincount(split, minlength=len(names)))
+        maps = {
+            "tokens": tokens,
+            "key_rows": key_rows,
+            "split_rows": key_rows[np.argsort(split, kind="stable")],
+            "scene_starts": np.array([*self._scene_starts, len(self.hashes)], dtype=np.int64),
+        }
+        return maps, _ranges(names, np.bincount(split, minlength=len(names)))
 
 
 def _ranges(names: NDArray[np.str_], counts: NDArray[np.int64]) -> dict[str, list[int]]:

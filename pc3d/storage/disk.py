@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 from typing import IO
@@ -56,3 +57,17 @@ def make_folder(folder: Path) -> None:
 def remove_folder(folder: Path) -> None:
     """Remove an empty folder."""
     folder.rmdir()
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Swap the names of two files or folders in one instant.
+
+    Returns:
+        False where this system or file system cannot do it; nothing has changed then.
+    """
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return renameat2(here, os.fsencode(first), here, os.fsencode(second), swap) == 0

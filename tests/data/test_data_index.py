@@ -130,8 +130,8 @@ def test_a_pickle_is_a_path(drive: SweepIndex) -> None:
 
 
 def test_many_parts(sweeps: list[Sweep], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pc3d.data.index_writer.ROWS_PER_GROUP", 4)
-    monkeypatch.setattr("pc3d.data.index_writer.GROUPS_PER_PART", 2)
+    monkeypatch.setattr("pc3d.data.index_parts.ROWS_PER_GROUP", 4)
+    monkeypatch.setattr("pc3d.data.index_parts.GROUPS_PER_PART", 2)
     root = sweeps[0].path.parents[1]
     index = SweepIndex.open(write_index(tmp_path / "i", sweeps, {**META, "root": str(root)}), cached_groups=1)
     assert len(list((tmp_path / "i" / "sweeps.parquet").iterdir())) == 3

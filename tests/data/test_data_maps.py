@@ -19,6 +19,7 @@ from pc3d.data.dataset import FrameDataset
 from pc3d.data.errors import DataError
 from pc3d.data.frames import FrameConfig
 from pc3d.data.index import SweepIndex
+from pc3d.data.index_hashes import seal
 from pc3d.data.map_targets import MAP_CLASSES, MapRasteriser
 from pc3d.data.transforms import PointAugmentation
 from pc3d.geometry.grid import BevGrid
@@ -89,7 +90,7 @@ def test_an_index_that_knows_no_locations_must_be_built_again(tiny_index: Path, 
     path = tmp_path / "old" / "metadata.json"
     metadata = json.loads(path.read_text())
     del metadata["scene_locations"]
-    path.write_text(json.dumps(metadata))
+    path.write_text(json.dumps(seal(metadata)))
     index = SweepIndex.open(tmp_path / "old")
     with pytest.raises(DataError, match="build it again"):
         FrameDataset(index, NEEDS, rows=[0])

@@ -16,6 +16,7 @@ from voting_loops import looped_agreement, looped_vote, noisy_scans, random_scan
 from pc3d.data.batch import Needs
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
+from pc3d.data.index_hashes import seal
 from pc3d.data.label_maps import load_lidarseg
 from pc3d.data.region_cache import RegionCache
 from pc3d.data.splits import read_tokens, write_tokens
@@ -223,7 +224,7 @@ def test_a_drive_without_any_label_file(
 ) -> None:
     shutil.copytree(tiny_index, tmp_path / "index")
     facts = json.loads((tmp_path / "index/metadata.json").read_text())
-    (tmp_path / "index/metadata.json").write_text(json.dumps({**facts, "label_map": None}))
+    (tmp_path / "index/metadata.json").write_text(json.dumps(seal({**facts, "label_map": None})))
     result = write_pseudo_labels(labelled[0], tmp_path / "index", "sim_val", tmp_path / "pseudo", LENIENT)
     assert result["accuracy"] is None
     assert result["share"] > 0
