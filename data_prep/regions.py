@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import sys
 import warnings
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import MISSING, Field, asdict, fields
 from pathlib import Path
@@ -33,10 +31,12 @@ from rich.progress import (
 from rich.table import Table
 
 from pc3d.data.index import SweepIndex
+from pc3d.processes import stopped_in_one_line, worker_pool
 from pc3d.regions.build import KINDS, BuildSummary, Params, build_regions, open_cache, prepare
 from pc3d.regions.ground import GroundParams
 from pc3d.regions.key_frame import key_frames
 from pc3d.regions.semantics import SemanticParams
+from pc3d.storage.whole import write_json
 
 EXAMPLES = """examples:
   python data_prep/regions.py index/mini --out cache/mini
@@ -147,7 +147,7 @@ def _report(summary: BuildSummary, kinds: dict[str, Params], out: Path, console:
             "statistics": statistics.get(kind, {}),
             "failures": [asdict(failure) for failure in summary.failures if failure.kind == kind],
         }
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    write_json(path, content)
 
 
 def _uses_labels(params: Params) -> bool:
@@ -155,7 +155,11 @@ def _uses_labels(params: Params) -> bool:
 
 
 def main() -> None:
-    args = _parse()
+    with stopped_in_one_line("what is done is kept; run it again to go on"):
+        _run(_parse())
+
+
+def _run(args: argparse.Namespace) -> None:
     console = Console(stderr=True)
     warnings.showwarning = lambda message, *_: console.print(f"warning: {message}", style="bold red")
     try:
@@ -177,10 +181,8 @@ def main() -> None:
         TimeRemainingColumn(),
         console=console,
     )
-    # Spawned, not forked: the progress bar has a thread.
-    context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(args.workers, mp_context=context) as executor, progress:
+        with worker_pool(args.workers) as executor, progress:
             task = progress.add_task("regions", total=len(rows))
             summary = build_regions(
                 key_frames(index, rows),

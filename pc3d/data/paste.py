@@ -7,16 +7,17 @@ is sensible (it may stand in a wall); only boxes must not overlap.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pc3d.data.array_file import load_arrays, save_arrays
 from pc3d.data.detection import NUSCENES_DETECTION_CLASSES, class_labels
 from pc3d.data.errors import DataError, fail
 from pc3d.data.index import SweepIndex
@@ -24,6 +25,8 @@ from pc3d.data.records import Boxes, Float32, Float64
 from pc3d.data.sweeps import stack_sweeps
 from pc3d.geometry.boxes import points_in_boxes
 from pc3d.ops.nms import rotated_iou
+from pc3d.storage.folders import new_folder
+from pc3d.storage.whole import new_file
 
 OBJECTS, POINTS = "objects.npz", "points.bin"
 TRACK_PREFIX = "pasted:"
@@ -82,6 +85,7 @@ class PasteDatabase:
         starts: (N + 1,) int64: object n has the points starts[n] to starts[n + 1].
         features: of the points after x y z.
         sweeps: that were stacked.
+        checksums: (N,) CRC-32 of each object's points; None for a database of earlier versions.
     """
 
     boxes: Boxes
@@ -89,6 +93,7 @@ class PasteDatabase:
     starts: NDArray[np.int64]
     features: tuple[str, ...]
     sweeps: int
+    checksums: NDArray[np.uint32] | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> PasteDatabase:
@@ -102,17 +107,17 @@ class PasteDatabase:
         if not (folder / OBJECTS).is_file():
             fail("there is no database of objects to paste", folder, remedy)
         try:
-            with np.load(folder / OBJECTS, allow_pickle=False) as stored:
-                arrays = dict(stored)
+            arrays = load_arrays(folder / OBJECTS)
             boxes = _boxes_of(arrays)
             shape = (int(arrays["starts"][-1]), 3 + len(arrays["features"]))
             points = np.memmap(folder / POINTS, dtype="<f4", mode="r", shape=shape)
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
+        except (OSError, ValueError, KeyError) as error:
             raise DataError(
                 f"database of objects is broken: {error}\n  where: {folder}\n  remedy: {remedy}"
             ) from error
         features = tuple(arrays["features"].tolist())
-        return cls(boxes, points, arrays["starts"], features, int(arrays["sweeps"]))
+        checksums = arrays.get("checksums")
+        return cls(boxes, points, arrays["starts"], features, int(arrays["sweeps"]), checksums)
 
     def check(self, features: Sequence[str], sweeps: int, database: str | Path) -> None:
         """Raise `DataError` unless the objects were stored as the frames are loaded."""
@@ -152,17 +157,31 @@ class PasteDatabase:
         Args:
             points: (P, 3 + features) in the LiDAR frame. boxes: of the frame.
             rng: the same state pastes the same.
+
+        Raises:
+            DataError: the stored points of an object are damaged.
         """
         chosen = self.draw(config, boxes, rng)
         new = _take(self.boxes, chosen)
         hidden = points_in_boxes(points, new.centers, new.sizes, new.yaws).any(axis=0)
-        clouds = [np.asarray(self.points[self.starts[n] : self.starts[n + 1]]) for n in chosen]
+        clouds = [self._cloud(int(n)) for n in chosen]
         extra = sum(len(cloud) for cloud in clouds)
         return Pasted(
             np.concatenate([points, *clouds]),
             _join(boxes, new),
             np.concatenate([hidden, np.zeros(extra, dtype=np.bool_)]),
         )
+
+    def _cloud(self, number: int) -> Float32:
+        """(P, 3 + features) points of an object."""
+        cloud = np.asarray(self.points[self.starts[number] : self.starts[number + 1]])
+        if self.checksums is not None and zlib.crc32(cloud.tobytes()) != self.checksums[number]:
+            fail(
+                "the points of an object are damaged",
+                f"object {number} of {getattr(self.points, 'filename', 'the database')}",
+                "build the database again: python data_prep/objects.py INDEX --out FOLDER",
+            )
+        return cloud
 
 
 def build_paste_database(
@@ -179,8 +198,7 @@ def build_paste_database(
         index: of the data set.
         tokens: sweep tokens of annotated key frames. Take those that the detector is trained on: an
             object of another frame is a label more.
-        path: folder to make: `objects.npz` (no pickle) and `points.bin`. What an interrupted build left
-            there is replaced.
+        path: folder to make: `objects.npz` (no pickle) and `points.bin`; it appears whole or not at all.
         features, sweeps: as in the data config that will paste them.
         min_points: objects with fewer points in their box are left out (5: OpenPCDet).
 
@@ -192,18 +210,26 @@ def build_paste_database(
         fail("the folder of the database exists", folder, "remove it, or choose another")
     parts: list[Boxes] = []
     counts: list[int] = []
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / POINTS).open("wb") as file:
-        for token in tokens:
-            boxes, clouds = _objects(index, index.row_of(token), features, sweeps, min_points)
-            parts.append(boxes)
-            counts += [len(cloud) for cloud in clouds]
-            for cloud in clouds:
-                file.write(cloud.astype("<f4").tobytes())
-    if not counts:
-        fail(f"no object has at least {min_points} points", folder, "choose other frames or fewer points")
-    # The description comes last: without it an interrupted database does not open.
-    _save(folder / OBJECTS, parts, counts, features, sweeps)
+    checksums: list[int] = []
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with new_folder(folder) as unfinished:
+        with new_file(unfinished / POINTS) as file:
+            for token in tokens:
+                boxes, clouds = _objects(index, index.row_of(token), features, sweeps, min_points)
+                parts.append(boxes)
+                counts += [len(cloud) for cloud in clouds]
+                for cloud in clouds:
+                    data = cloud.astype("<f4").tobytes()
+                    checksums.append(zlib.crc32(data))
+                    file.write(data)
+        if not counts:
+            fail(f"no object has at least {min_points} points", folder, "choose other frames or fewer points")
+        facts = {
+            "features": np.array(features),
+            "sweeps": sweeps,
+            "checksums": np.array(checksums, np.uint32),
+        }
+        save_arrays(unfinished / OBJECTS, {**_described(parts, counts), **facts})
     return PasteDatabase.open(folder)
 
 
@@ -232,7 +258,8 @@ _ARRAYS = ("centers", "sizes", "yaws", "velocities", "num_lidar_pts")
 _TEXTS = ("names", "tracks", "attributes")
 
 
-def _save(path: Path, parts: list[Boxes], counts: list[int], features: Sequence[str], sweeps: int) -> None:
+def _described(parts: list[Boxes], counts: list[int]) -> dict[str, NDArray]:
+    """The boxes of all objects as arrays, and where the points of each start."""
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
     texts = {
         name: np.array([text for part in parts for text in getattr(part, name)], dtype=np.str_)
@@ -241,7 +268,7 @@ def _save(path: Path, parts: list[Boxes], counts: list[int], features: Sequence[
     texts["tracks"] = np.char.add(TRACK_PREFIX, texts["tracks"])
     arrays["num_lidar_pts"] = np.array(counts, dtype=np.int64)
     starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-    np.savez(path, **arrays, **texts, starts=starts, features=np.array(features), sweeps=sweeps)
+    return {**arrays, **texts, "starts": starts}
 
 
 def _boxes_of(arrays: Mapping[str, NDArray]) -> Boxes:

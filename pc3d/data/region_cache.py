@@ -9,10 +9,7 @@ A changed parameter changes the folder, so it never meets a stale file.
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
-import zipfile
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pc3d.data.array_file import load_arrays, save_arrays
 from pc3d.data.errors import DataError, fail
+from pc3d.storage.whole import write_bytes
 
 _KIND = re.compile(r"[a-z0-9_]+\Z")
 _MAKERS = {"pseudo_labels": "python tools/pseudo_label.py CHECKPOINT INDEX --out {folder}"}
@@ -82,7 +81,10 @@ class RegionCache:
         return self.path(token).is_file()
 
     def save(self, token: str, regions: NDArray | dict[str, NDArray]) -> Path:
-        """Write the regions of a sweep: the file appears complete or not at all."""
+        """Write the regions of a sweep: the file appears complete or not at all.
+
+        It is not waited for until it is on the disk: there are thousands, and each can be made again.
+        """
         arrays = regions if isinstance(regions, dict) else {"regions": regions}
         for name, array in arrays.items():
             if not np.issubdtype(np.asarray(array).dtype, np.integer):
@@ -90,15 +92,7 @@ class RegionCache:
         self._save_params()
         target = self.path(token)
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, unfinished = tempfile.mkstemp(suffix=".part", dir=target.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-            os.chmod(unfinished, 0o644)
-            os.replace(unfinished, target)
-        except BaseException:
-            Path(unfinished).unlink(missing_ok=True)
-            raise
+        save_arrays(target, arrays, compressed=True, durable=False)
         return target
 
     def load(self, token: str) -> NDArray:
@@ -117,15 +111,14 @@ class RegionCache:
         """
         path = self.path(token)
         try:
-            with np.load(path, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
+            return load_arrays(path)
         except FileNotFoundError:
             fail(
                 f"no {self.kind} regions of sweep {token}",
                 path,
                 f"{self.maker} (with the parameters {self._text})",
             )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError) as error:
             raise DataError(
                 f"region file of sweep {token} is broken: {error}\n  where: {path}\n  remedy: remove it and "
                 f"run {self.maker} again"
@@ -135,7 +128,4 @@ class RegionCache:
         path = self.folder / "params.json"
         if not path.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self.folder, suffix=".part", delete=False) as file:
-                file.write(self._text + "\n")
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
+            write_bytes(path, f"{self._text}\n".encode(), durable=False)

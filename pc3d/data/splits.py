@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pc3d.data.errors import DataError, fail
 from pc3d.data.index import SweepIndex
+from pc3d.storage.whole import write_bytes
 
 RULES = ("scenes", "frames")
 PERCENTS = (1, 5, 10, 20, 25, 50, 100)
@@ -143,10 +144,11 @@ def _every(stride: int, what: str) -> str:
 
 
 def write_tokens(path: str | Path, tokens: Iterable[str], comment: str) -> None:
-    """Write a token list: a comment line that says what it is, then one token a line."""
+    """Write a token list, all or nothing: a comment line that says what it is, then one token a line."""
     if "\n" in comment:
         raise ValueError("the comment of a token list is one line")
-    Path(path).write_text("\n".join([f"# {comment}", *tokens]) + "\n")
+    text = "\n".join([f"# {comment}", *tokens]) + "\n"
+    write_bytes(Path(path), text.encode())
 
 
 def read_tokens(path: str | Path) -> list[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from rich.progress import track
 from pc3d.data.build import build_index
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
+from pc3d.processes import worker_pool
 from pc3d.regions.build import Params, build_regions, prepare
 from pc3d.regions.key_frame import key_frames
 from pc3d.regions.lidar_regions import RegionParams
@@ -69,8 +68,7 @@ def regions(source: SweepIndex, folder: Path) -> dict[str, dict[str, float | Non
     rows = source.key_rows(None)
     prepare(source, folder, REGIONS)
     frames = track(key_frames(source, rows), "regions", total=len(rows), console=console)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), context) as pool:
+    with worker_pool(os.cpu_count() or 1) as pool:
         summary = build_regions(frames, folder, REGIONS, pool)
     if summary.failures:
         first = summary.failures[0]

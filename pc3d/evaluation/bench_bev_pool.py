@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from pc3d.geometry.grid import BevGrid
 from pc3d.geometry.rigid import make_SE3, yaw_matrix
 from pc3d.models.bev.frustum import frustum_cells, frustum_points
 from pc3d.ops.bev_pool import bev_pool
+from pc3d.processes import worker_pool
 
 _GRID = BevGrid(cell=0.3)
 _IMAGE, _STRIDE, _CAMERAS, _DEPTH = (256, 704), 8, 6, (1.0, 60.0, 0.5)
@@ -91,7 +90,7 @@ def _step(
 
 
 def _in_a_fresh_process(name: str, channels: int) -> float:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with worker_pool(1) as pool:
         return pool.submit(_extra_memory, name, channels).result()
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from pc3d.engine.training import build_optimizer, use_channels_last
 from pc3d.evaluation.memory import peak_memory
 from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.fac import FAC
+from pc3d.processes import worker_pool
 
 NUSCENES_SIZE: dict[str, Any] = {
     "data.batch_size": 4,
@@ -209,7 +208,7 @@ def _wait(device: str) -> None:
 
 
 def _peak_memory(config: Config, device: str) -> float:
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+    with worker_pool(1) as pool:
         return pool.submit(_peak_of_a_step, config, device, torch.get_num_threads()).result()
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from pc3d.data.records import Float64
 from pc3d.evaluation.detection_frames import boxes_to_lidar, boxes_to_world, float64_array
 from pc3d.geometry.rigid import quaternion_to_matrix, yaw_of
 from pc3d.models.heads.attributes import attribute_of
+from pc3d.storage.whole import clean, new_file
 
 RESULTS = "results_nusc.json"
 """File name of the submission."""
@@ -51,13 +53,14 @@ class DetectionWriter:
         self._attribute_of = attribute_of
         self._written: set[str] = set()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._unfinished = self.path.with_suffix(".json.unfinished")
-        self._file = self._unfinished.open("w", encoding="utf-8")
+        clean(self.path.parent)
+        self._whole = ExitStack()
+        self._file = self._whole.enter_context(new_file(self.path))
         used = {"camera": use_camera, "lidar": use_lidar, "external": use_external}
         meta = {
             f"use_{name}": used.get(name, False) for name in ("camera", "lidar", "radar", "map", "external")
         }
-        self._file.write(f'{{"meta": {json.dumps(meta)}, "results": {{')
+        self._write(f'{{"meta": {json.dumps(meta)}, "results": {{')
 
     def add(
         self,
@@ -101,25 +104,28 @@ class DetectionWriter:
             )
             entries.append(submission_entry(sample_token, box, name, float(scores[row]), given))
         separator = ",\n" if self._written else "\n"
-        self._file.write(f"{separator}{json.dumps(sample_token)}: {json.dumps(entries)}")
+        self._write(f"{separator}{json.dumps(sample_token)}: {json.dumps(entries)}")
         self._written.add(sample_token)
 
     def close(self) -> Path:
         """Finish the submission and put it in place; gives its path."""
-        self._file.write("}}\n")
-        self._file.close()
-        os.replace(self._unfinished, self.path)
+        self._write("}}\n")
+        self._whole.close()
         return self.path
+
+    def _write(self, text: str) -> None:
+        self._file.write(text.encode())
 
     def __enter__(self) -> DetectionWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None:
             self.close()
         else:
-            self._file.close()
-            self._unfinished.unlink()
+            self._whole.__exit__(kind, error, trace)
 
 
 def _check(sample: str, boxes: Float64, scores: Any, labels: Any, attributes: Sequence[str] | None) -> None:

@@ -8,15 +8,17 @@ old result.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
-import os
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from pc3d.storage.whole import clean, write_bytes
 
 RANDOM = "random"
 
@@ -100,8 +102,8 @@ def run_cells(
 ) -> list[CellResult]:
     """Run the cells that have no result in `folder` yet, in order, and return all results.
 
-    A result is written as soon as its cell is done, under a temporary name that is then renamed:
-    an interrupted study loses the running cell only.
+    A result is written as soon as its cell is done, all or nothing: an interrupted study loses the
+    running cell only.
 
     Args:
         cells: equal ones are run once.
@@ -113,6 +115,7 @@ def run_cells(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    clean(folder)
     results = []
     for cell in cells:
         path = folder / f"{cell.key()}.json"
@@ -120,9 +123,7 @@ def run_cells(
             text = json.dumps(
                 {"cell": cell.describe(), "metrics": json_values(run(cell))}, indent=1, allow_nan=False
             )
-            temporary = path.with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, path)
+            write_bytes(path, text.encode())
         try:
             metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]
         except (ValueError, KeyError, TypeError) as error:
@@ -244,7 +245,9 @@ def plot(rows: Sequence[Row], path: Path | str, metric: str = "mIoU") -> None:
             if line:
                 _draw_line(axes, line, len(starts), index)
         _dress(axes, sorted({row.fraction for row in rows if row.task == task}), task, metric)
-    figure.savefig(str(path))
+    picture = io.BytesIO()
+    figure.savefig(picture, format=Path(path).suffix[1:])
+    write_bytes(Path(path), picture.getvalue())
 
 
 def _draw_line(axes: Any, line: Sequence[Row], count: int, index: int) -> None:

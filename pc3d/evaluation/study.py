@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +27,8 @@ from pc3d.evaluation.label_efficiency import (
     to_markdown,
 )
 from pc3d.evaluation.probes import knn_of_encoder
+from pc3d.processes import worker_pool
+from pc3d.storage.whole import clean, write_bytes, write_json
 
 KNN: dict[str, Any] = {"percent": 25.0, "points_per_sweep": 200}
 """Share of the training scenes that the bank of the kNN probe takes, and points of each sweep."""
@@ -188,8 +188,7 @@ def _map(function: Callable[[T], R], items: Iterable[T], jobs: int) -> list[R]:
     items = list(items)
     if jobs <= 1 or len(items) <= 1:
         return [function(item) for item in items]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _one_thread) as pool:
+    with worker_pool(jobs, _one_thread) as pool:
         return list(pool.map(function, items))
 
 
@@ -201,7 +200,8 @@ def publish(results: list[CellResult], study: Study) -> str:
     """Write `results.json`, `table.md` and, for several fractions, `plot.png`; returns the tables."""
     folder = study.work_dir
     raw = [{"cell": result.cell.describe(), "metrics": result.metrics} for result in results]
-    (folder / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
+    clean(folder)
+    write_json(folder / "results.json", raw)
     tables = []
     for metric in dict.fromkeys(metric for task in study.tasks.values() for metric in task.metrics):
         shown = [result for result in results if metric in _task_of(study, result.cell).metrics]
@@ -210,5 +210,5 @@ def publish(results: list[CellResult], study: Study) -> str:
         if len({(row.task, row.fraction) for row in rows}) > len({row.task for row in rows}):
             plot(rows, folder / ("plot.png" if metric == "miou" else f"plot-{metric}.png"), metric)
     table = "\n".join(tables)
-    (folder / "table.md").write_text(table + "\n")
+    write_bytes(folder / "table.md", f"{table}\n".encode())
     return table

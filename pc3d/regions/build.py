@@ -14,6 +14,7 @@ from pc3d.regions import semantics
 from pc3d.regions.key_frame import KeyFrame
 from pc3d.regions.kinds import KINDS, Params
 from pc3d.regions.statistics import Counts
+from pc3d.storage.whole import clean
 
 __all__ = ["KINDS", "Params", "build_regions", "build_sweep", "open_cache", "prepare"]
 
@@ -67,9 +68,12 @@ def open_cache(folder: str | Path, kind: str, params: Params | None = None) -> R
 def prepare(index: SweepIndex, folder: str | Path, kinds: dict[str, Params]) -> None:
     """Make what the sweeps of an index share, before any of them; what is there already stays.
 
+    What killed builds left unfinished in `folder` is removed.
+
     Raises:
         DataError: it cannot be made of this index.
     """
+    clean(Path(folder), recursive=True)
     for kind, params in kinds.items():
         if isinstance(params, semantics.SemanticParams):
             semantics.prepare(open_cache(folder, kind, params), params, index)

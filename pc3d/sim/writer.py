@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Executor
 from dataclasses import asdict
 from pathlib import Path
 
 from pc3d.data.errors import fail
+from pc3d.processes import worker_pool
 from pc3d.sim.categories import LIDARSEG_NAMES
 from pc3d.sim.maps import MapExpansion
 from pc3d.sim.rig import CAMERAS
@@ -21,6 +19,7 @@ from pc3d.sim.semantic_prior import write_semantic_prior
 from pc3d.sim.sizes import SIZES, SimSize
 from pc3d.sim.tables import LIDAR, TABLES, Tables, fixed_tables, token, write_json
 from pc3d.sim.towns import ScenePlan, Town, needed_canvas, plan_scenes
+from pc3d.storage.folders import new_folder
 
 CHANNELS = (LIDAR, *CAMERAS)
 MARKER = "simulated.json"
@@ -68,7 +67,8 @@ def write_dataset(
     scale = _size_of(size)
     plans = plan_scenes(scale.train_scenes, scale.val_scenes, seed, version)
     _check_free(root, overwrite)
-    with _replacing(root) as folder:
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with new_folder(root, durable=False) as folder:  # thousands of files, which can be made again
         _make_folders(folder, version)
         scenes: list[SceneRows] = []
         report = progress or (lambda done, total: None)
@@ -101,19 +101,6 @@ def _check_free(root: Path, overwrite: bool) -> None:
         fail("a simulated data set is there already", root, "choose another folder, or replace it (--force)")
 
 
-@contextmanager
-def _replacing(root: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `root` when the block ends without an error."""
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as holder:
-        folder = Path(holder) / "new"
-        folder.mkdir()
-        yield folder
-        if root.exists():
-            root.rename(Path(holder) / "old")
-        folder.rename(root)
-
-
 def _make_folders(folder: Path, version: str) -> None:
     for path in (version, f"lidarseg/{version}", "maps/expansion", f"sweeps/{LIDAR}"):
         (folder / path).mkdir(parents=True)
@@ -139,8 +126,7 @@ def _simulate(
     elif workers == 1:
         yield from map(write, plans)
     else:
-        # Spawned: forking a process that already runs threads of torch or OpenMP may hang.
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        with worker_pool(workers) as pool:
             yield from pool.map(write, plans)
 
 

@@ -19,6 +19,8 @@ from string import Template
 import numpy as np
 from numpy.typing import NDArray
 
+from pc3d.storage.whole import clean, write_bytes
+
 #: Pictures above this many bytes are embedded as JPEG.
 _LARGEST_PNG = 300_000
 _NUMBER = re.compile(
@@ -127,9 +129,8 @@ def write_report(
     )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(html, encoding="utf-8")
-    os.replace(partial, path)
+    clean(path.parent)
+    write_bytes(path, html.encode())
 
 
 def environment_facts() -> dict[str, str]:

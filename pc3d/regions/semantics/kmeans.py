@@ -7,9 +7,6 @@ superpixel's do not. What an id means nobody knows; that it means one thing is m
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from pc3d.data.array_file import load_arrays, save_arrays
 from pc3d.data.errors import DataError, fail
 from pc3d.data.images import load_image
 from pc3d.data.index import SweepIndex
@@ -74,10 +72,7 @@ class Codebook:
     def save(self, path: Path) -> None:
         """Write an .npz file: it appears complete or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            np.savez(file, mean=self.mean, deviation=self.deviation, centres=self.centres)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
+        save_arrays(path, {"mean": self.mean, "deviation": self.deviation, "centres": self.centres})
 
     @classmethod
     def load(cls, path: Path) -> Codebook:
@@ -87,9 +82,8 @@ class Codebook:
             DataError: it is not there, or broken.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                return cls(file["mean"], file["deviation"], file["centres"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            return cls(**load_arrays(path))
+        except (OSError, TypeError, ValueError) as error:
             raise DataError(
                 f"the codebook of the semantics cannot be read: {error}\n  where: {path}\n"
                 "  remedy: python data_prep/regions.py INDEX --out CACHE --kinds semantics"
