@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pc3d.data.records import Camera, Float32, Float64, Sweep
 from pc3d.geometry.camera import distortion_radius
 from pc3d.geometry.rigid import invert_SE3
+from pc3d.storage.compiled import njit
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
+
+from pc3d.storage.compiled import njit
 
 Float64 = NDArray[np.float64]
 

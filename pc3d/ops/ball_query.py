@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
+
+from pc3d.storage.compiled import njit
 
 CHUNK = 256
 """Centres whose distances to all points are in memory at once, on CUDA."""

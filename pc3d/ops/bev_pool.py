@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from pc3d.storage.compiled import njit
 
 _BINS = 8  # depth bins that torch lifts at a time
 

@@ -9,8 +9,9 @@ import math
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
+
+from pc3d.storage.compiled import njit
 
 _VERTICES = 64  # four cuts of four vertices never give more, whatever the rounding
 _MARGIN = 1e-9  # of the quick bounds: rounding never rejects what clipping would not

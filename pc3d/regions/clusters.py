@@ -10,8 +10,9 @@ contiguous ranges of points.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from pc3d.storage.compiled import njit
 
 _DIAGONAL = 1.0 - 1e-6  # cell diagonal over eps: room for the rounding of the cell borders
 _MAX_CELLS_ACROSS = 2**30  # cell keys stay within int64

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from pc3d.storage.compiled import njit
 
 
 def footprints(points: NDArray, labels: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

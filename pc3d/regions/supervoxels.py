@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
@@ -22,6 +21,7 @@ from pc3d.regions.ground import (
     in_ego_square,
     in_range,
 )
+from pc3d.storage.compiled import njit
 
 
 @dataclass(frozen=True)

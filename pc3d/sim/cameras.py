@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from pc3d.sim import primitives as p
 from pc3d.sim.categories import SKY
@@ -15,6 +14,7 @@ from pc3d.sim.sun import CELL
 from pc3d.sim.textures import paint_solid
 from pc3d.sim.types import CameraShot, Float, SimScene
 from pc3d.sim.world import World
+from pc3d.storage.compiled import njit
 
 REACH = 400.0
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from pc3d.sim.layout import CROSSING, LANE, LAWN, MEDIAN, PARK, PLAZA, ROAD, STOP_LINE, cross_distance
 from pc3d.sim.noise import band, fade, grain, speck
+from pc3d.storage.compiled import njit
 
 # Rows of the palette that a scene draws (see `cameras.palette`).
 ASPHALT, PAVING, GRASS, DRY, SLABS, LINE_WHITE, LINE_YELLOW, KERBSTONE = range(8)

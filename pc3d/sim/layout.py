@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from pc3d.sim import categories
 from pc3d.sim.types import Float
+from pc3d.storage.compiled import njit
 
 # Ground codes.
 ROAD, PARK, WALK, LAWN, PLAZA, MEDIAN = range(6)

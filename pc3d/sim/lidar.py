@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from pc3d.sim import primitives as p
 from pc3d.sim.layout import GROUND_LABELS, LAWN, PLAZA, ROAD, WALK
@@ -12,6 +11,7 @@ from pc3d.sim.raycast import GROUND, NOTHING, Hits, cast_lidar
 from pc3d.sim.shapes import hash3
 from pc3d.sim.types import Float, LidarScan, SimScene
 from pc3d.sim.world import World
+from pc3d.storage.compiled import njit
 
 RINGS = 32
 COLUMNS = 1084

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from pc3d.sim.shapes import hash3
+from pc3d.storage.compiled import njit
 
 
 @njit(cache=True, error_model="numpy")

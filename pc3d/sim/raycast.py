@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pc3d.sim.layout import hit_ground
 from pc3d.sim.shapes import INF, hit
 from pc3d.sim.types import Float
+from pc3d.storage.compiled import njit
 
 GROUND = -1
 NOTHING = -2

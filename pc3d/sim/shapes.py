@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from pc3d.sim.primitives import BOX, ELLIPSOID, FOLIAGE, FRUSTUM
+from pc3d.storage.compiled import njit
 
 INF = np.inf
 

@@ -6,10 +6,10 @@ Colours of objects vary freely, and the pattern, not the colour, tells what a th
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from pc3d.sim import primitives as p
 from pc3d.sim.noise import band, fade, grain, speck
+from pc3d.storage.compiled import njit
 
 
 @njit(cache=True, error_model="numpy")
