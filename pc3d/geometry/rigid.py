@@ -1,4 +1,8 @@
-"""Rigid transforms as 4x4 matrices; `dst_SE3_src` maps points in `src` to points in `dst`."""
+"""Rigid transforms as 4x4 matrices; `dst_SE3_src` maps points in `src` to points in `dst`.
+
+Sums of products stand in a fixed order, without BLAS: its kernels differ with the processor and round
+differently, and what is decided of the points then would, too.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,12 @@ def make_SE3(rotation: ArrayLike, translation: ArrayLike) -> Float64:
 def invert_SE3(dst_SE3_src: Float64) -> Float64:
     """(4, 4) src_SE3_dst of a (4, 4) rigid transform."""
     rotation = dst_SE3_src[:3, :3]
-    return make_SE3(rotation.T, -rotation.T @ dst_SE3_src[:3, 3])
+    return make_SE3(rotation.T, -(rotation * dst_SE3_src[:3, 3:4]).sum(axis=0))
+
+
+def compose_SE3(c_SE3_b: Float64, b_SE3_a: Float64) -> Float64:
+    """(4, 4) c_SE3_a of two (4, 4) transforms."""
+    return (c_SE3_b[:, :, None] * b_SE3_a).sum(axis=1)
 
 
 def transform_points(dst_SE3_src: Float64, points: NDArray) -> NDArray:
@@ -33,7 +42,9 @@ def transform_points(dst_SE3_src: Float64, points: NDArray) -> NDArray:
         (P, C) of the dtype of `points`, x y z in `dst` first.
     """
     moved = points.copy()
-    moved[:, :3] = points[:, :3] @ dst_SE3_src[:3, :3].T + dst_SE3_src[:3, 3]
+    x, y, z = points[:, :3].T.astype(np.float64)
+    for i, (a, b, c, d) in enumerate(dst_SE3_src[:3].tolist()):
+        moved[:, i] = x * a + y * b + z * c + d
     return moved
 
 

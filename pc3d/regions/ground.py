@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from pc3d.data.errors import fail
 from pc3d.data.records import Sweep
+from pc3d.ops.symmetric import least_axis, scatter
+from pc3d.storage.compiled import njit
 
 
 @dataclass(frozen=True)
@@ -143,17 +145,28 @@ def _slab_ground(xyz: NDArray, sensor_height: float, params: GroundParams) -> ND
     if not candidates.any():
         return candidates
     count = min(params.lowest_points, int(candidates.sum()))
-    lowest = np.partition(z[candidates], count - 1)[:count].mean()
+    # Sorted: a partition's order, and with it the rounding of the mean, differs with the processor.
+    lowest = np.sort(z[candidates])[:count].mean()
     ground = candidates & (z < lowest + params.seed_height)
     for _ in range(params.plane_rounds):
         if ground.sum() < 3:
             return np.zeros(len(xyz), dtype=bool)  # no plane goes through fewer
-        mean = xyz[ground].mean(axis=0)
-        centred = xyz[ground] - mean
-        normal = np.linalg.eigh(centred.T @ centred)[1][:, 0]
-        normal = -normal if normal[2] < 0 else normal
-        ground = (xyz - mean) @ normal < params.plane_distance
+        ground = _below_plane(xyz, np.flatnonzero(ground), params.plane_distance)
     return ground
+
+
+@njit(cache=True)
+def _below_plane(xyz, seeds, distance):  # type: ignore[no-untyped-def]
+    """(P,) bool: lower than `distance` above the plane through the seeds; no BLAS, see `ops/symmetric.py`."""
+    mean, spread = scatter(xyz, seeds)
+    normal = least_axis(spread)
+    if normal[2] < 0.0:
+        normal = -normal
+    below = np.empty(len(xyz), np.bool_)
+    for p in range(len(xyz)):
+        x, y, z = xyz[p, 0] - mean[0], xyz[p, 1] - mean[1], xyz[p, 2] - mean[2]
+        below[p] = x * normal[0] + y * normal[1] + z * normal[2] < distance
+    return below
 
 
 def _patchwork(xyz: NDArray, sensor_height: float, params: GroundParams) -> NDArray[np.bool_]:

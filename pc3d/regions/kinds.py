@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pc3d.data.images import load_image
 from pc3d.data.records import Camera
 from pc3d.data.region_cache import RegionCache
-from pc3d.geometry.rigid import invert_SE3
+from pc3d.geometry.rigid import compose_SE3, invert_SE3
 from pc3d.regions.ground import sensor_height
 from pc3d.regions.key_frame import KeyFrame
 from pc3d.regions.lidar_regions import RegionParams, lidar_regions
@@ -70,8 +70,9 @@ def _tracks(frame: KeyFrame, params: TrackParams, _: RegionCache) -> Arrays:
     height = sensor_height(now, params)
     if following.token == now.token:
         return tracks_of_one(frame.points, height, params)
-    now_SE3_following = invert_SE3(now.world_SE3_ego @ now.ego_SE3_lidar) @ (
-        following.world_SE3_ego @ following.ego_SE3_lidar
+    now_SE3_following = compose_SE3(
+        invert_SE3(compose_SE3(now.world_SE3_ego, now.ego_SE3_lidar)),
+        compose_SE3(following.world_SE3_ego, following.ego_SE3_lidar),
     )
     seconds = (following.timestamp - now.timestamp) / 1e6
     return tracks(frame.points, frame.following_points, now_SE3_following, seconds, height, params)

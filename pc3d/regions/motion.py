@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from pc3d.ops.symmetric import principal_axes
+
 _MAX_POINTS = 200  # of a segment that are matched: more do not change the result, only the time
 _MAX_RESIDUAL = 0.5  # metres: a point further from the other cloud counts as unmatched, no more
 _STEPS = 10
@@ -36,8 +38,10 @@ def displacement(a: Float64, b: Float64) -> tuple[Float64, float, float]:
 def _starts(a: Float64, b: Float64) -> list[Float64]:
     """Rest, the difference of the medians, and those of the two ends along the longer axis."""
     both = np.concatenate([a - a.mean(axis=0), b - b.mean(axis=0)])
-    along = np.linalg.eigh(both.T @ both)[1][:, 1]
-    ends = [along * (end(b @ along) - end(a @ along)) for end in (np.min, np.max)]
+    xx, xy, yy = ((both[:, i] * both[:, j]).sum() for i, j in ((0, 0), (0, 1), (1, 1)))
+    values, axes = principal_axes(np.array([[xx, xy, 0.0], [xy, yy, 0.0], [0.0, 0.0, 0.0]]))
+    along = axes[:2, np.argmax(values)]
+    ends = [along * (end((b * along).sum(axis=1)) - end((a * along).sum(axis=1))) for end in (np.min, np.max)]
     return [np.zeros(2), np.median(b, axis=0) - np.median(a, axis=0), *ends]
 
 

@@ -76,7 +76,7 @@ def _side_ratio(hull):
     best_area, best_ratio = np.inf, 0.0
     for i in range(len(hull)):
         edge = hull[(i + 1) % len(hull)] - hull[i]
-        length = np.hypot(edge[0], edge[1])
+        length = np.sqrt(edge[0] * edge[0] + edge[1] * edge[1])
         if length == 0.0:
             continue
         along = (hull[:, 0] * edge[0] + hull[:, 1] * edge[1]) / length

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from pc3d.ops.symmetric import least_axis, scatter
 from pc3d.regions.ground import (
     GroundParams,
     check_positive,
@@ -22,6 +23,8 @@ from pc3d.regions.ground import (
     in_range,
 )
 from pc3d.storage.compiled import njit
+
+_STEP = 1e-9  # of the distance: far above its rounding, far below what tells points apart
 
 
 @dataclass(frozen=True)
@@ -93,10 +96,17 @@ def normals(xyz: NDArray[np.float64], neighbours: NDArray[np.int64]) -> NDArray[
         xyz: (P, 3) metres, LiDAR frame.
         neighbours: (P, k) rows of the points that each is fitted to.
     """
-    moved = xyz[neighbours]
-    moved -= moved.mean(axis=1, keepdims=True)
-    normal = np.linalg.eigh(np.einsum("pki,pkj->pij", moved, moved))[1][:, :, 0]
-    return np.where((normal * xyz).sum(axis=1, keepdims=True) > 0, -normal, normal)
+    return _normals(np.ascontiguousarray(xyz, dtype=np.float64), neighbours)
+
+
+@njit(cache=True)
+def _normals(xyz, neighbours):  # type: ignore[no-untyped-def]
+    normal = np.empty((len(xyz), 3))
+    for p in range(len(xyz)):
+        n = least_axis(scatter(xyz, neighbours[p])[1])
+        away = n[0] * xyz[p, 0] + n[1] * xyz[p, 1] + n[2] * xyz[p, 2] > 0.0
+        normal[p] = -n if away else n
+    return normal
 
 
 def _segment(xyz: NDArray[np.float64], params: SupervoxelParams) -> NDArray[np.int32]:
@@ -171,14 +181,27 @@ def _means(xyz, normal, label, count):
 
 
 @njit(cache=True)
+def _comes_before(a, b):  # type: ignore[no-untyped-def]
+    """Whether a point is the first of two in the order of x, then y, then z."""
+    for axis in range(3):
+        if a[axis] != b[axis]:
+            return a[axis] < b[axis]
+    return False
+
+
+@njit(cache=True)
 def _nearest_members(xyz, normal, label, centre, direction, scale):
-    """(S,) row of the point of each supervoxel that is nearest to its centre, -1 without points."""
+    """(S,) row of the point of each supervoxel that is nearest to its centre, -1 without points.
+
+    Both points of a pair are equally near; what their rounding says differs with the order of the points.
+    So distances count in steps of `_STEP`, and of equal ones the point first in x, then y, then z is taken.
+    """
     seed, least = np.full(len(centre), -1), np.full(len(centre), np.inf)
     for p in range(len(xyz)):
         s = label[p]
         if s >= 0:
-            d = _distance(xyz[p], centre[s], normal[p], direction[s], scale, np.inf)
-            if d < least[s]:
+            d = np.rint(_distance(xyz[p], centre[s], normal[p], direction[s], scale, np.inf) / _STEP)
+            if d < least[s] or (d == least[s] and _comes_before(xyz[p], xyz[seed[s]])):
                 seed[s], least[s] = p, d
     return seed
 

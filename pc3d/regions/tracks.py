@@ -7,7 +7,8 @@ than its own length between the two falls into two clusters, one of each sweep, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -148,7 +149,31 @@ def _clusters(xyz: NDArray[np.float64], params: TrackParams) -> NDArray[np.int64
         cluster_selection_epsilon=params.epsilon,
         copy=False,
     )
-    return hdbscan.fit(means).labels_[voxel.ravel()].astype(np.int64)
+    with _ties_in_their_order():
+        labels = hdbscan.fit(means).labels_
+    return labels[voxel.ravel()].astype(np.int64)
+
+
+@contextmanager
+def _ties_in_their_order() -> Iterator[None]:
+    """scikit-learn's HDBSCAN takes equally long edges of its spanning tree in the tree's order.
+
+    Many are equally long: as long as the core distance of a point. It sorts them by NumPy's unstable sort,
+    which orders ties otherwise where there is AVX-512; on two machines up to 1 % of a sweep's points were
+    in other clusters then.
+    """
+    from sklearn.cluster._hdbscan import hdbscan as parts
+    from sklearn.cluster._hdbscan._linkage import make_single_linkage
+
+    def in_order(edges: NDArray) -> NDArray:
+        return make_single_linkage(edges[np.argsort(edges["distance"], kind="stable")])
+
+    original = parts._process_mst
+    parts._process_mst = in_order
+    try:
+        yield
+    finally:
+        parts._process_mst = original
 
 
 def _moving(
@@ -167,7 +192,7 @@ def _moving(
         free = max(through[side][rows].mean() for side, rows in enumerate((a, b)) if len(rows))
         if min(len(a), len(b)) >= _MIN_POINTS and free > params.min_free:
             moved, residual, at_rest = displacement(xyz[0][a], xyz[1][b])
-            fast = np.hypot(*moved) / seconds > params.min_speed
+            fast = np.sqrt(np.square(moved).sum()) / seconds > params.min_speed
             moving[s] = fast and residual < params.max_residual * at_rest
         elif params.lone_moves and min(len(a), len(b)) == 0:
             moving[s] = free > 0.5
