@@ -12,6 +12,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Pa
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pc3d.data.errors import DataError
+from pc3d.processes import stopped_in_one_line
 from pc3d.sim.sizes import SIZES
 from pc3d.sim.writer import write_dataset
 
@@ -43,7 +44,8 @@ def main() -> None:
     args = parser.parse_args()
 
     columns = (TextColumn("scenes"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, transient=True) as bar:
+    stopped = stopped_in_one_line("nothing is left of it, and what was there before is kept")
+    with stopped, Progress(*columns, transient=True) as bar:
         task = bar.add_task("scenes")
         try:
             root = write_dataset(

@@ -83,7 +83,11 @@ class SweepIndex:
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of an index of {len(self)} sweeps")
         group, offset = divmod(int(row), self.metadata["rows_per_group"])
-        return row_to_sweep(self._group(group).slice(offset, 1).to_pylist()[0], self.root)
+        table = self._group(group)
+        try:
+            return row_to_sweep(table.slice(offset, 1).to_pylist()[0], self.root)
+        except (LookupError, TypeError, ValueError) as error:  # of an index without hashes
+            raise self._broken(f"row {row}", error) from error
 
     @property
     def fingerprint(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pc3d.storage.whole import write_bytes
 from pc3d.viz.colours import Rgb, depth_colours
 
 BACKGROUND = "#0b0e14"
@@ -29,10 +31,23 @@ def pixel_figure(width: int, height: int, path: Path | str, face: str = BACKGROU
     yield figure
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    save_picture(picture, path)
+
+
+def save_picture(picture: Any, path: Path | str) -> None:
+    """Write a Pillow image, all or nothing; its folder is made, and the suffix of `path` is its format."""
+    from PIL import Image
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+    content = io.BytesIO()
     picture.save(
-        path, **({"quality": 90} if Path(path).suffix.lower() in (".jpg", ".jpeg") else {"optimize": True})
+        content,
+        format=Image.registered_extensions()[path.suffix.lower()],
+        **({"quality": 90} if jpeg else {"optimize": True}),
     )
+    write_bytes(path, content.getvalue(), durable=False)
 
 
 def dark_axis(figure: Any, rectangle: tuple[float, float, float, float]) -> Any:

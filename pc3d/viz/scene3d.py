@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pc3d.data.records import Boxes
 from pc3d.geometry.boxes import corners
+from pc3d.viz.canvas import save_picture
 from pc3d.viz.colours import Rgb, class_colours
 
 VIEWS = ("behind", "bev", "orbit")
@@ -135,8 +136,7 @@ def render_scene(
         renderer.scene.add_geometry(name, geometry, material)
     renderer.setup_camera(_FIELD_OF_VIEW, target, eye, up, *_CLIP)
     picture = Image.fromarray(np.asarray(renderer.render_to_image())).resize(size, Image.Resampling.BOX)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)
+    save_picture(picture, path)
 
 
 def show_scene(scene: Scene3D, *, view: str = "behind", title: str = "pc3d", point_size: float = 2.5) -> None:

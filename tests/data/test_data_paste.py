@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -237,3 +238,29 @@ def test_an_empty_frame_takes_objects(folder: Path) -> None:
     )
     assert len(pasted.boxes) == 1
     assert len(pasted.points) == pasted.boxes.num_lidar_pts[0]
+
+
+def test_damaged_points_are_not_pasted(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    points = tmp_path / "copy" / "points.bin"
+    whole = points.read_bytes()
+    database = PasteDatabase.open(tmp_path / "copy")
+    config = PasteConfig(str(folder), dict.fromkeys(COUNTS, 500))
+    empty = Boxes(
+        np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), np.zeros((0, 2)), (), (), np.zeros(0, np.int64), ()
+    )
+    chosen = database.draw(config, empty, np.random.default_rng(0))
+    place = 16 * int(database.starts[chosen[0]]) + 5
+    points.write_bytes(whole[:place] + bytes([whole[place] ^ 8]) + whole[place + 1 :])
+    damaged = PasteDatabase.open(tmp_path / "copy")
+    with pytest.raises(DataError, match=r"points of an object are damaged[\s\S]*data_prep/objects.py"):
+        damaged.paste(config, np.zeros((0, 4), np.float32), empty, np.random.default_rng(0))
+    unchecked = replace(damaged, checksums=None)  # as of earlier versions
+    unchecked.paste(config, np.zeros((0, 4), np.float32), empty, np.random.default_rng(0))
+
+
+def test_the_same_objects_give_the_same_bytes(index: SweepIndex, folder: Path, tmp_path: Path) -> None:
+    tokens = [index[int(row)].token for row in index.key_rows("sim_train")]
+    build_paste_database(index, tokens, tmp_path / "again")
+    for path in folder.iterdir():
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()

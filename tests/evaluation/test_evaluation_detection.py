@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +133,21 @@ def test_an_aborted_submission_leaves_nothing(index: SweepIndex, tmp_path: Path)
     with pytest.raises(ValueError, match="not finite"):
         evaluate_predictions(index, SPLIT, tmp_path, frames)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_writer_left_goes_with_the_next(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("fork").Process(target=_killed_writer, args=(tmp_path,))
+    process.start()
+    process.join()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".partial"]
+    DetectionWriter(tmp_path, "any").close()
+    assert [path.name for path in tmp_path.iterdir()] == ["results_nusc.json"]
+
+
+def _killed_writer(folder: Path) -> None:
+    writer = DetectionWriter(folder, "any")
+    assert not writer.path.exists()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
