@@ -150,7 +150,7 @@ class SweepIndex:
         at = int(np.searchsorted(tokens["hash"], wanted))
         if at < len(tokens) and tokens["hash"][at] == wanted:
             row = int(tokens["row"][at])
-            if self[row].token == token:
+            if 0 <= row < len(self) and self[row].token == token:
                 return row
         fail(f"no sweep has the token {token!r}", self.folder, "check that the list belongs to this data set")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tokenize
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,10 @@ def open_map(folder: Path, name: str, metadata: dict[str, Any]) -> NDArray:
     path = folder / f"{name}.npy"
     if "maps" in metadata and file_sha256(path) != metadata["maps"][name]:
         raise ValueError("the file does not have the hash that was written with it")
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (SyntaxError, TypeError, tokenize.TokenError) as error:  # a header that is not checked
+        raise ValueError(f"its header cannot be read: {error}") from error
 
 
 def seal(metadata: dict[str, Any]) -> dict[str, Any]:
