@@ -50,7 +50,12 @@ def main() -> None:
     )
     parser.add_argument("--index", type=Path, default=Path("data/sim-index"), help="default: %(default)s")
     parser.add_argument("--split", default="sim_val", help="default: %(default)s")
-    parser.add_argument("--out", type=Path, help="default: evaluation/ beside the checkpoint")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="default: evaluation/ beside the checkpoint; with other settings evaluation-tta8/ and the like",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace metrics of other settings in --out")
     parser.add_argument("--workers", type=int, default=0, help="data workers (default: %(default)s)")
     parser.add_argument("--knn", action="store_true", help="kNN probe of the backbone's point features")
     parser.add_argument("--train-split", default="sim_train", help="of the kNN bank (default: %(default)s)")
@@ -69,17 +74,21 @@ def main() -> None:
         knn(args)
         return
     from pc3d.evaluation.downstream import evaluate_checkpoint, summary_text
+    from pc3d.evaluation.settings import evaluation_folder
 
-    out = args.out or args.checkpoint.parent / "evaluation"
+    voting, tracks, tta = voting_of(args), tracks_of(args), tta_of(args)
+    name = evaluation_folder(args.split, tta, voting, tracks is not None)
+    out = args.out or args.checkpoint.parent / name
     result = evaluate_checkpoint(
         args.checkpoint,
         args.index,
         args.split,
         out,
         args.workers,
-        voting=voting_of(args),
-        tracks=tracks_of(args),
-        tta=tta_of(args),
+        overwrite=args.overwrite,
+        voting=voting,
+        tracks=tracks,
+        tta=tta,
     )
     print(summary_text(result))
     print(f"metrics: {out / 'metrics.json'}")

@@ -32,8 +32,10 @@ def main() -> None:
     print(f"model: {checkpoint}")
     if args.eval_split:
         from pc3d.evaluation.downstream import evaluate_checkpoint, summary_text
+        from pc3d.evaluation.settings import evaluation_folder
 
-        result = evaluate_checkpoint(checkpoint, config.data.index, args.eval_split, work_dir / "evaluation")
+        out = work_dir / evaluation_folder(args.eval_split)
+        result = evaluate_checkpoint(checkpoint, config.data.index, args.eval_split, out)
         print(summary_text(result))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from pc3d.evaluation.detection_analysis import analyse, official_config
 from pc3d.evaluation.detection_submission import MAX_BOXES, DetectionWriter, submission_entry
 from pc3d.evaluation.label_efficiency import json_values
 from pc3d.evaluation.lidarseg import split_samples
+from pc3d.evaluation.settings import write_metrics
 
 if TYPE_CHECKING:
     from nuscenes import NuScenes
@@ -170,6 +171,7 @@ def evaluate_predictions(
     split: str,
     folder: Path | str,
     predictions: Iterable[tuple[str, Any, Any, Any]],
+    settings: Mapping[str, Any] | None = None,
     **writer: Any,
 ) -> dict[str, Any]:
     """Write predictions of a split as a submission and score it.
@@ -180,6 +182,7 @@ def evaluate_predictions(
             `viz.detections.draw_detections` makes the pictures of it.
         predictions: (sweep token, boxes (N, 9) in its LiDAR frame, scores (N,), labels (N,)) of every key
             frame.
+        settings: what `metrics.json` says of how it was made.
         writer: options of `DetectionWriter`, e.g. `use_camera`.
 
     Returns:
@@ -200,5 +203,5 @@ def evaluate_predictions(
             frames += 1
     result = evaluate_detection(index.root, index.metadata["version"], split, submission.path, folder)
     result["frames"] = frames
-    (Path(folder) / "metrics.json").write_text(json.dumps(json_values(result), indent=2) + "\n")
+    write_metrics(folder, result, settings)
     return result

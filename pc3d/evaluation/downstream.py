@@ -21,6 +21,7 @@ from pc3d.evaluation import segmentation
 from pc3d.evaluation.detection import evaluate_predictions
 from pc3d.evaluation.label_efficiency import json_values
 from pc3d.evaluation.map_segmentation import FIXED_THRESHOLD, evaluate_map
+from pc3d.evaluation.settings import evaluation_settings, prepare_folder, write_metrics
 from pc3d.models.bev_models import BevModel
 
 MAP_FRAMES = "frames.json"
@@ -48,41 +49,67 @@ def predict_bev(model: BevModel, dataset: FrameDataset, workers: int = 0) -> Ite
 
 
 def evaluate_checkpoint(
-    checkpoint: Path, index: str | Path, split: str, folder: Path, workers: int = 0, **options: Any
+    checkpoint: Path,
+    index: str | Path,
+    split: str,
+    folder: Path,
+    workers: int = 0,
+    overwrite: bool = False,
+    **options: Any,
 ) -> dict[str, Any]:
     """Predict a split with the model of a run folder, score it officially, write `metrics.json`.
+
+    That says under `settings` how it was made; metrics of the same settings are replaced.
 
     Args:
         checkpoint: `segmenter.safetensors`, `detector.safetensors` or `map_segmenter.safetensors`.
         index: index folder of a nuScenes-format data set.
         split: e.g. `val`, `sim_val`.
         folder: gets the submission, the metrics, and what the plots are made of.
+        overwrite: replace metrics of other settings, too.
         options: of `evaluate_segmenter`, for a segmenter only.
 
     Returns:
         What `evaluate_segmenter`, `evaluate_predictions` or `evaluate_map` returns.
 
     Raises:
-        DataError: the checkpoint or the index cannot be used.
+        DataError: the checkpoint or the index cannot be used, or the folder holds metrics of other settings.
         ValueError: an option that the task does not have.
     """
     task = task_of(checkpoint)
-    if task == "lidarseg":
-        return segmentation.evaluate_checkpoint(checkpoint, index, split, Path(folder), workers, **options)
     unknown = sorted(name for name, value in options.items() if value is not None)
-    if unknown:
+    if unknown and task != "lidarseg":
         raise ValueError(f"{', '.join(unknown)} is for LiDAR segmentation; {checkpoint} is for {task}")
-    model, frames = load_bev_model(checkpoint), frames_of(checkpoint)
     opened = SweepIndex.open(index)
+    settings = evaluation_settings(checkpoint, opened, split, **options)
+    prepare_folder(folder, checkpoint, settings, overwrite)
+    if task == "lidarseg":
+        given = {**options, "settings": settings}
+        return segmentation.evaluate_checkpoint(checkpoint, index, split, Path(folder), workers, **given)
+    return _evaluate_bev(task, checkpoint, opened, split, Path(folder), workers, settings)
+
+
+def _evaluate_bev(
+    task: str,
+    checkpoint: Path,
+    opened: SweepIndex,
+    split: str,
+    folder: Path,
+    workers: int,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    model, frames = load_bev_model(checkpoint), frames_of(checkpoint)
     if task == "map":
-        return _evaluate_map(model, opened, split, frames, Path(folder), workers)
+        result = _evaluate_map(model, opened, split, frames, folder, workers)
+        write_metrics(folder, result, settings)
+        return result
     dataset = FrameDataset(opened, model.input_needs, split=split, config=frames)
     found = (
         (batch.tokens[0], boxes.boxes, boxes.scores, boxes.labels)
         for batch, boxes in predict_bev(model, dataset, workers)
     )
     uses = {"use_camera": model.network.image is not None, "use_lidar": model.network.lidar is not None}
-    return evaluate_predictions(opened, split, folder, found, use_external=True, **uses)
+    return evaluate_predictions(opened, split, folder, found, settings, use_external=True, **uses)
 
 
 def _evaluate_map(
@@ -101,7 +128,6 @@ def _evaluate_map(
     result = {**evaluate_map(masks()), "frames": len(dataset)}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MAP_FRAMES).write_text(json.dumps(json_values(frames), indent=1) + "\n")
-    (folder / "metrics.json").write_text(json.dumps(json_values(result), indent=2) + "\n")
     return result
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,9 @@ from pc3d.data.index import SweepIndex
 from pc3d.data.label_maps import NUSCENES_LIDARSEG_CLASSES
 from pc3d.data.region_cache import RegionCache
 from pc3d.engine.checkpoints import frames_of, load_segmenter
-from pc3d.evaluation.label_efficiency import json_values
 from pc3d.evaluation.lidarseg import LidarsegWriter, evaluate_lidarseg
 from pc3d.evaluation.metrics import confusion_matrix
+from pc3d.evaluation.settings import write_metrics
 from pc3d.evaluation.temporal_voting import Scan, VotingConfig, vote, windows
 from pc3d.evaluation.test_time_augmentation import AugmentedCopies, copies_probabilities
 from pc3d.models.heads.segmentation import PointSegmenter
@@ -99,6 +98,7 @@ def evaluate_segmenter(
     tracks: RegionCache | None = None,
     tta: AugmentedCopies | None = None,
     frames: FrameConfig | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Predict every key frame of a split, write the submission, score it officially.
 
@@ -112,6 +112,7 @@ def evaluate_segmenter(
         tracks: cache of the kind `tracks`: points inside segments that move take no part in the vote.
         tta: predict by test-time augmentation, the mean over these copies of each sweep.
         frames: how a frame is loaded, which point features for one.
+        settings: what `metrics.json` says of how it was made.
 
     Returns:
         What `evaluate_lidarseg` returns, and `frames`, the number of sweeps; with `tta` its settings; with
@@ -141,7 +142,7 @@ def evaluate_segmenter(
         result["tta"] = asdict(tta)
     if voting and voted:
         result |= {"voting": asdict(voting), "voted": voted.official(opened)}
-    (folder / "metrics.json").write_text(json.dumps(json_values(result), indent=2) + "\n")
+    write_metrics(folder, result, settings)
     return result
 
 

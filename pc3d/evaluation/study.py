@@ -173,9 +173,8 @@ class _RunCell:
         if task.knn:
             return self._knn(config, cell)
         checkpoint = finetune(config, folder)
-        return evaluate_checkpoint(
-            checkpoint, config.data.index, self.study.eval_split, folder / "evaluation"
-        )
+        out = folder / "evaluation"  # of a cell, whose name tells all of its settings
+        return evaluate_checkpoint(checkpoint, config.data.index, self.study.eval_split, out, overwrite=True)
 
     def _knn(self, config: Config, cell: Cell) -> dict[str, Any]:
         model = build_segmenter(plain(config.lidar), plain(config.head), plain(config.get("init")), cell.seed)
