@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
 from spoiled_truth import SPLIT, VERSION, perturbed
 
 from pc3d.data.index import SweepIndex
@@ -59,6 +60,8 @@ def test_operating_points_have_the_highest_f1(index: SweepIndex, tmp_path: Path)
 def test_matching_is_the_plain_loop(seed: int, n: int, m: int) -> None:
     rng = np.random.default_rng(seed)
     found, truth, scores = rng.uniform(0, 6, (n, 2)), rng.uniform(0, 6, (m, 2)), rng.random(n)
+    gaps = np.diff(np.sort(np.r_[cdist(found, truth).ravel(), 2.0])) if n and m else np.ones(1)
+    assume(min(gaps.min(initial=1), np.diff(np.sort(scores)).min(initial=1)) > 1e-9)
     expected, taken = [-1] * n, set()
     for i in sorted(range(n), key=lambda i: -scores[i]):
         free = [(float(np.hypot(*(found[i] - truth[j]))), j) for j in range(m) if j not in taken]

@@ -136,7 +136,13 @@ def test_knn_against_scikit_learn(k: int) -> None:
     )
     reference.fit(bank.double().numpy(), labels.numpy())
     expected = reference.predict(queries.double().numpy())
-    assert knn_predict(bank, labels, queries, CLASSES, k=k, chunk=128).tolist() == expected.tolist()
+    # Float32 decides between classes with equal votes, and between the k-th neighbour and the next.
+    votes = np.sort(reference.predict_proba(queries.double().numpy()), axis=1)
+    apart = np.diff(reference.kneighbors(queries.double().numpy(), k + 1)[0], axis=1)[:, -1]
+    clear = (votes[:, -1] - votes[:, -2] > 1e-4) & (apart > 1e-6)
+    assert clear.mean() > 0.95
+    found = knn_predict(bank, labels, queries, CLASSES, k=k, chunk=128).numpy()
+    np.testing.assert_array_equal(found[clear], expected[clear])
 
 
 def test_knn_of_a_small_bank_and_of_nothing() -> None:

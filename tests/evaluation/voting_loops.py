@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from hypothesis import assume
 
 from pc3d.data.batch import Needs
 from pc3d.data.dataset import FrameDataset
@@ -31,15 +32,22 @@ def random_scan(rng: np.random.Generator, number: int, classes: int = 4, scene: 
 
 
 def looped_cells(window: list[Scan], now: int, size: float) -> list[list[tuple[int, ...]]]:
-    """The voxel of each point of each scan, in the frame of scan `now`."""
+    """The voxel of each point of each scan, in the frame of scan `now`; none stands at a border."""
     to_now = np.linalg.inv(window[now].world_SE3_lidar)
-    return [
-        [
-            tuple(int(v) for v in np.floor((to_now @ scan.world_SE3_lidar @ [*p, 1.0])[:3] / size))
-            for p in scan.xyz.numpy().astype(np.float64)
-        ]
-        for scan in window
-    ]
+    cells = []
+    for scan in window:
+        points = np.c_[scan.xyz.numpy().astype(np.float64), np.ones(len(scan.xyz))]
+        places = (points @ (to_now @ scan.world_SE3_lidar).T)[:, :3] / size
+        assume((np.abs(places - np.rint(places)) > 1e-9).all())
+        cells.append([tuple(cell) for cell in np.floor(places).astype(int).tolist()])
+    return cells
+
+
+def clear_argmax(rows: np.ndarray) -> np.ndarray:
+    """The class that each row says, by more than float32 rounds."""
+    best = np.sort(rows, axis=-1)[..., -2:]
+    assume((best[..., 1] - best[..., 0] > 1e-5).all())
+    return rows.argmax(axis=-1)
 
 
 def looped_vote(window: list[Scan], now: int, config: VotingConfig) -> np.ndarray:
@@ -73,7 +81,7 @@ def looped_agreement(window: list[Scan], now: int, labels: np.ndarray, size: flo
         points = defaultdict(list)
         for point, cell in enumerate(own):
             points[cell].append(scan.probabilities[point].double().numpy())
-        says = {cell: int(np.mean(rows, axis=0).argmax()) for cell, rows in points.items()}
+        says = {cell: int(clear_argmax(np.mean(rows, axis=0))) for cell, rows in points.items()}
         count += [says.get(cell) == int(label) for cell, label in zip(cells[now], labels, strict=True)]
     return count
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pc3d.geometry.boxes import corners, points_in_boxes
@@ -25,7 +25,9 @@ def test_points_in_boxes_is_the_plain_loop(seed: int, n: int, p: int) -> None:
     for i in range(n):
         for j in range(p):
             local = yaw_matrix(yaws[i]).T @ (points[j, :3].astype(np.float64) - centers[i])
-            assert inside[i, j] == bool(np.all(np.abs(local) <= sizes[i] / 2))
+            beyond = np.abs(local) - sizes[i] / 2
+            assume(np.abs(beyond).min() > 1e-9)  # on a face rounding decides
+            assert inside[i, j] == bool(np.all(beyond <= 0))
 
 
 def test_corners_are_the_box_turned_and_moved() -> None:

@@ -72,7 +72,9 @@ def loop_heatmap(boxes: Tensor, labels: Tensor, group: list[int]) -> Tensor:
         )
         if label not in group or not (0 <= col < GRID.cols and 0 <= line < GRID.rows):
             continue
-        radius = max(2, int(loop_radius(row[3] / GRID.cell, row[4] / GRID.cell, 0.1)))
+        radius = loop_radius(row[3] / GRID.cell, row[4] / GRID.cell, 0.1)
+        assert abs(radius - round(radius)) > 1e-4, "rounding decides nothing"
+        radius = max(2, int(radius))
         sigma = (2 * radius + 1) / 6
         for i in range(max(0, line - radius), min(GRID.rows, line + radius + 1)):
             for j in range(max(0, col - radius), min(GRID.cols, col + radius + 1)):

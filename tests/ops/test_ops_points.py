@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -76,6 +76,12 @@ def test_segment_lengths_must_fit() -> None:
 # ---------------------------------------------------------------- voxels
 
 
+def cell_of(*values: float) -> list[int]:
+    """Their floors; float32 decides at a border."""
+    assume(all(abs(value - round(value)) > 1e-4 for value in values))
+    return [math.floor(value) for value in values]
+
+
 @settings(max_examples=15, deadline=None)
 @given(seed=seeds, kind=st.sampled_from(["cubic", "cylinder"]))
 def test_voxels_match_a_loop(seed: int, kind: str) -> None:
@@ -90,14 +96,10 @@ def test_voxels_match_a_loop(seed: int, kind: str) -> None:
             assert int(voxels.index[i]) == -1
             continue
         if kind == "cubic":
-            want = [math.floor((z + 1) / 0.5), math.floor((y + 2) / 0.5), math.floor((x + 3) / 0.5)]
+            want = cell_of((z + 1) / 0.5, (y + 2) / 0.5, (x + 3) / 0.5)
         else:
             phi = math.degrees(math.atan2(y, x))
-            want = [
-                math.floor((z + 1) / 0.5),
-                math.floor((phi + 180) / 30),
-                math.floor(math.hypot(x, y) / 0.5),
-            ]
+            want = cell_of((z + 1) / 0.5, (phi + 180) / 30, math.hypot(x, y) / 0.5)
         assert voxels.coords[voxels.index[i]].tolist() == [int(batch[i]), *want]
         seen.add((int(batch[i]), *want))
     assert len(voxels) == len(seen)

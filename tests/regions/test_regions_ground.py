@@ -13,9 +13,12 @@ from pc3d.regions.lidar_regions import RegionParams
 HEIGHT = 1.84
 
 
-def ground_by_loop(points: np.ndarray, height: float) -> list[bool]:
-    """The procedure point by point in Python floats; the plane by SVD of the seeds."""
-    ground = [False] * len(points)
+def ground_by_loop(points: np.ndarray, height: float) -> tuple[list[bool], float]:
+    """The procedure point by point in Python floats; the plane by SVD of the seeds.
+
+    And how far from its plane's limit the closest decision was taken, in metres.
+    """
+    ground, margin = [False] * len(points), np.inf
     for k in range(11):
         low, high = -54.0 + 10.0 * k, -54.0 + 10.0 * (k + 1)
         slab = [i for i, p in enumerate(points) if low <= p[0] < high and abs(p[0]) <= 54 and abs(p[1]) <= 54]
@@ -35,10 +38,12 @@ def ground_by_loop(points: np.ndarray, height: float) -> list[bool]:
             normal = np.linalg.svd(np.array([points[i] - mean for i in seeds]))[2][2]
             normal = normal if normal[2] >= 0 else -normal
             d = -sum(normal[c] * mean[c] for c in range(3))
-            seeds = [i for i in slab if sum(normal[c] * points[i][c] for c in range(3)) + d < 0.2]
+            over = {i: sum(normal[c] * points[i][c] for c in range(3)) + d - 0.2 for i in slab}
+            margin = min(margin, *(abs(o) for o in over.values()))
+            seeds = [i for i in slab if over[i] < 0]
         for i in seeds:
             ground[i] = True
-    return ground
+    return ground, margin
 
 
 def scene(rng: np.random.Generator, slope: float = 0.0, count: int = 800) -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +61,9 @@ def test_matches_a_loop(seed: int) -> None:
     points, _ = scene(rng, slope=0.03)
     points[:20, 2] -= 4.0  # reflections below the road
     points[points[:, 0] > 40] = [41.0, 0.0, 0.0]  # a slab of one place
-    np.testing.assert_array_equal(ground_mask(points, HEIGHT), ground_by_loop(points, HEIGHT))
+    expected, margin = ground_by_loop(points, HEIGHT)
+    assert margin > 1e-6, "rounding decides nothing"
+    np.testing.assert_array_equal(ground_mask(points, HEIGHT), expected)
 
 
 @pytest.mark.parametrize("slope", [-0.04, 0.0, 0.04])

@@ -164,12 +164,15 @@ def test_a_bus_that_slides_along_itself() -> None:
 def test_seen_through_matches_a_loop() -> None:
     rng = np.random.default_rng(0)
     sweep, places = rng.normal(size=(400, 4)) * 10, rng.normal(size=(60, 3)) * 8
-    expected = []
+    expected, margins = [], []
     for place in places:
         cosines = [float(place @ p[:3]) / (np.linalg.norm(place) * np.linalg.norm(p[:3])) for p in sweep]
         nearest = int(np.argmax(cosines))
-        behind = np.linalg.norm(sweep[nearest, :3]) > np.linalg.norm(place) + 2.0
-        expected.append(behind and 2 * math.sin(math.acos(min(cosines[nearest], 1)) / 2) <= math.radians(5))
+        behind = np.linalg.norm(sweep[nearest, :3]) - np.linalg.norm(place) - 2.0
+        off = 2 * math.sin(math.acos(min(cosines[nearest], 1)) / 2) - math.radians(5)
+        expected.append(behind > 0 and off <= 0)
+        margins += [abs(behind), abs(off), np.diff(np.sort(cosines)[-2:])[0]]
+    assert min(margins) > 1e-7, "rounding decides nothing"
     got = seen_through(places, sweep, margin=2.0, angle=5.0)
     np.testing.assert_array_equal(got, expected)
     assert 0 < got.sum() < 60
