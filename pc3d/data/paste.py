@@ -267,8 +267,7 @@ def _described(parts: list[Boxes], counts: list[int]) -> dict[str, NDArray]:
     }
     texts["tracks"] = np.char.add(TRACK_PREFIX, texts["tracks"])
     arrays["num_lidar_pts"] = np.array(counts, dtype=np.int64)
-    starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-    return {**arrays, **texts, "starts": starts}
+    return {**arrays, **texts, "starts": np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])}
 
 
 def _boxes_of(arrays: Mapping[str, NDArray]) -> Boxes:
