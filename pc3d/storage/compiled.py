@@ -40,6 +40,16 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return compiled
 
 
+def cache_folder() -> Path | None:
+    """Where the code of kernels of this room is kept, None where it is kept nowhere."""
+    kept = njit(cache=True)(_nothing).stats.cache_path
+    return None if kept is None else Path(kept)
+
+
+def _nothing() -> None:
+    """A kernel to ask where it is kept."""
+
+
 def private_folder() -> Path | None:
     """A folder under the temporary one that only this user can write, made if it is not there.
 

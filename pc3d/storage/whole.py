@@ -6,6 +6,7 @@ What a killed writer leaves is known by that name: `clean` removes it once its w
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -31,8 +32,8 @@ _DAY = 24 * 3600.0
 class HashingFile(io.RawIOBase):
     """A new file to write; every byte passes through `disk.write` and the hash.
 
-    It can be handed to `torch.save`, `np.save` and pyarrow. The first error of the disk is remembered, because
-    some writers turn it into one of their own.
+    It can be handed to `torch.save`, `np.save` and pyarrow. The first error of the disk is remembered,
+    because some writers turn it into one of their own.
 
     Attributes:
         size: bytes so far. error: the first `OSError` of a write.
@@ -135,7 +136,11 @@ def write_json(path: Path, value: Any, durable: bool = True) -> str:
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else _digest(file)
+        )
 
 
 def _digest(file: io.BufferedReader) -> str:
@@ -146,27 +151,28 @@ def _digest(file: io.BufferedReader) -> str:
 
 
 def _discard(path: Path) -> None:
-    try:
+    with contextlib.suppress(OSError):  # the next start cleans it
         disk.remove(path)
-    except OSError:
-        pass  # the next start cleans it
+
+
+def leftovers(folder: Path, recursive: bool = False) -> list[Path]:
+    """What killed writers left in a folder.
+
+    A leftover of this machine is one when its process is gone, one of another machine when it is a day old.
+    """
+    found = sorted(Path(folder).rglob(".*.partial") if recursive else Path(folder).glob(".*.partial"))
+    matches = ((path, _PARTIAL.match(path.name)) for path in found)
+    return [path for path, match in matches if match and _abandoned(path, match["host"], int(match["pid"]))]
 
 
 def clean(folder: Path, recursive: bool = False) -> list[Path]:
-    """Remove what killed writers left in a folder; returns what was removed.
-
-    A leftover of this machine goes when its process is gone, one of another machine when it is a day old.
-    """
-    removed = []
-    for path in sorted(Path(folder).rglob("*.partial") if recursive else Path(folder).glob(".*.partial")):
-        match = _PARTIAL.match(path.name)
-        if match is None or not _abandoned(path, match["host"], int(match["pid"])):
-            continue
+    """Remove the `leftovers` of a folder; returns what was removed."""
+    removed = leftovers(folder, recursive)
+    for path in removed:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             _discard(path)
-        removed.append(path)
     return removed
 
 
