@@ -12,12 +12,13 @@ export OMP_WAIT_POLICY ?= PASSIVE
 SYSTEM_LIBRARIES := libGL.so.1 libEGL.so.1 libX11.so.6 libgomp.so.1
 SYSTEM_PACKAGES := libgl1 libegl1 libx11-6 libgomp1
 
-.PHONY: help demo demo-real test test-long test-real check table benchmark install system clean
+.PHONY: help demo demo-real test test-long test-kernels test-real check table benchmark install system clean
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
 	@echo "make demo-real DATA=FOLDER   the same on real samples (KITTI drive, nuScenes key frame)"
 	@echo "make test-long               the full matrices, kills at every call and soaks"
+	@echo "make test-kernels            the numeric tests under each kernel that this processor has"
 	@echo "make check                   ruff, mypy and the layering of imports"
 	@echo "make benchmark DATA=FOLDER   regions against scikit-learn, the simulator against the real frame"
 	@echo "make table                   the label-efficiency table of the README (six hours on two cores)"
@@ -34,6 +35,10 @@ test: install
 
 test-long: install
 	$(BIN)/python -m pytest -m long -n 2 --dist loadfile $(ARGS)
+
+# ARGS="all-old numba-generic" for some of them, ARGS=--ci for the two that differ most.
+test-kernels: install
+	$(BIN)/python tests/kernels.py $(ARGS)
 
 # The tests with the real samples at DATA; without the folder they are skipped with a reason.
 test-real: install
