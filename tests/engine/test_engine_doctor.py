@@ -90,6 +90,12 @@ def test_stages(tmp_path: Path) -> None:
     assert "finished" in found["prc/--resume"].text
     assert found["sim_calico/--resume"].text.startswith("goes on from step 2")
     assert "stage" in found["--resume"].text
+    leave(tmp_path, 2**22 + 1)
+    with RunLock(tmp_path / "sim_calico"):
+        found = by_name(examine_run(tmp_path))
+        assert "held by" in found["lock"].text
+        assert "not removed" in found["leftovers"].text
+    assert "removed" in by_name(examine_run(tmp_path))["leftovers"].text
 
 
 def test_nothing_or_a_half_written_line(tmp_path: Path) -> None:

@@ -285,6 +285,27 @@ def test_many_turns(tmp_path: Path) -> None:
     assert turns == [20] * 4
 
 
+def test_a_file_that_was_given_back_while_it_was_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between opening and locking it, the first holder ends and a second one begins."""
+    first, second, late = (RunLock(tmp_path) for _ in range(3))
+    first.acquire()
+    flock = lock._flock
+
+    def interrupted(file: int) -> bool | None:
+        monkeypatch.setattr(lock, "_flock", flock)
+        first.release()
+        second.acquire()
+        return flock(file)
+
+    monkeypatch.setattr(lock, "_flock", interrupted)
+    with pytest.raises(RunLocked, match="held"):
+        late.acquire()
+    second.check()
+    second.release()
+
+
 def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def examine_run(folder: Path, clean: bool = True) -> list[Finding]:
     stages = [path for path in sorted(folder.glob("*/")) if _is_run(path)]
     if not _is_run(folder) and not stages:
         fail("there is no run in this folder", folder, "name one that tools/pretrain.py or finetune.py wrote")
-    findings = [looked_at("lock", partial(_lock, folder))]
+    findings = [looked_at("lock", partial(_lock, [folder, *stages]))]
     if _has_state(folder) or not stages:
         findings += _examine(folder, "")
     for stage in stages:
@@ -65,8 +66,9 @@ def _examine(folder: Path, prefix: str) -> list[Finding]:
     return [*findings, looked_at(f"{prefix}--resume", partial(_resume, folder, found, done, prefix))]
 
 
-def _lock(folder: Path) -> Finding:
-    owner = holder(folder)
+def _lock(runs: list[Path]) -> Finding:
+    """A run with stages holds the folder of the stage that it is in."""
+    owner = next(filter(None, map(holder, runs)), None)
     return Finding("lock", "ok", f"held by {owner}" if owner else "free: no run writes here")
 
 
@@ -149,7 +151,9 @@ def _leftovers(folder: Path, runs: list[Path], remove: bool) -> Finding:
     if not remove:
         return Finding("leftovers", "warning", shown, "without --dry-run they are removed")
     try:
-        with RunLock(folder):
+        with ExitStack() as stack:
+            for run in runs:
+                stack.enter_context(RunLock(run))
             return _removed(folder, runs)
     except RunLocked as error:
         what = f"{shown}; not removed: {str(error).splitlines()[0]}"
