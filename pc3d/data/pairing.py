@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pc3d.data.records import Camera, Float32, Float64, Sweep
 from pc3d.geometry.camera import distortion_radius
-from pc3d.geometry.rigid import invert_SE3
+from pc3d.geometry.rigid import compose_SE3, invert_SE3, transform_points
 from pc3d.storage.compiled import njit
 
 
@@ -54,8 +54,8 @@ class CameraPairs:
 
 def cam_SE3_lidar(sweep: Sweep, camera: Camera) -> Float64:
     """(4, 4) from the LiDAR frame at the sweep's time to the camera at its own: the ego moves between."""
-    world_SE3_lidar = sweep.world_SE3_ego @ sweep.ego_SE3_lidar
-    return invert_SE3(camera.world_SE3_ego @ camera.ego_SE3_cam) @ world_SE3_lidar
+    world_SE3_lidar = compose_SE3(sweep.world_SE3_ego, sweep.ego_SE3_lidar)
+    return compose_SE3(invert_SE3(compose_SE3(camera.world_SE3_ego, camera.ego_SE3_cam)), world_SE3_lidar)
 
 
 @njit(cache=True)
@@ -124,7 +124,7 @@ def _unhidden(
     """(M,) which of the points in the image the camera sees."""
     width, height = camera.size
     cell = config.window * width / (_REACH + 0.5)
-    above = points[:, :3] @ sweep.ego_SE3_lidar[2, :3] + sweep.ego_SE3_lidar[2, 3] > config.ground
+    above = transform_points(sweep.ego_SE3_lidar, points[:, :3].astype(np.float64))[:, 2] > config.ground
     reach = np.full((len(points), 2), _REACH)
     reach[above, 1] = round((_REACH + 0.5) * config.tall - 0.5)
     return visible(uv, depth, reach, cell, int(width / cell) + 1, int(height / cell) + 1, config.tolerance)

@@ -60,7 +60,9 @@ def project(points_cam: NDArray, K: Float64, distortion: tuple[float, ...] = ())
     xy = xyz[:, :2] / scale[:, None]
     if any(distortion):
         xy = distort(xy, distortion)
-    return xy @ K[:2, :2].T + K[:2, 2], depth
+    x, y = xy.T
+    # No BLAS, see `rigid.py`: which pixel a point lies in is the same on every machine.
+    return np.stack([x * a + y * b + c for a, b, c in K[:2].tolist()], axis=1), depth
 
 
 def in_image(uv: Float64, size: tuple[int, int]) -> NDArray[np.bool_]:
