@@ -72,9 +72,10 @@ def environment(variant: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in chosen}
     one = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "EGL_PLATFORM": "surfaceless"}
     settings = VARIANTS[variant]
-    # One compiler cache a target: what was compiled for another is never taken.
-    cache = REPOSITORY / "build" / "kernels" / f"numba-{settings.get('NUMBA_CPU_NAME', 'native')}"
-    return {**kept, **one, **settings, "NUMBA_CACHE_DIR": str(cache)}
+    if target := settings.get("NUMBA_CPU_NAME"):
+        # A compiler cache of its own: what was compiled for this processor is not taken.
+        one["NUMBA_CACHE_DIR"] = str(REPOSITORY / "build" / "kernels" / f"numba-{target}")
+    return {**kept, **one, **settings}
 
 
 def kernels_of(variant: str) -> str:
