@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pc3d.engine.command_line import run_command, training_parser
+from pc3d.engine.command_line import run_command, start_options, training_parser
 
 EXAMPLES = """\
   python tools/finetune.py configs/finetune/sim_linear_probe.py \\
@@ -21,6 +21,7 @@ def main() -> None:
         "--partial", action="store_true", help="load what fits of a checkpoint, and say what does not"
     )
     args = parser.parse_args()
+    options = start_options(args)
     from pc3d.engine.config import load_config
     from pc3d.engine.finetuner import finetune
 
@@ -28,7 +29,7 @@ def main() -> None:
     config = load_config(args.config, "finetune", {**(args.cfg_options or {}), **partial})
     config.launcher = args.launcher
     work_dir = args.work_dir or Path(config.get("work_dir", f"work_dirs/{args.config.stem}"))
-    checkpoint = finetune(config, work_dir, args.resume)
+    checkpoint = finetune(config, work_dir, **options)
     print(f"model: {checkpoint}")
     if args.eval_split:
         from pc3d.evaluation.downstream import evaluate_checkpoint, summary_text

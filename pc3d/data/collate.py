@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from pc3d.data.batch import Batch, FrameBatch, Pairs, PointView
 from pc3d.data.dataset import Sample
+from pc3d.data.errors import fail
 from pc3d.data.frames import FrameSample
 from pc3d.data.transforms import ViewSample
 
@@ -31,6 +36,43 @@ def collate(samples: Sequence[Sample]) -> Batch:
         parts = [sample.frames[name] for sample in samples]
         frames[name] = _collate_frame(parts, frames.get("t") if name == "dense" else None)
     return Batch([sample.token for sample in samples], frames, [sample.meta for sample in samples])
+
+
+def collate_shared(samples: Sequence[Sample]) -> Batch:
+    """`collate`; in a data worker, the tensors are moved to shared memory at once.
+
+    torch would do that in a thread whose errors nobody hears, and the run would wait for ever.
+
+    Raises:
+        DataError: the shared memory is used up.
+    """
+    batch = collate(samples)
+    if get_worker_info() is None:
+        return batch
+    tensors = list(_tensors(batch))
+    try:
+        for tensor in tensors:
+            tensor.share_memory_()
+    except (RuntimeError, OSError):
+        megabytes = sum(tensor.nbytes for tensor in tensors) / 2**20
+        size = shutil.disk_usage("/dev/shm")
+        fail(
+            f"no shared memory is left for a batch of {megabytes:.0f} MB",
+            f"/dev/shm, {size.total / 2**20:.0f} MB of which {size.free / 2**20:.0f} MB are free",
+            "make it larger (docker run --shm-size=8g), or read without workers: data.workers=0",
+        )
+    return batch
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors(item)
+    elif is_dataclass(value):
+        for f in fields(value):
+            yield from _tensors(getattr(value, f.name))
 
 
 def _collate_frame(parts: list[FrameSample], images_of: FrameBatch | None) -> FrameBatch:

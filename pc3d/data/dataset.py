@@ -125,6 +125,11 @@ class FrameDataset(Dataset[Sample]):
         """Index rows of the samples."""
         return self.index.key_rows(self._split) if self._rows is None else self._rows
 
+    @property
+    def caches(self) -> Mapping[str, RegionCache]:
+        """Cache of each kind of ids that is read."""
+        return self._sources.caches
+
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -46,7 +46,7 @@ def run(data: Path, work_dir: Path, configs: Path, overrides: dict[str, Any] | N
     settings = {"data.sources": config_sources, **(overrides or {})}
     config = load_config(configs / "pretrain/real_joint.py", "pretrain", settings)
     with clock.step("pretrain"):
-        backbone = pretrain(config, work_dir / "pretrain")
+        backbone = pretrain(config, work_dir / "pretrain", resume=True, overwrite=True)
     with clock.step("report"):
         report = _report(work_dir, drives, backbone, plain(config.lidar))
     console.print(f"report: {report}")

@@ -9,6 +9,7 @@ from pc3d.data.errors import fail
 from pc3d.data.frame_types import FrameConfig
 from pc3d.engine.data import frame_config
 from pc3d.engine.finetuner import build_segmenter
+from pc3d.engine.runs.folder import check_weights
 from pc3d.models.bev_models import BevModel, build_bev_model
 from pc3d.models.heads.segmentation import PointSegmenter
 from pc3d.models.lidar import LidarEncoder, build_lidar_encoder
@@ -18,6 +19,7 @@ from pc3d.models.weights import load_backbone, read_metadata
 def _metadata(checkpoint: Path) -> dict[str, str]:
     if not checkpoint.is_file():
         fail("no checkpoint", checkpoint, "tools/pretrain.py and tools/finetune.py write them")
+    check_weights(checkpoint)
     metadata = read_metadata(checkpoint)
     if not {"lidar", "task"} & set(metadata):
         fail(

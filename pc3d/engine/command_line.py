@@ -7,14 +7,25 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 from mmengine.config import DictAction
 
 from pc3d.data.errors import DataError
+from pc3d.engine.runs.exits import (
+    BAD_INPUT,
+    DISK,
+    NOT_FINITE,
+    Stopped,
+    disk_message,
+    is_disk_error,
+    worker_message,
+)
+from pc3d.engine.runs.signals import STOPS
 
 
 def training_parser(description: str, examples: str) -> argparse.ArgumentParser:
-    """Parser with CONFIG, --work-dir, --resume, --cfg-options and --launcher."""
+    """Parser with CONFIG, --work-dir, what to do with a run that is there, --cfg-options, --launcher."""
     parser = argparse.ArgumentParser(
         description=description,
         epilog="examples:\n" + examples,
@@ -22,8 +33,20 @@ def training_parser(description: str, examples: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("config", type=Path, help="config file, for example configs/pretrain/sim_joint.py")
     parser.add_argument("--work-dir", type=Path, help="run folder (default: work_dirs/<config name>)")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--resume", action="store_true", help="go on from the newest whole checkpoint of the run folder"
+    )
+    what.add_argument("--overwrite", action="store_true", help="remove the run that is in the run folder")
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint of the run folder"
+        "--allow-change",
+        nargs="+",
+        default=[],
+        metavar="KEY",
+        help="with --resume: settings (optimizer.lr) or sections (optimizer) that may differ from then",
+    )
+    parser.add_argument(
+        "--take-over", action="store_true", help="take the folder from a run that still holds its lock"
     )
     parser.add_argument(
         "--cfg-options",
@@ -36,12 +59,44 @@ def training_parser(description: str, examples: str) -> argparse.ArgumentParser:
     return parser
 
 
+def start_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What `pretrain` and `finetune` are told about a run that is there already.
+
+    Raises:
+        ValueError: --allow-change without --resume.
+    """
+    if args.allow_change and not args.resume:
+        raise ValueError("--allow-change goes with --resume: a new run has no earlier settings")
+    return {name: getattr(args, name) for name in ("resume", "overwrite", "allow_change", "take_over")}
+
+
 def run_command(command: Callable[[], None]) -> None:
-    """Run a command; bad input ends it with one clear line and exit code 2."""
+    """Run a command; what ends it is one clear message and the exit code of its kind, see `exits`."""
     try:
-        command()
-    except (DataError, ValueError, FileNotFoundError, ImportError, FloatingPointError) as error:
+        with STOPS.installed():
+            command()
+    except Stopped as stop:
+        _end(stop.message, stop.code)
+    except FloatingPointError as error:
+        _end(f"error: {error}", NOT_FINITE)
+    except (DataError, ValueError, FileNotFoundError, ImportError) as error:
         # An error of a data worker arrives with the worker's traceback in its text.
-        text = re.split(r"\n\S*(?:Error|Exception): ", str(error))[-1].rstrip()
-        print(f"error: {text}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _end(f"error: {_last_error(error)}", BAD_INPUT)
+    except (OSError, RuntimeError) as error:
+        worker = worker_message(error)
+        if worker is not None:
+            _end(f"error: {worker}", BAD_INPUT)
+        if not isinstance(error, OSError):
+            raise
+        if is_disk_error(error):
+            _end(f"error: {disk_message(error)}", DISK)
+        _end(f"error: {error.strerror or error}\n  where: {error.filename}", BAD_INPUT)
+
+
+def _last_error(error: Exception) -> str:
+    return re.split(r"\n\S*(?:Error|Exception): ", str(error))[-1].rstrip()
+
+
+def _end(message: str, code: int) -> NoReturn:
+    print(message, file=sys.stderr, flush=True)
+    raise SystemExit(code) from None

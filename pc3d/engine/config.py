@@ -1,11 +1,25 @@
-"""Config files: Python in mmengine's form, read from the user's own tree only."""
+"""Config files: Python in mmengine's form, read from the user's own tree only; YAML and JSON are data."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import yaml
 from mmengine.config import Config, ConfigDict
+from mmengine.fileio import register_handler
+from mmengine.fileio.handlers import YamlHandler
+
+from pc3d.data.errors import fail
+
+
+@register_handler(["yaml", "yml"])
+class SafeYamlHandler(YamlHandler):
+    """Plain values only: mmengine's own one builds whatever Python object a tag names."""
+
+    def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
+        return yaml.safe_load(file)
+
 
 SECTIONS: dict[str, set[str]] = {
     "pretrain": {
@@ -33,12 +47,17 @@ def load_config(path: str | Path, kind: str, overrides: dict[str, Any] | None = 
         overrides: dotted keys to values (`--cfg-options data.batch_size=2`).
 
     Raises:
-        FileNotFoundError, ValueError: a missing file, an unknown or a missing section.
+        FileNotFoundError, ValueError: a missing file, an unknown or a missing section, YAML with tags.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no config at {path}; the ones that ship with pc3d are in configs/")
-    config = Config.fromfile(str(path), import_custom_modules=False)
+    try:
+        config = Config.fromfile(str(path), import_custom_modules=False)
+    except yaml.YAMLError as error:
+        fail(
+            f"the config is no plain YAML: {error}", path, "write plain values; code belongs in a .py config"
+        )
     if overrides:
         config.merge_from_dict(overrides)
         _one_length(config, overrides)

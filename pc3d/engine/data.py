@@ -43,6 +43,7 @@ SOURCE_KEYS = {
     "regions",
     *PARAM_KEYS.values(),
 }
+FRAME_SOURCE_DEFAULTS = {"repeat": 1, "balance": False}
 FRAME_KEYS = {
     "cameras": "num_cameras",
     "camera_names": "cameras",
@@ -92,10 +93,14 @@ def build_dataset(config: dict[str, Any], needs: Needs, seed: int = 0) -> MixedD
     unknown = sorted(set(config) - known)
     if unknown:
         raise ValueError(f"data has no setting {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-    shared = {key: value for key, value in config.items() if key in SOURCE_KEYS}
-    frames = frame_config(config)
-    sources = [{**shared, **source} for source in config.get("sources", [{}])]
+    frames, sources = frame_config(config), source_settings(config)
     return MixedDataset([dataset for source in sources for dataset in _repeated(source, frames, needs, seed)])
+
+
+def source_settings(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The settings of each source of a `data` section, those that all share included."""
+    shared = {key: value for key, value in config.items() if key in SOURCE_KEYS}
+    return [{**shared, **source} for source in config.get("sources", [{}])]
 
 
 def frame_settings(config: dict[str, Any]) -> dict[str, Any]:

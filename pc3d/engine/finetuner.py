@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ from pc3d.data.batch import Batch, Needs
 from pc3d.engine.config import plain
 from pc3d.engine.data import build_dataset, frame_settings
 from pc3d.engine.initial_weights import load_initial, load_part
-from pc3d.engine.training import TrainableModel, seeded, start_distributed, train
-from pc3d.models.bev_models import BevModel, build_bev_model
+from pc3d.engine.runs.run import Mode
+from pc3d.engine.training import TrainableModel, open_run, seeded, start_distributed, train
+from pc3d.models.bev_models import BEV_MODELS, BevModel, build_bev_model
 from pc3d.models.heads.segmentation import PointSegmenter
 from pc3d.models.lidar import build_lidar_encoder
 
 NETWORK = ("lidar", "image", "camera")
 """Sections of a BEV task's config that are the branches of its network; `network` holds the rest."""
 
-FILES = {"lidarseg": "segmenter", "detection": "detector", "map": "map_segmenter"}
+LIDARSEG = "lidarseg"
+FILES = {LIDARSEG: "segmenter", "detection": "detector", "map": "map_segmenter"}
 """Name of the weights in the run folder, by task."""
 
 
@@ -84,31 +87,63 @@ def bev_head(config: Config) -> dict[str, Any]:
     return head
 
 
-def finetune(config: Config, work_dir: Path, resume: bool = False) -> Path:
+def build_finetuner(config: Config) -> Finetuner:
+    """The model of a fine-tuning config, with its initial weights."""
+    if config.get("task", LIDARSEG) != LIDARSEG:
+        return Finetuner(build_bev(config))
+    lidar, head = plain(config.lidar), plain(config.get("head") or {})
+    return Finetuner(build_segmenter(lidar, head, plain(config.get("init")), config.get("seed", 0)))
+
+
+def _needs(config: Config) -> Needs:
+    """What the task asks of the loader."""
+    task = config.get("task", LIDARSEG)
+    if task == LIDARSEG:
+        if config.data.get("sweeps", 1) > 1:
+            raise ValueError("LiDAR segmentation reads one sweep, whose points have labels: data.sweeps=1")
+        return Needs(labels=True)
+    if task not in BEV_MODELS:
+        raise ValueError(f"unknown task {task!r}; known: {', '.join(FILES)}")
+    return BEV_MODELS[task].frame_needs | Needs(images=config.get("image") is not None)
+
+
+def _described(config: Config) -> dict[str, str]:
+    """What is needed to build the model again."""
+    task = config.get("task", LIDARSEG)
+    described: dict[str, Any] = {"frames": frame_settings(plain(config.data))}
+    if task == LIDARSEG:
+        described |= {"lidar": plain(config.lidar), "head": plain(config.get("head") or {})}
+        return {key: json.dumps(value) for key, value in described.items()}
+    described |= {"network": bev_network(config), "head": bev_head(config)}
+    return {"task": task, **{key: json.dumps(value) for key, value in described.items()}}
+
+
+def finetune(
+    config: Config,
+    work_dir: Path,
+    resume: bool = False,
+    overwrite: bool = False,
+    allow_change: Sequence[str] = (),
+    take_over: bool = False,
+) -> Path:
     """Run fine-tuning; returns the file of the model in the run folder.
 
     It is `segmenter.safetensors` for lidarseg, `detector.safetensors` for detection and
     `map_segmenter.safetensors` for map segmentation.
+
+    Args:
+        resume, overwrite, allow_change, take_over: what to do with a run that is in `work_dir`, see `Mode`.
+
+    Raises:
+        DataError, ValueError: the config, the data or the folder cannot be used.
+        Stopped: a signal ended the run. NotFinite: it cannot go on.
     """
-    work_dir = Path(work_dir)
+    mode = Mode(resume, overwrite, tuple(allow_change), take_over)
     start_distributed(config.get("launcher", "none"))
-    task, seed = config.get("task", "lidarseg"), config.get("seed", 0)
-    model: PointSegmenter | BevModel
-    if task == "lidarseg":
-        if config.data.get("sweeps", 1) > 1:
-            raise ValueError("LiDAR segmentation reads one sweep, whose points have labels: data.sweeps=1")
-        lidar, head = plain(config.lidar), plain(config.get("head") or {})
-        model, needs = build_segmenter(lidar, head, plain(config.get("init")), seed), Needs(labels=True)
-        described = {"lidar": lidar, "head": head}
-        metadata = {}
-    else:
-        model = build_bev(config)
-        needs = model.needs
-        described = {"network": bev_network(config), "head": bev_head(config)}
-        metadata = {"task": task}
-    described["frames"] = frame_settings(plain(config.data))
-    metadata |= {key: json.dumps(value) for key, value in described.items()}
-    name = FILES[task]
-    dataset = build_dataset(plain(config.data), needs, seed)
-    train(Finetuner(model), dataset, config, work_dir, {name: model}, metadata, resume)
-    return work_dir / f"{name}.safetensors"
+    name = FILES.get(config.get("task", LIDARSEG), "model")
+    dataset = build_dataset(plain(config.data), _needs(config), config.get("seed", 0))
+    with open_run(config, dataset, Path(work_dir), mode) as run:
+        if not run.start.finished:
+            model = build_finetuner(config)
+            train(model, dataset, config, run, "finetune", {name: model.model}, _described(config))
+    return run.folder / f"{name}.safetensors"

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from pc3d.data.errors import fail
+from pc3d.engine.runs.folder import check_weights
 from pc3d.models.weights import load_backbone
 
 FILES = {"lidar": "backbone", "image": "image_backbone", "camera": "camera"}
@@ -21,7 +22,9 @@ def load_part(module: nn.Module, path: Path, partial: bool = False, prefix: str 
 
     Raises:
         ValueError: weights that do not fit; the names and shapes are listed.
+        DataError: the weights of a run that is not finished.
     """
+    check_weights(path)
     report = load_backbone(module, path, partial, prefix)
     if partial and not report.complete:
         print(f"{path} fits {type(module).__name__} in part:\n{report}")

@@ -2,30 +2,82 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
+import time
+from collections.abc import Iterator
 from typing import Any
 
-from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop
+from torch.utils.data import DataLoader
+
+from pc3d.data.batch import Batch
+from pc3d.engine.runs.guard import NonFiniteGuard
+from pc3d.engine.runs.keeper import Keeper
+from pc3d.engine.runs.signals import STOPS
 
 
 class StreamTrainLoop(IterBasedTrainLoop):
-    """mmengine's iteration loop over a `StreamSampler`.
+    """mmengine's iteration loop over a `StreamSampler`, under a `Keeper` and a `NonFiniteGuard`.
 
     mmengine resumes by loading and dropping every batch that was trained before; here the sampler
     starts where the run stopped.
     """
 
+    @property
+    def keeper(self) -> Keeper:
+        return self.runner.keeper  # type: ignore[attr-defined]
+
+    @property
+    def guard(self) -> NonFiniteGuard:
+        return self.runner.guard  # type: ignore[attr-defined]
+
     def run(self) -> Any:
         self.runner.call_hook("before_train")
         self.runner.call_hook("before_train_epoch")
-        if self._iter:
-            print_log(f"Resumed at iteration {self._iter}", logger="current", level=logging.INFO)
-        self.dataloader.sampler.start = self._iter * self.dataloader.batch_size
-        batches = iter(self.dataloader)
-        while self._iter < self._max_iters and not self.stop_training:
-            self.runner.model.train()
-            self.run_iter(next(batches))
+        self.dataloader.sampler.start = self.keeper.stream_start
+        with STOPS.deferred(), ending(self.dataloader) as batches:
+            while self._iter < self._max_iters and not self.stop_training:
+                batch = self.keeper.fetch(batches)
+                self.keeper.boundary()
+                assert batch is not None  # else the boundary has ended the run
+                self.runner.model.train()
+                self.run_iter(batch)  # type: ignore[arg-type]
+            self.keeper.save()
         self.runner.call_hook("after_train_epoch")
         self.runner.call_hook("after_train")
         return self.runner.model
+
+    def run_iter(self, data_batch: Batch) -> None:  # type: ignore[override]
+        about: dict[str, Any] = {"batch_idx": self._iter, "data_batch": data_batch}
+        self.runner.call_hook("before_train_iter", **about)
+        self.guard.before_step()
+        outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper)
+        skipped = self.guard.after_step(self._iter + 1, data_batch, outputs)
+        self.runner.call_hook("after_train_iter", **about, outputs={} if skipped else outputs)
+        self._iter += 1
+        self.keeper.done()
+        if skipped and self.guard.streak >= self.guard.patience:
+            self.keeper.save()  # the weights are those from before the first of these steps
+            self.guard.check()
+
+
+@contextlib.contextmanager
+def ending(loader: DataLoader) -> Iterator[Iterator[Any]]:
+    """The loader's batches; its workers are gone when the block ends, also those that hang.
+
+    They ignore signals, so that nothing but this ends them.
+    """
+    batches = iter(loader)
+    try:
+        yield batches
+    finally:
+        workers = list(getattr(batches, "_workers", ()))
+        with contextlib.suppress(Exception):
+            batches._shutdown_workers()  # type: ignore[attr-defined]
+        until = time.monotonic() + 1.0
+        for worker in workers:
+            worker.join(max(until - time.monotonic(), 0.0))
+            if worker.is_alive():
+                worker.kill()
+                worker.join()
+        loader._iterator = None  # of persistent workers

@@ -17,11 +17,12 @@ from typing_extensions import Self
 
 from pc3d.data.batch import Batch, Needs
 from pc3d.engine.config import plain
-from pc3d.engine.data import build_dataset
+from pc3d.engine.data import MixedDataset, build_dataset
 from pc3d.engine.gradients import gradient_conflicts
 from pc3d.engine.initial_weights import FILES, HEADS, load_initial
+from pc3d.engine.runs.run import Mode
 from pc3d.engine.stages import run_stages
-from pc3d.engine.training import TrainableModel, seeded, start_distributed, train
+from pc3d.engine.training import TrainableModel, open_run, seeded, start_distributed, train
 from pc3d.models.bev import build_view_transform
 from pc3d.models.bev.base import ViewTransform
 from pc3d.models.image import build_image_encoder
@@ -148,22 +149,46 @@ def build_pretrainer(config: Config) -> Pretrainer:
     return model
 
 
-def pretrain(config: Config, work_dir: Path, resume: bool = False) -> Path:
-    """Run pretraining, all its stages where the config has any; returns the backbone file."""
-    work_dir = Path(work_dir)
+def pretrain(
+    config: Config,
+    work_dir: Path,
+    resume: bool = False,
+    overwrite: bool = False,
+    allow_change: Sequence[str] = (),
+    take_over: bool = False,
+) -> Path:
+    """Run pretraining, all its stages where the config has any; returns the backbone file.
+
+    Args:
+        resume, overwrite, allow_change, take_over: what to do with a run that is in `work_dir`, see `Mode`.
+
+    Raises:
+        DataError, ValueError: the config, the data or the folder cannot be used.
+        Stopped: a signal ended the run. NotFinite: it cannot go on.
+    """
+    mode = Mode(resume, overwrite, tuple(allow_change), take_over)
     start_distributed(config.get("launcher", "none"))
     if config.get("stages"):
-        return run_stages(config, work_dir, resume, pretrain)
-    objectives, seed = plain(config.objectives), config.get("seed", 0)
-    dataset = build_dataset(plain(config.data), objective_needs(objectives), seed)
-    model = build_pretrainer(config)
-    saved: dict[str, nn.Module] = {
-        FILES[name]: part
-        for name, part in model.parts.items()
-        if name == "lidar" or any(p.requires_grad for p in part.parameters())
-    }
-    saved[HEADS] = model.objectives
-    described = {key: plain(config.get(key)) for key in ("lidar", "image", "camera", "objectives")}
-    metadata = {key: json.dumps(value) for key, value in described.items() if value is not None}
-    train(model, dataset, config, work_dir, saved, metadata, resume)
+        return run_stages(config, Path(work_dir), mode, _pretrain)
+    return _pretrain(config, Path(work_dir), mode)
+
+
+def _dataset(config: Config) -> MixedDataset:
+    return build_dataset(plain(config.data), objective_needs(plain(config.objectives)), config.get("seed", 0))
+
+
+def _pretrain(config: Config, work_dir: Path, mode: Mode) -> Path:
+    dataset = _dataset(config)
+    with open_run(config, dataset, work_dir, mode) as run:
+        if not run.start.finished:
+            model = build_pretrainer(config)
+            saved: dict[str, nn.Module] = {
+                FILES[name]: part
+                for name, part in model.parts.items()
+                if name == "lidar" or any(p.requires_grad for p in part.parameters())
+            }
+            saved[HEADS] = model.objectives
+            described = {key: plain(config.get(key)) for key in ("lidar", "image", "camera", "objectives")}
+            metadata = {key: json.dumps(value) for key, value in described.items() if value is not None}
+            train(model, dataset, config, run, "pretrain", saved, metadata)
     return work_dir / "backbone.safetensors"

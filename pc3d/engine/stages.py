@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import barrier, get_rank
 
 from pc3d.engine.config import plain
+from pc3d.engine.runs.folder import (
+    FINISHED,
+    RUN,
+    empty,
+    mark_finished,
+    read_marker,
+    refuse_occupied,
+)
+from pc3d.engine.runs.lock import RunLock
+from pc3d.engine.runs.ranks import on_first
+from pc3d.engine.runs.run import Mode
+from pc3d.engine.runs.signals import STOPS
 from pc3d.engine.training import write_run_folder
+from pc3d.storage import disk
+from pc3d.storage.whole import write_bytes, write_json
 
 
-def stage_configs(config: Config, work_dir: Path) -> dict[str, Config]:
+def stage_configs(config: Config, work_dir: Path | None = None) -> dict[str, Config]:
     """The config of each stage, by its name, in order.
+
+    With `work_dir`, `init.run` is the folder below it of the stage that a stage starts from.
 
     A stage is a dict with `name`, and settings over those that all stages share; its `init.stage` names the
     earlier stage whose run it starts from. `objectives` of a stage stand alone.
@@ -33,40 +49,62 @@ def stage_configs(config: Config, work_dir: Path) -> dict[str, Config]:
         if before is not None:
             if before not in stages:
                 raise ValueError(f"stage {name} starts from stage {before!r}, which is not before it")
-            settings["init"]["run"] = str(work_dir / before)
+            if work_dir is not None:
+                settings["init"]["run"] = str(work_dir / before)
         stage = Config(shared)
         stage.merge_from_dict(settings)
         stages[name] = stage
     return stages
 
 
-def run_stages(
-    config: Config, work_dir: Path, resume: bool, run: Callable[[Config, Path, bool], Path]
-) -> Path:
-    """Run what is missing of the stages, then lay the last one's weights into `work_dir`.
+def run_stages(config: Config, work_dir: Path, mode: Mode, run: Callable[[Config, Path, Mode], Path]) -> Path:
+    """Run the stages one after the other, then lay the last one's weights into `work_dir`.
 
-    A stage that is finished with the same settings, after others that are, is not run again; with
-    `resume` an unfinished one goes on where it stopped.
+    With `resume`, a stage that is finished with the same settings, after others that are, is not run again,
+    and an unfinished one goes on where it stopped.
+
+    Raises:
+        DataError: the folder holds a run and neither `resume` nor `overwrite` is asked for.
     """
-    last = work_dir
-    kept = True
-    for name, stage in stage_configs(config, work_dir).items():
-        last = work_dir / name
-        done = kept and is_finished(last, stage)
-        barrier()  # all processes have looked before the first one writes
-        if not done:
-            run(stage, last, resume and kept)
-            kept = False  # what follows starts from other weights now
-        barrier()  # the weights that the next stage reads are there
-    write_run_folder(work_dir, config)
-    if get_rank() == 0:
-        for path in last.glob("*.safetensors"):
-            shutil.copyfile(path, work_dir / path.name)
+    stages = stage_configs(config, work_dir)
+    lock = RunLock(work_dir, mode.take_over)
+    with ExitStack() as stack:
+        stack.enter_context(STOPS.installed())
+        on_first(lambda: _prepare(stack, lock, work_dir, list(stages), mode))
+        for name, stage in stages.items():
+            before = on_first(lambda folder=work_dir / name: _marker_text(folder))  # type: ignore[misc]
+            run(stage, work_dir / name, mode)
+            if on_first(lambda folder=work_dir / name: _marker_text(folder)) != before:  # type: ignore[misc]
+                # What follows starts from other weights now.
+                mode = replace(mode, resume=True, overwrite=True)
+        write_run_folder(work_dir, config)
+        on_first(lambda: _collect(work_dir / name, work_dir))
     return work_dir / "backbone.safetensors"
 
 
-def is_finished(folder: Path, config: Config) -> bool:
-    """Whether a run folder holds the weights of this very config: with other settings it is another run."""
-    written = folder / "config.py"
-    weights = folder / "backbone.safetensors"
-    return weights.is_file() and written.is_file() and written.read_text() == config.pretty_text
+def _prepare(stack: ExitStack, lock: RunLock, work_dir: Path, names: list[str], mode: Mode) -> None:
+    stack.enter_context(lock)
+    folders = [work_dir, *(work_dir / name for name in names)]
+    for folder in folders:
+        if not (mode.resume or mode.overwrite):
+            refuse_occupied(folder)
+        if not mode.resume and folder.is_dir():
+            empty(folder)
+    disk.remove(work_dir / FINISHED)
+    write_json(work_dir / RUN, {"format": 2, "stages": names})
+
+
+def _marker_text(folder: Path) -> str | None:
+    marker = folder / FINISHED
+    return marker.read_text() if marker.exists() else None
+
+
+def _collect(last: Path, work_dir: Path) -> None:
+    """Copy the last stage's weights up, then mark the whole as finished."""
+    files = []
+    for path in sorted(last.glob("*.safetensors")):
+        write_bytes(work_dir / path.name, path.read_bytes())
+        files.append(work_dir / path.name)
+    marker = read_marker(last)
+    assert marker is not None
+    mark_finished(work_dir, marker["contract"], marker["iterations"], files)

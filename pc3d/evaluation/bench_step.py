@@ -19,9 +19,9 @@ from pc3d.data.points import load_points
 from pc3d.engine.allocator import keep_freed_memory
 from pc3d.engine.config import load_config, plain
 from pc3d.engine.data import build_dataset
+from pc3d.engine.optimization import build_optimizer, use_channels_last
 from pc3d.engine.pretrainer import Pretrainer, build_pretrainer, objective_needs
 from pc3d.engine.stages import stage_configs
-from pc3d.engine.training import build_optimizer, use_channels_last
 from pc3d.evaluation.memory import peak_memory
 from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.fac import FAC

@@ -15,7 +15,6 @@ from pc3d.engine.checkpoints import load_encoder
 from pc3d.engine.config import load_config, plain
 from pc3d.engine.finetuner import build_segmenter, finetune
 from pc3d.engine.pretrainer import pretrain
-from pc3d.engine.stages import is_finished
 from pc3d.evaluation.downstream import evaluate_checkpoint
 from pc3d.evaluation.label_efficiency import (
     RANDOM,
@@ -154,9 +153,8 @@ class _Pretrain:
         if encoder and plain(config.lidar) != encoder:
             config.merge_from_dict({"lidar": {"_delete_": True, **encoder}})
             folder = folder.with_name(f"{start}-{encoder['type'].lower()}-seed{seed}")
-        if is_finished(folder, config):
-            return folder / "backbone.safetensors"
-        return pretrain(config, folder, resume=False)
+        # What was begun with these settings goes on, and what is finished stays as it is.
+        return pretrain(config, folder, resume=True, overwrite=True)
 
 
 @dataclass(frozen=True)
@@ -172,7 +170,7 @@ class _RunCell:
         config = _task_config(self.study, task, cell.seed, cell.checkpoint)
         if task.knn:
             return self._knn(config, cell)
-        checkpoint = finetune(config, folder)
+        checkpoint = finetune(config, folder, resume=True, overwrite=True)
         out = folder / "evaluation"  # of a cell, whose name tells all of its settings
         return evaluate_checkpoint(checkpoint, config.data.index, self.study.eval_split, out, overwrite=True)
 

@@ -32,8 +32,8 @@ class Stopped(KeyboardInterrupt):
         return 128 + self.signal
 
 
-class WorkerLost(RuntimeError):
-    """A data worker ended without saying why: killed, or out of shared memory."""
+class NotFinite(FloatingPointError):
+    """Losses, gradients or weights are not finite, and the run cannot go on."""
 
 
 def is_disk_error(error: BaseException) -> bool:
@@ -56,8 +56,6 @@ def worker_message(error: BaseException) -> str | None:
     torch raises plain `RuntimeError`s for that, which only their text tells apart.
     """
     text = str(error)
-    if isinstance(error, WorkerLost):
-        return text
     if not isinstance(error, RuntimeError | OSError):
         return None
     killed = re.search(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\)", text)

@@ -33,7 +33,7 @@ class StopRequests:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         again = self.number is not None
-        self.number = self.number or number
+        self.number = self.number or int(number)
         if not self._deferred or (again and number == signal.SIGINT):
             raise Stopped(number)
 
@@ -47,11 +47,11 @@ class StopRequests:
         self._installed, self.number = True, None
         try:
             for number in HANDLED:
-                before[number] = signal.signal(number, self._handle)
+                before[int(number)] = signal.signal(number, self._handle)
             yield self
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+            for restored, handler in before.items():
+                signal.signal(restored, handler if handler is not None else signal.SIG_DFL)
             self._installed, self.number = False, None
 
     @contextmanager

@@ -87,7 +87,7 @@ class CheckpointStore:
             disk.remove(path.with_suffix(".json"))
         with new_file(path) as file:
             own = {"format": FORMAT, "step": step, "samples": samples, "contract": dict(contract)}
-            torch.save({**own, **state}, file)
+            torch.save({**own, **state}, file)  # type: ignore[arg-type]  # it needs `write` alone
         facts = {"sha256": file.sha256, "size": file.size}
         write_json(path.with_suffix(".json"), {**own, "files": {path.name: facts}})
         write_bytes(self.folder / POINTER, f"{path.name}\n".encode())

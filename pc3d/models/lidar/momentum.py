@@ -20,6 +20,8 @@ class MomentumEncoder(LidarEncoder):
         momentum: m, in 0..1.
     """
 
+    moves_without_gradient = True
+
     def __init__(self, encoder: LidarEncoder, momentum: float = 0.999) -> None:
         super().__init__()
         if not 0.0 <= momentum <= 1.0:
