@@ -85,7 +85,7 @@ def _one_length(config: Config, overrides: dict[str, Any]) -> None:
 
 def plain(section: Any) -> Any:
     """A config section as plain dicts and lists."""
-    if isinstance(section, ConfigDict | dict):
+    if isinstance(section, Config | ConfigDict | dict):
         return {key: plain(value) for key, value in section.items()}
     if isinstance(section, list | tuple):
         return type(section)(plain(value) for value in section)

@@ -21,6 +21,7 @@ from pc3d.data.batch import Batch
 from pc3d.data.collate import collate_shared
 from pc3d.data.samplers import StreamSampler
 from pc3d.engine.allocator import keep_freed_memory
+from pc3d.engine.config import plain
 from pc3d.engine.data import MixedDataset
 from pc3d.engine.environment import environment
 from pc3d.engine.hooks import MetricsHook, WeightsHook
@@ -143,7 +144,10 @@ def write_run_folder(work_dir: Path, config: Config) -> None:
     if get_rank() != 0:
         return
     work_dir.mkdir(parents=True, exist_ok=True)
-    write_bytes(work_dir / "config.py", config.pretty_text.encode())
+    shown = Config(plain(config))
+    if shown.get("init", {}).get("stage"):
+        shown.init.pop("run", None)  # it lies beside this folder, wherever both are moved
+    write_bytes(work_dir / "config.py", shown.pretty_text.encode())
     write_json(work_dir / "environment.json", environment())
 
 
@@ -170,7 +174,7 @@ def build_runner(
 
     def record(step: int, batch: Batch, random: dict[str, Any], results: dict[str, Any]) -> str:
         if is_recorder(wrapper.finite_loss):
-            record_failure(folder / FAILURE, kind, config, step, batch, model, random, results)
+            record_failure(folder / FAILURE, kind, plain(config), step, batch, model, random, results)
         return f"python tools/replay.py {folder / FAILURE} runs the step again"
 
     guard = NonFiniteGuard(model, wrapper, runtime.get("non_finite_patience", 5), record)

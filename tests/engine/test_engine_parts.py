@@ -6,21 +6,23 @@ import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from engine_configs import CONFIGS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmengine.optim import CosineAnnealingLR, LinearLR
 
 from pc3d.data.samplers import StreamSampler
 from pc3d.engine.config import load_config, plain
 from pc3d.engine.data import build_dataset
 from pc3d.engine.finetuner import build_bev
-from pc3d.engine.hooks import NonFiniteHook
+from pc3d.engine.optimization import ScheduleHook, build_optimizer
 from pc3d.engine.pretrainer import build_pretrainer, objective_needs
 from pc3d.engine.stages import stage_configs
-from pc3d.engine.training import build_optimizer, build_schedule, resolve_iterations
+from pc3d.engine.training import resolve_iterations
 from pc3d.objectives.prc import PRC
 
 
@@ -119,36 +121,38 @@ def test_config_mistakes_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "warmup"), [("one_cycle", 0.2), ("one_cycle", 0.01), ("cosine", 0.5)])
-def test_schedules_reach_their_rate_and_end_near_zero(kind: str, warmup: float) -> None:
-    from mmengine.registry import PARAM_SCHEDULERS
-
+def test_schedules_are_those_of_the_step_by_step_form(kind: str, warmup: float) -> None:
+    """mmengine's schedulers, which step from rate to rate, are the reference."""
     model = torch.nn.ModuleDict({"body": torch.nn.Linear(1, 1), "head": torch.nn.Linear(1, 1)})
     wrapper = build_optimizer(model, {"type": "SGD", "lr": 0.1, "head_lr_scale": 10.0})
-    schedulers = [
-        PARAM_SCHEDULERS.build({**config, "optimizer": wrapper})
-        for config in build_schedule(kind, 50, warmup)
-    ]
+    hook = ScheduleHook({"kind": kind, "warmup": warmup}, 50)
     rates = []
-    for _ in range(50):
+    for step in range(50):
+        hook.before_train_iter(SimpleNamespace(iter=step, optim_wrapper=wrapper), step)
         rates.append([group["lr"] for group in wrapper.optimizer.param_groups])
-        wrapper.optimizer.step()
-        for scheduler in schedulers:
-            scheduler.step()
     body, head = zip(*rates, strict=True)
+    assert body == pytest.approx(step_by_step(kind, warmup))
     assert max(body) == pytest.approx(0.1, rel=1e-3)
     assert body[-1] < 1e-3
     assert head == pytest.approx([10 * rate for rate in body])
 
 
-def test_losses_that_stay_non_finite_stop_the_run() -> None:
-    class Runner:
-        iter = 7
-
-    hook = NonFiniteHook(patience=3)
-    for value in (float("nan"), float("inf"), 1.0, float("nan"), float("nan")):
-        hook.after_train_iter(Runner(), 0, None, {"loss": torch.tensor(value)})
-    with pytest.raises(FloatingPointError, match=r"lower `optimizer\.lr`"):
-        hook.after_train_iter(Runner(), 0, None, {"loss": torch.tensor(float("nan"))})
+def step_by_step(kind: str, warmup: float) -> list[float]:
+    """Rates of 50 steps from 0.1."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    begin = round(50 * warmup) if kind == "one_cycle" else 0
+    begin = 0 if begin < 2 else begin
+    cosine = {"eta_min_ratio": 1e-4, "T_max": 50 - begin, "begin": begin, "end": 50}
+    schedulers = [CosineAnnealingLR(optimizer, by_epoch=False, **cosine)]
+    if begin:
+        schedulers.insert(0, LinearLR(optimizer, start_factor=1 / 25, begin=0, end=begin, by_epoch=False))
+    rates = []
+    for _ in range(50):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    return rates
 
 
 @pytest.mark.parametrize("tool", ["pretrain", "finetune"])

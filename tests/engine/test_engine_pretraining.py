@@ -43,21 +43,32 @@ def test_both_stages_of_calico_are_one_run(calico_run: Path) -> None:
     assert not (calico_run / "prc" / "camera.safetensors").is_file() or "camera" not in prc
 
 
-def test_a_finished_stage_is_not_run_again(calico_run: Path, tiny_index: Path, tiny_regions: Path) -> None:
-    before = (calico_run / "prc" / "backbone.safetensors").stat().st_mtime_ns
-    (calico_run / "rad" / "backbone.safetensors").unlink()
-    pretrain(calico(tiny_index, tiny_regions), calico_run)
-    assert (calico_run / "prc" / "backbone.safetensors").stat().st_mtime_ns == before
-    assert (calico_run / "rad" / "backbone.safetensors").is_file()
+def times(run: Path) -> list[int]:
+    """When the marker of each stage was written."""
+    return [(run / stage / "finished.json").stat().st_mtime_ns for stage in ("prc", "rad")]
 
 
-def test_a_stage_runs_again_after_one_that_did(
+def test_only_what_is_missing_of_the_stages_is_run(
     calico_run: Path, tiny_index: Path, tiny_regions: Path
 ) -> None:
-    before = (calico_run / "rad" / "backbone.safetensors").stat().st_mtime_ns
-    (calico_run / "prc" / "backbone.safetensors").unlink()
-    pretrain(calico(tiny_index, tiny_regions), calico_run)
-    assert (calico_run / "rad" / "backbone.safetensors").stat().st_mtime_ns > before
+    weights, before = calico_run / "rad" / "backbone.safetensors", times(calico_run)
+    content = weights.read_bytes()
+    weights.unlink()
+    pretrain(calico(tiny_index, tiny_regions), calico_run, resume=True)
+    after = times(calico_run)
+    assert after[0] == before[0]
+    assert after[1] > before[1]
+    assert weights.read_bytes() == content
+    with pytest.raises(DataError, match="holds a finished run"):
+        pretrain(calico(tiny_index, tiny_regions), calico_run)
+
+
+def test_a_stage_begins_again_when_the_one_before_it_changed(
+    calico_run: Path, tiny_index: Path, tiny_regions: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretrain(calico(tiny_index, tiny_regions, 3), calico_run, resume=True)
+    assert capsys.readouterr().out.count("going on from step 2") == 1  # prc; rad starts from other weights
+    assert [row["step"] for row in read_metrics(calico_run / "rad")] == [1, 2, 3]
 
 
 def test_mistakes_in_stages_are_named(tiny_index: Path, tiny_regions: Path, tmp_path: Path) -> None:

@@ -30,17 +30,13 @@ from pc3d.regions.superpixels import SuperpixelParams
 
 
 class StopAt(Hook):
-    """Ends a run as a killed process would: the schedule is that of the whole run."""
-
-    priority = "LOWEST"  # after the schedulers, as the hook that saves checkpoints
+    """Ends a run in the middle of a step, as a killed process would."""
 
     def __init__(self, step: int) -> None:
         self.step = step
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        if runner.iter + 1 == self.step:
-            runner.save_checkpoint(runner.work_dir, f"iter_{self.step}.pth", by_epoch=False)
-            (Path(runner.work_dir) / "last_checkpoint").write_text(f"{runner.work_dir}/iter_{self.step}.pth")
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if runner.iter == self.step:
             raise KeyboardInterrupt
 
 
@@ -63,22 +59,27 @@ def test_a_run_writes_what_it_promises(whole_run: Path) -> None:
 
 
 def test_checkpoints_are_plain_data(whole_run: Path) -> None:
-    path = Path((whole_run / "last_checkpoint").read_text().strip())
-    checkpoint = torch.load(path, weights_only=True)
-    assert checkpoint["meta"]["iter"] == 4
+    name = (whole_run / "last_checkpoint").read_text().strip()
+    assert name == "iter_4.pth"
+    checkpoint = torch.load(whole_run / name, weights_only=True)
+    assert (checkpoint["step"], checkpoint["samples"]) == (4, 8)
 
 
 def test_a_resumed_run_ends_with_the_same_weights(
-    whole_run: Path, tiny_index: Path, tiny_regions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole_run: Path,
+    tiny_index: Path,
+    tiny_regions: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    config = pretrain_config(tiny_index, tiny_regions, 4)
-    whole = training.BackboneHook
+    config = pretrain_config(tiny_index, tiny_regions, 4, **{"runtime.save_every": 2})
     with monkeypatch.context() as patch:
-        patch.setattr(training, "BackboneHook", lambda *args: StopAt(2))
+        patch.setattr(training, "WeightsHook", lambda *args: StopAt(3))
         with pytest.raises(KeyboardInterrupt):
             pretrain(config, tmp_path)
-    assert training.BackboneHook is whole
     pretrain(config, tmp_path, resume=True)
+    assert "going on from step 2" in capsys.readouterr().out
     expected, resumed = (load_file(run / "backbone.safetensors") for run in (whole_run, tmp_path))
     assert expected.keys() == resumed.keys()
     for name, tensor in expected.items():

@@ -10,12 +10,15 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.config import Config
 
+from pc3d.engine.runs.contract import LENGTH
+from pc3d.engine.runs.folder import mark_finished
+from pc3d.engine.runs.run import Mode
 from pc3d.engine.stages import run_stages
 
 STAGES = [{"name": "first"}, {"name": "second", "init": {"stage": "first"}}]
 
 
-def _stage(config: Config, folder: Path, resume: bool) -> Path:
+def _stage(config: Config, folder: Path, mode: Mode) -> Path:
     """Stands for a training: reads the weights that it starts from, and the first process writes slowly."""
     weights = folder / "backbone.safetensors"
     start = Path(config.init.run, weights.name).read_text() if "init" in config else ""
@@ -23,13 +26,14 @@ def _stage(config: Config, folder: Path, resume: bool) -> Path:
         time.sleep(0.5)
         folder.mkdir(parents=True)
         weights.write_text(start + folder.name)
+        mark_finished(folder, {LENGTH: 1}, 1, [weights])
     return weights
 
 
 def _process(rank: int, folder: str) -> None:
     store, patience = f"file://{folder}/store", timedelta(seconds=60)
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=patience)
-    path = run_stages(Config({"stages": STAGES}), Path(folder) / "run", False, _stage)
+    path = run_stages(Config({"stages": STAGES}), Path(folder) / "run", Mode(), _stage)
     if rank == 0:
         assert path.read_text() == "firstsecond"
     dist.destroy_process_group()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pc3d.engine import pretrainer
 from pc3d.engine.checkpoints import load_encoder
 from pc3d.evaluation import study as study_module
 from pc3d.evaluation.study import Study, Task, publish, run_study
@@ -54,7 +55,7 @@ def test_a_study_of_detection_runs_once_and_publishes(
     def never(*args, **kwargs):
         raise AssertionError("a finished run is run again")
 
-    monkeypatch.setattr(study_module, "pretrain", never)
+    monkeypatch.setattr(pretrainer, "train", never)
     with monkeypatch.context() as patch:
         patch.setattr(study_module, "finetune", never)
         again = run_study(study)

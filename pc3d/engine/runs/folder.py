@@ -174,6 +174,8 @@ def begin(
         start = Start()
     else:
         start = _resumed(store, contract, tuple(allowed))
+        if overwrite and start.checkpoint is None and not start.finished:
+            start = Start()  # nobody asked for a checkpoint
         store.set_aside(start.broken)
     if not start.finished:
         disk.remove(folder / FINISHED)  # more steps are to come
