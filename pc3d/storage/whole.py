@@ -113,8 +113,10 @@ def new_file(path: Path, durable: bool = True) -> Iterator[HashingFile]:
             if durable:
                 file.sync()
         disk.rename(unfinished, path)
-    except BaseException:
+    except BaseException as error:
         _discard(unfinished)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a write knows no name
         raise
     if durable:
         disk.sync_folder(path.parent)
