@@ -186,10 +186,10 @@ def begin(
 def _is_other(store: CheckpointStore, contract: Contract, allowed: Iterable[str]) -> bool:
     """Whether the folder holds something that a run of these settings cannot go on with."""
     try:
-        _resumed(store, contract, tuple(allowed))
+        checkpoint = _resumed(store, contract, tuple(allowed)).checkpoint
     except DataError:
         return True
-    return False
+    return checkpoint is not None and checkpoint.contract is None  # an older pc3d's: nobody knows
 
 
 def _resumed(store: CheckpointStore, contract: Contract, allowed: tuple[str, ...]) -> Start:
