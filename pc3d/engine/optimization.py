@@ -46,8 +46,11 @@ class GuardedOptimWrapper(OptimWrapper):
         gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
         if not gradients:
             return True
-        largest_entries = torch._foreach_norm(gradients, math.inf)  # 2-norms overflow where no entry does
-        return bool(torch.isfinite(torch.stack([norm.float() for norm in largest_entries])).all())
+        # A sum is not finite where an entry is not, and else only where it overflows: then each is looked at.
+        sums = torch.stack([gradient.sum().float() for gradient in gradients])
+        if bool(torch.isfinite(sums).all()):
+            return True
+        return all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
 
 
 class BFloat16OptimWrapper(GuardedOptimWrapper):
