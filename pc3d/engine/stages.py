@@ -18,13 +18,13 @@ from pc3d.engine.runs.folder import (
     mark_finished,
     read_marker,
     refuse_occupied,
+    refuse_other_kind,
 )
 from pc3d.engine.runs.lock import RunLock
 from pc3d.engine.runs.ranks import on_first
 from pc3d.engine.runs.run import Mode
 from pc3d.engine.runs.signals import STOPS
 from pc3d.engine.training import write_run_folder
-from pc3d.storage import disk
 from pc3d.storage.whole import write_bytes, write_json
 
 
@@ -64,10 +64,11 @@ def run_stages(config: Config, work_dir: Path, mode: Mode, run: Callable[[Config
     and an unfinished one goes on where it stopped.
 
     Raises:
-        DataError: the folder holds a run and neither `resume` nor `overwrite` is asked for.
+        DataError: the folder holds a run and neither `resume` nor `overwrite` is asked for, or another kind.
     """
     stages = stage_configs(config, work_dir)
     lock = RunLock(work_dir, mode.take_over)
+    mode = replace(mode, part_of=work_dir)
     with ExitStack() as stack:
         stack.enter_context(STOPS.installed())
         on_first(lambda: _prepare(stack, lock, work_dir, list(stages), mode))
@@ -90,8 +91,10 @@ def _prepare(stack: ExitStack, lock: RunLock, work_dir: Path, names: list[str], 
             refuse_occupied(folder)
         if not mode.resume and folder.is_dir():
             empty(folder)
-    disk.remove(work_dir / FINISHED)
-    write_json(work_dir / RUN, {"format": 2, "stages": names})
+    if mode.resume:
+        refuse_other_kind(work_dir, names)
+    if not (work_dir / RUN).exists():
+        write_json(work_dir / RUN, {"format": 2, "stages": names})
 
 
 def _marker_text(folder: Path) -> str | None:

@@ -21,7 +21,7 @@ from pc3d.storage.whole import clean, file_sha256, write_json
 
 RUN, FINISHED, FAILURE = "run.json", "finished.json", "failure"
 _WEIGHTS = ("backbone", "image_backbone", "camera", "heads", "segmenter", "detector", "map_segmenter")
-_OURS = (RUN, "config.py", "environment.json", "metrics.jsonl", *(f"{name}.safetensors" for name in _WEIGHTS))
+_OURS = (*(f"{name}.safetensors" for name in _WEIGHTS), "config.py", "environment.json", "metrics.jsonl")
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,29 @@ def holds_a_run(folder: Path) -> str | None:
     weights = [name for name in _WEIGHTS if (folder / f"{name}.safetensors").exists()]
     if weights and (folder / "config.py").exists():
         return "a run"
+    if any(holds_a_run(folder / stage) for stage in _stages(folder)):
+        return "a run in stages that was begun"
     return None
+
+
+def _stages(folder: Path) -> list[str]:
+    """Names of the stages of the run in a folder, none where it is a single one."""
+    return list((read_marker(folder, RUN) or {}).get("stages", ()))
+
+
+def refuse_other_kind(folder: Path, stages: Iterable[str] = ()) -> None:
+    """Refuse to go on with a run in stages as if it were a single one, or of other stages, or the reverse.
+
+    Args:
+        stages: names of those of the run that is to go on.
+
+    Raises:
+        DataError: says what is there.
+    """
+    there, asked = _stages(folder), list(stages)
+    if there != asked and (folder / RUN).exists():
+        what = f"a run in the stages {', '.join(there)}" if there else "a run without stages"
+        fail(f"the folder holds {what}", folder, "name another --work-dir, or remove it with --overwrite")
 
 
 def refuse_occupied(folder: Path) -> None:
@@ -133,7 +155,7 @@ def refuse_occupied(folder: Path) -> None:
 
 
 def empty(folder: Path) -> None:
-    """Remove a run: the marker first, so that nothing half removed is ever taken for a run."""
+    """Remove a run: the marker first and `run.json` last, so that nothing half removed is taken for a run."""
     folder = Path(folder)
     disk.remove(folder / FINISHED)
     CheckpointStore(folder).remove_all()
@@ -141,6 +163,7 @@ def empty(folder: Path) -> None:
         disk.remove(folder / name)
     for name in (FAILURE, "tensorboard"):
         shutil.rmtree(folder / name, ignore_errors=True)
+    disk.remove(folder / RUN)
 
 
 def begin(
@@ -173,6 +196,7 @@ def begin(
         refuse_occupied(folder)
         start = Start()
     else:
+        refuse_other_kind(folder)
         start = _resumed(store, contract, tuple(allowed))
         if overwrite and start.checkpoint is None and not start.finished:
             start = Start()  # nobody asked for a checkpoint

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing_extensions import Self
 
 from pc3d.engine.runs.contract import LENGTH, Contract
-from pc3d.engine.runs.folder import Start, begin, mark_finished
+from pc3d.engine.runs.folder import FINISHED, Start, begin, mark_finished
 from pc3d.engine.runs.lock import RunLock
 from pc3d.engine.runs.ranks import on_first, rank
 from pc3d.engine.runs.signals import STOPS
 from pc3d.engine.runs.store import CheckpointStore
+from pc3d.storage import disk
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,15 @@ class Mode:
         resume: go on with it. overwrite: remove it; with both, go on where the settings are the same.
         allow_change: settings, or sections of them, that may differ when a run is resumed.
         take_over: take a folder from a run that holds its lock.
+        part_of: folder of the run that this one is a stage of; once this stage has begun, that run is no
+            longer finished.
     """
 
     resume: bool = False
     overwrite: bool = False
     allow_change: tuple[str, ...] = ()
     take_over: bool = False
+    part_of: Path | None = None
 
 
 class Run:
@@ -71,7 +75,10 @@ class Run:
     def _begin(self, stack: ExitStack) -> Start:
         stack.enter_context(self._lock)
         mode = self.mode
-        return begin(self.store, self.contract, mode.resume, mode.overwrite, mode.allow_change)
+        start = begin(self.store, self.contract, mode.resume, mode.overwrite, mode.allow_change)
+        if mode.part_of is not None and not start.finished:
+            disk.remove(mode.part_of / FINISHED)
+        return start
 
     def __exit__(self, *error: object) -> None:
         self._exit.close()
