@@ -1,7 +1,7 @@
 """The checkpoints of a run: at every instant one of them is whole.
 
     RUN/iter_120.pth       the state, plain data
-    RUN/iter_120.json      its manifest: SHA-256, step, settings; written when the state is on the disk
+    RUN/iter_120.json      its manifest: SHA-256 of the state and of itself, settings; written after the state
     RUN/last_checkpoint    "iter_120.pth"
 
 Files appear by rename, in this order; then the oldest checkpoint goes, its manifest first. A state without a
@@ -10,6 +10,7 @@ manifest (a save that was killed in between, pc3d 0.1) is verified by the checks
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import re
@@ -27,6 +28,7 @@ from pc3d.storage.whole import file_sha256, new_file, write_bytes, write_json
 
 FORMAT = 2
 POINTER = "last_checkpoint"
+SEAL = "manifest_sha256"
 _STATE = re.compile(r"iter_(\d+)\.pth\Z")
 
 
@@ -89,7 +91,7 @@ class CheckpointStore:
             own = {"format": FORMAT, "step": step, "samples": samples, "contract": dict(contract)}
             torch.save({**own, **state}, file)  # type: ignore[arg-type]  # it needs `write` alone
         facts = {"sha256": file.sha256, "size": file.size}
-        write_json(path.with_suffix(".json"), {**own, "files": {path.name: facts}})
+        write_json(path.with_suffix(".json"), _sealed({**own, "files": {path.name: facts}}))
         write_bytes(self.folder / POINTER, f"{path.name}\n".encode())
         for old in [other for other in self._steps() if other < step][self.keep - 1 :]:
             self._remove(old)
@@ -156,11 +158,20 @@ class CheckpointStore:
             facts = json.loads(manifest.read_text())
             checkpoint = Checkpoint(path, int(facts["step"]), int(facts["samples"]), dict(facts["contract"]))
             expected = facts["files"][path.name]["sha256"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            intact = facts == _sealed({key: value for key, value in facts.items() if key != SEAL})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"its manifest is broken: {type(error).__name__} {error}") from error
+        if not intact:
+            fail("its manifest is not what was written", manifest, "")
         if checkpoint.step != step or file_sha256(path) != expected:
             fail("its content is not what was written", path, "")
         return checkpoint
+
+
+def _sealed(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a manifest with a hash of themselves."""
+    text = json.dumps(facts, sort_keys=True)
+    return {**facts, SEAL: hashlib.sha256(text.encode()).hexdigest()}
 
 
 def _verify_archive(path: Path, step: int) -> Checkpoint:
