@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -29,17 +29,21 @@ def prc(index: Path, regions: Path, iterations: int = 2, **more: Any) -> Config:
 
 
 @contextmanager
-def before_step(number: int, do: Callable[[StreamTrainLoop, Batch], None]) -> Iterator[None]:
-    """Do something before step `number`, from 0, of a run in this block."""
+def before_steps(do: Callable[[StreamTrainLoop, Batch], object]) -> Iterator[None]:
+    """Do something before each step of a run in this block; `loop.iter` counts them from 0."""
     run_iter = StreamTrainLoop.run_iter
 
     def changed(loop: StreamTrainLoop, batch: Batch) -> None:
-        if loop.iter == number:
-            do(loop, batch)
+        do(loop, batch)
         run_iter(loop, batch)
 
     with patch.object(StreamTrainLoop, "run_iter", changed):
         yield
+
+
+def before_step(number: int, do: Callable[[StreamTrainLoop, Batch], object]) -> AbstractContextManager[None]:
+    """Do something before step `number`, from 0."""
+    return before_steps(lambda loop, batch: do(loop, batch) if loop.iter == number else None)
 
 
 def killed_at(step: int, command: Callable[[], object]) -> None:
