@@ -60,7 +60,7 @@ def ended(command: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> 
     """Exit code and message of a command, as its command line ends."""
     capsys.readouterr()
     try:
-        run_command(lambda: command() and None)
+        run_command(lambda: (command(), None)[1])
     except SystemExit as end:
         return int(end.code or 0), capsys.readouterr().err
     return 0, capsys.readouterr().err

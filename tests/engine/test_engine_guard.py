@@ -197,7 +197,7 @@ def test_weights_that_the_optimizer_makes_infinite_are_never_saved(
 
 def _process(rank: int, index: str, regions: str, folder: str) -> None:
     """One of two processes; only the second one meets a bad sweep, in its second step."""
-    os.environ["RANK"] = str(rank)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     store = f"file://{folder}/store"
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
     config = prc(Path(index), Path(regions), 3, launcher="pytorch")
