@@ -183,7 +183,7 @@ def half(tiny_index: Path, tiny_regions: Path, tmp_path_factory: pytest.TempPath
     return run
 
 
-@pytest.mark.parametrize("rate", [2e-3, 5e-4])
+@pytest.mark.parametrize("rate", [5e-4, pytest.param(2e-3, marks=pytest.mark.long)])
 def test_rates_are_those_of_the_new_length_and_the_new_rate(
     half: Path, tiny_index: Path, tiny_regions: Path, tmp_path: Path, rate: float
 ) -> None:

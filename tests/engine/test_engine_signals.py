@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing import resource_sharer
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,26 @@ def test_a_signal_while_a_batch_is_read(
         code, message = ended(lambda: pretrain(prc(tiny_index, tiny_regions, STEPS), tmp_path), capsys)
     assert (code, message) == (143, "stopped by SIGTERM; saved at step 2: --resume goes on\n")
     assert newest_step(tmp_path) == 2
+
+
+def test_a_signal_while_a_worker_hands_a_batch_over(
+    tiny_index: Path, tiny_regions: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The worker finds that nobody listens any more; it has nothing to say about that."""
+
+    def hang_up(ident: tuple[str, int]) -> object:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(ident[0])
+        send(signal.SIGTERM)()
+        raise AssertionError
+
+    def start(*_: object) -> None:
+        patched.setattr(resource_sharer._resource_sharer, "get_connection", hang_up)
+
+    config = prc(tiny_index, tiny_regions, STEPS, **{"data.workers": 1})
+    with pytest.MonkeyPatch.context() as patched, before_step(0, start):
+        code, message = ended(lambda: pretrain(config, tmp_path), capfd)
+    assert (code, message) == (143, "stopped by SIGTERM; saved at step 1: --resume goes on\n")
 
 
 def begun(config: Path, run: Path) -> subprocess.Popen[str]:

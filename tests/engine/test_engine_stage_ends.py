@@ -72,7 +72,7 @@ def test_a_stage_of_other_settings_is_never_taken_for_finished(
         assert (run / stage / "heads.safetensors").read_bytes() != old
 
 
-@pytest.mark.parametrize("stage", ["prc", "rad"])
+@pytest.mark.parametrize("stage", ["prc", pytest.param("rad", marks=pytest.mark.long)])
 def test_killed_between_the_files_of_a_stage(
     straight: Path,
     tiny_index: Path,

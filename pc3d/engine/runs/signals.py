@@ -8,10 +8,11 @@ they raise `Stopped` at once.
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 from pc3d.engine.runs.exits import Stopped
@@ -83,3 +84,10 @@ def ignore_in_worker() -> None:
     """Data workers outlive a signal to the whole process group: the run ends them when it has saved."""
     for number in HANDLED:
         signal.signal(number, signal.SIG_IGN)
+    sys.excepthook = _unless_hung_up
+
+
+def _unless_hung_up(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A run may stop while a tensor is handed over; what is wrong with a worker, its run is told otherwise."""
+    if not issubclass(kind, EOFError | ConnectionError):
+        sys.__excepthook__(kind, error, trace)
