@@ -33,7 +33,7 @@ from pc3d.engine.runs.state import non_finite
 from pc3d.engine.runs.store import CheckpointStore
 from pc3d.engine.stages import stage_configs
 
-QUICK = ["sim_fac", "sim_proposalcontrast", "sim_superflowpp", "sim_calico:rad"]
+QUICK = ["sim_fac", "sim_proposalcontrast", "sim_calico:rad"]
 SLOW = [name for name in (*SYSTEMS, *STAGED) if name not in QUICK]
 STREAK = 5
 """Steps in a row that end a run."""

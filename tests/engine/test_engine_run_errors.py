@@ -47,7 +47,9 @@ def assert_one_message(message: str, *parts: str) -> None:
         assert part in message
 
 
-@pytest.mark.parametrize(("workers", "how"), [(0, "removed"), (2, "broken")])
+@pytest.mark.parametrize(
+    ("workers", "how"), [pytest.param(0, "removed", marks=pytest.mark.long), (2, "broken")]
+)
 def test_data_that_break_in_a_run(
     straight: Path,
     tiny_index: Path,
@@ -182,6 +184,7 @@ def in_a_mount(folder: Path, megabytes: float, command: list[str]) -> subprocess
     )
 
 
+@pytest.mark.long
 def test_shared_memory_that_is_too_small(tiny_index: Path, tiny_regions: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.py"
     config.write_text(prc(tiny_index, tiny_regions, STEPS, **{"data.workers": 1}).pretty_text)

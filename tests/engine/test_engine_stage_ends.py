@@ -100,6 +100,7 @@ def test_killed_between_the_files_of_a_stage(
     check_weights(tmp_path / "backbone.safetensors")
 
 
+@pytest.mark.long
 def test_killed_in_the_second_stage(
     straight: Path, tiny_index: Path, tiny_regions: Path, tmp_path: Path
 ) -> None:

@@ -88,6 +88,6 @@ def ignore_in_worker() -> None:
 
 
 def _unless_hung_up(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """A run may stop while a tensor is handed over; what is wrong with a worker, its run is told otherwise."""
+    """A run may stop while a tensor is handed over; errors of the data reach it in another way."""
     if not issubclass(kind, EOFError | ConnectionError):
         sys.__excepthook__(kind, error, trace)
