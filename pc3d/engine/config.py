@@ -13,12 +13,21 @@ from mmengine.fileio.handlers import YamlHandler
 from pc3d.data.errors import fail
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """Plain values, and the tuples that `Config.dump` writes."""
+
+
+_PlainLoader.add_constructor(
+    "tag:yaml.org,2002:python/tuple", lambda loader, node: tuple(loader.construct_sequence(node, deep=True))
+)
+
+
 @register_handler(["yaml", "yml"])
 class SafeYamlHandler(YamlHandler):
     """Plain values only: mmengine's own one builds whatever Python object a tag names."""
 
     def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
-        return yaml.safe_load(file)
+        return yaml.load(file, _PlainLoader)
 
 
 SECTIONS: dict[str, set[str]] = {
