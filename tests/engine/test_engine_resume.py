@@ -15,9 +15,8 @@ from run_trials import SMALL, prc
 from pc3d.engine.runs.folder import FINISHED
 from pc3d.engine.runs.store import CheckpointStore
 
-STEPS, SAVE_EVERY = 5, 2
+STEPS = 4
 TINY: dict[str, Any] = {
-    "runtime.save_every": SAVE_EVERY,
     "runtime.keep_checkpoints": 1,
     "lidar.voxel_size": (1.0, 1.0, 1.0),
 }
@@ -43,22 +42,23 @@ class Cell:
     ranks: int
     save: int
     kill: dict[str, Any]
+    save_every: int = 1
 
     def __str__(self) -> str:
         return f"{self.objective}-workers{self.workers}-{self.precision}-ranks{self.ranks}"
 
 
 QUICK = [
-    Cell("sim_joint", 2, "float32", 1, 2, {"in_step": 3}),
-    Cell("demo_joint", 0, "bfloat16", 2, 2, {"at_name": "rename iter_4.pth"}),
-    Cell("finetune", 2, "float32", 2, 2, {"in_step": 2}),
-    Cell("finetune", 0, "bfloat16", 1, 4, {"at_name": "rename iter_4.json"}),
+    Cell("sim_joint", 2, "float32", 1, 2, {"in_step": 2}),
+    Cell("demo_joint", 0, "bfloat16", 2, 1, {"at_name": "rename iter_2.pth"}),
+    Cell("finetune", 2, "float32", 2, 2, {"in_step": 3}, save_every=2),
+    Cell("finetune", 0, "bfloat16", 1, 2, {"at_name": "rename iter_2.json"}),
 ]
 KILLS = [
-    (2, {"in_step": 3}),
-    (4, {"in_step": 4}),
-    (2, {"at_name": "rename iter_4.pth"}),
-    (4, {"at_name": "remove iter_2.pth"}),
+    (2, {"in_step": 2}),
+    (1, {"in_step": 1}),
+    (1, {"at_name": "rename iter_2.pth"}),
+    (2, {"at_name": "remove iter_1.pth"}),
 ]
 TABLE = [
     Cell(*settings, *KILLS[number % 4])  # type: ignore[arg-type]
@@ -71,8 +71,9 @@ TABLE = [
 def write_config(cell: Cell, index: Path, regions: Path, path: Path) -> None:
     settings = {
         **TINY,
+        "runtime.save_every": cell.save_every,
         "data.workers": cell.workers,
-        "data.batch_size": 2 // cell.ranks,
+        "data.batch_size": 1,
         "runtime.precision": cell.precision,
     }
     if cell.objective == "finetune":
