@@ -67,10 +67,16 @@ def ending(loader: DataLoader) -> Iterator[Iterator[Any]]:
 
     They ignore signals, so that nothing but this ends them.
     """
-    batches = iter(loader)
     try:
-        yield batches
+        yield iter(loader)
     finally:
+        end_workers(loader)
+
+
+def end_workers(loader: DataLoader) -> None:
+    """End the workers of a loader, if it has any: the process could not end before them."""
+    batches, loader._iterator = loader._iterator, None
+    if batches is not None:
         workers = list(getattr(batches, "_workers", ()))
         with contextlib.suppress(Exception):
             batches._shutdown_workers()  # type: ignore[attr-defined]
@@ -80,4 +86,3 @@ def ending(loader: DataLoader) -> Iterator[Iterator[Any]]:
             if worker.is_alive():
                 worker.kill()
                 worker.join()
-        loader._iterator = None  # of persistent workers

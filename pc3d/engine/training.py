@@ -25,7 +25,7 @@ from pc3d.engine.config import plain
 from pc3d.engine.data import MixedDataset
 from pc3d.engine.environment import environment
 from pc3d.engine.hooks import MetricsHook, WeightsHook
-from pc3d.engine.loop import StreamTrainLoop
+from pc3d.engine.loop import StreamTrainLoop, end_workers
 from pc3d.engine.optimization import ScheduleHook, build_optimizer, prepare
 from pc3d.engine.runs.failure import is_recorder, record_failure
 from pc3d.engine.runs.folder import FAILURE
@@ -133,6 +133,9 @@ def resolve_iterations(schedule: dict[str, Any], frames: int, batch_size: int) -
     """`schedule.iterations` where it is set, else `schedule.epochs` passes over the frames."""
     if "iterations" not in schedule and "epochs" not in schedule:
         raise ValueError("set `schedule.iterations` or `schedule.epochs`")
+    for length in ("iterations", "epochs"):
+        if length in schedule and int(schedule[length]) < 1:
+            raise ValueError(f"`schedule.{length}` is {schedule[length]}, expected at least 1")
     if "iterations" in schedule:
         return int(schedule["iterations"])
     per_epoch = max(frames // (batch_size * get_world_size()), 1)
@@ -247,4 +250,7 @@ def train(
     loader = build_loader(dataset, config.data.batch_size, config.data.get("workers", 0), seed)
     write_run_folder(run.folder, config)
     hooks: list[Hook] = [WeightsHook(run, saved, {**metadata, "seed": str(seed)})]
-    build_runner(model, loader, config, run, kind, hooks).train()
+    try:
+        build_runner(model, loader, config, run, kind, hooks).train()
+    finally:
+        end_workers(loader)  # mmengine starts them before the first step

@@ -112,6 +112,8 @@ def test_config_mistakes_are_named(tmp_path: Path) -> None:
         load_config(path, "pretrain")
     with pytest.raises(ValueError, match=r"set `schedule\.iterations` or"):
         resolve_iterations({"kind": "cosine"}, 10, 2)
+    with pytest.raises(ValueError, match=r"`schedule\.iterations` is 0, expected at least 1"):
+        resolve_iterations({"iterations": 0}, 10, 2)
     assert resolve_iterations({"epochs": 3}, 10, 2) == 15
     assert resolve_iterations({"epochs": 3, "iterations": 7}, 10, 2) == 7
     with pytest.raises(ValueError, match="data has no setting batchsize"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import shutil
 import subprocess
 import sys
 from itertools import islice
@@ -85,6 +87,29 @@ def test_a_resumed_run_ends_with_the_same_weights(
     for name, tensor in expected.items():
         assert torch.equal(tensor, resumed[name]), name
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 3, 4]
+
+
+def test_a_model_of_another_shape_ends_with_its_workers(
+    whole_run: Path, tiny_index: Path, tiny_regions: Path, tmp_path: Path
+) -> None:
+    """They are started before the checkpoint is read, and the process could not end before them."""
+    shutil.copytree(whole_run, tmp_path / "run")
+    config = pretrain_config(tiny_index, tiny_regions, 6, **{"lidar.stem": 8, "data.workers": 1})
+    with pytest.raises(DataError, match=r"does not fit(.|\n)*stem"):
+        pretrain(config, tmp_path / "run", resume=True, allow_change=["lidar.stem"])
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("marker", ["{}", "[]", '{"files": 3, "contract": 4, "iterations": 1}', "x"])
+def test_a_marker_of_something_else_is_named(
+    whole_run: Path, tiny_index: Path, tiny_regions: Path, tmp_path: Path, marker: str
+) -> None:
+    shutil.copytree(whole_run, tmp_path / "run")
+    (tmp_path / "run/finished.json").write_text(marker)
+    with pytest.raises(DataError, match="marker of a run is broken"):
+        pretrain(pretrain_config(tiny_index, tiny_regions, 4), tmp_path / "run", resume=True)
+    with pytest.raises(DataError, match="marker of a run is broken"):
+        load_segmenter(tmp_path / "run/backbone.safetensors")
 
 
 def run_two_processes(config: Config, folder: Path, stage: str = "") -> list[dict]:

@@ -51,7 +51,11 @@ def read_marker(folder: Path, name: str = FINISHED) -> dict[str, Any] | None:
     """
     path = Path(folder) / name
     try:
-        return dict(json.loads(path.read_text()))
+        facts = json.loads(path.read_text())
+        kinds = {"contract": dict, "files": dict, "iterations": int} if name == FINISHED else {}
+        if not isinstance(facts, dict) or not all(isinstance(facts.get(k), t) for k, t in kinds.items()):
+            raise TypeError("it is not what pc3d writes")
+        return facts
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError) as error:
@@ -188,13 +192,16 @@ def begin(
     folder = store.folder
     folder.mkdir(parents=True, exist_ok=True)
     clean(folder)
+    notes: tuple[str, ...] = ()
     if resume and overwrite and _is_other(store, contract, allowed):
         resume = False
+        if holds_a_run(folder):
+            notes = (f"{folder} begins anew: what it is made of, or what it starts from, has changed",)
     if not resume:
         if overwrite:
             empty(folder)
         refuse_occupied(folder)
-        start = Start()
+        start = Start(notes=notes)
     else:
         refuse_other_kind(folder)
         start = _resumed(store, contract, tuple(allowed))
