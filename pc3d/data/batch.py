@@ -7,6 +7,7 @@ pixels) is kept once, in the numbering of the sweep as loaded; a view points bac
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -24,6 +25,18 @@ def _to(value: Any, device: torch.device | str) -> Any:
     if is_dataclass(value) and not isinstance(value, (type, Boxes)):
         return type(value)(**{f.name: _to(getattr(value, f.name), device) for f in fields(value)})
     return value
+
+
+def named_tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors of nested dictionaries and dataclasses, such as a `Batch`, by dotted name."""
+    if isinstance(value, Tensor):
+        yield name, value
+        return
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {f.name: getattr(value, f.name) for f in fields(value)}
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from named_tensors(item, f"{name}.{key}" if name else str(key))
 
 
 @dataclass

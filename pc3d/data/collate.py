@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from pc3d.data.batch import Batch, FrameBatch, Pairs, PointView
+from pc3d.data.batch import Batch, FrameBatch, Pairs, PointView, named_tensors
 from pc3d.data.dataset import Sample
 from pc3d.data.errors import fail
 from pc3d.data.frames import FrameSample
@@ -49,7 +47,7 @@ def collate_shared(samples: Sequence[Sample]) -> Batch:
     batch = collate(samples)
     if get_worker_info() is None:
         return batch
-    tensors = list(_tensors(batch))
+    tensors = [tensor for _, tensor in named_tensors(batch)]
     try:
         for tensor in tensors:
             tensor.share_memory_()
@@ -62,17 +60,6 @@ def collate_shared(samples: Sequence[Sample]) -> Batch:
             "make it larger (docker run --shm-size=8g), or read without workers: data.workers=0",
         )
     return batch
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item)
-    elif is_dataclass(value):
-        for f in fields(value):
-            yield from _tensors(getattr(value, f.name))
 
 
 def _collate_frame(parts: list[FrameSample], images_of: FrameBatch | None) -> FrameBatch:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.config import Config
 from torch import Tensor
 
+from pc3d.data.batch import named_tensors
 from pc3d.data.errors import fail
 from pc3d.engine.finetuner import build_finetuner
 from pc3d.engine.optimization import forward_precision, prepare
@@ -78,20 +77,9 @@ def replay(folder: Path) -> Replay:
     loss, values = model.parse_losses(results)
     loss.backward()
     gradients = [n for n, p in model.named_parameters() if p.grad is not None and _bad(p.grad)]
-    inputs = {name: count for name, tensor in _tensors(failure.batch) if (count := _bad(tensor))}
+    inputs = {name: count for name, tensor in named_tensors(failure.batch) if (count := _bad(tensor))}
     return Replay(failure, {name: float(value.detach()) for name, value in values.items()}, gradients, inputs)
 
 
 def _bad(tensor: Tensor) -> int:
     return int((~torch.isfinite(tensor)).sum())
-
-
-def _tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    if isinstance(value, Tensor):
-        yield name, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _tensors(item, f"{name}.{key}".lstrip("."))
-    elif is_dataclass(value) and not isinstance(value, type):
-        for f in fields(value):
-            yield from _tensors(getattr(value, f.name), f"{name}.{f.name}".lstrip("."))

@@ -10,13 +10,13 @@ from pathlib import Path
 from pc3d.data.errors import DataError, fail
 from pc3d.engine.runs.contract import LENGTH
 from pc3d.engine.runs.findings import Finding, looked_at
-from pc3d.engine.runs.folder import FAILURE, FINISHED, RUN, read_marker
+from pc3d.engine.runs.folder import FAILURE, FINISHED, RUN, is_whole, read_marker
 from pc3d.engine.runs.lock import RunLock, holder
 from pc3d.engine.runs.lock_owner import RunLocked
 from pc3d.engine.runs.store import CheckpointStore, Found
 from pc3d.storage import disk
 from pc3d.storage.whole import clean as remove_leftovers
-from pc3d.storage.whole import file_sha256, leftovers
+from pc3d.storage.whole import leftovers
 
 _RESUME_STAGES = "goes on with the first stage that is not finished"
 
@@ -81,16 +81,12 @@ def _finished(folder: Path, prefix: str) -> Finding:
         return Finding(name, "problem", str(error).splitlines()[0], "remove it, then go on with --resume")
     if marker is None:
         return Finding(name, "ok", "not yet" if (folder / RUN).exists() else "not known: of an older pc3d")
-    wrong = [file for file, sha256 in marker["files"].items() if not _has_hash(folder / file, sha256)]
+    wrong = [file for file, sha256 in marker["files"].items() if not is_whole(folder / file, sha256)]
     if wrong:
         remedy = "the run writes them again from its last checkpoint: --resume"
         return Finding(name, "problem", f"not what the run wrote: {', '.join(sorted(wrong))}", remedy)
     files = ", ".join(sorted(marker["files"])) or "no file"
     return Finding(name, "ok", f"after {marker['iterations']} steps; whole: {files}")
-
-
-def _has_hash(path: Path, sha256: str) -> bool:
-    return path.is_file() and file_sha256(path) == sha256
 
 
 def _checkpoints(found: Found, prefix: str) -> list[Finding]:

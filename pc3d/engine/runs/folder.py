@@ -79,11 +79,12 @@ def is_finished(folder: Path, contract: Contract) -> bool:
         marker is not None
         and not differences(marker["contract"], contract)
         and marker["iterations"] == contract[LENGTH]
-        and all(_is_whole(Path(folder) / name, hash_) for name, hash_ in marker["files"].items())
+        and all(is_whole(Path(folder) / name, hash_) for name, hash_ in marker["files"].items())
     )
 
 
-def _is_whole(path: Path, sha256: str) -> bool:
+def is_whole(path: Path, sha256: str) -> bool:
+    """Whether a file is there with the content that its hash says."""
     return path.is_file() and file_sha256(path) == sha256
 
 
@@ -103,7 +104,7 @@ def check_weights(path: Path) -> None:
             fail("the run of these weights is not finished", folder, remedy)
         return
     expected = marker["files"].get(Path(path).name)
-    if expected is not None and not _is_whole(Path(path), expected):
+    if expected is not None and not is_whole(Path(path), expected):
         remedy = "go on with the run, --resume: it writes them again from its last checkpoint"
         fail("the weights are not what the run wrote", path, remedy)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from pc3d.data.batch import named_tensors
 from pc3d.data.errors import DataError
 from pc3d.engine.runs.exits import NotFinite
 from pc3d.engine.runs.ranks import gathered, rank, world
@@ -87,17 +88,9 @@ def restore(
     return notes
 
 
-def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
-    if isinstance(value, Tensor):
-        yield name, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _tensors(item, f"{name}.{key}" if name else str(key))
-
-
 def non_finite(state: Mapping[str, Any]) -> set[str]:
     """Names of the tensors of a state with an entry that is not finite."""
-    tensors = dict(_tensors({key: state[key] for key in ("model", "optimizer")}, ""))
+    tensors = dict(named_tensors({key: state[key] for key in ("model", "optimizer")}))
     floats = {name: t for name, t in tensors.items() if t.is_floating_point() and t.numel()}
     return {name for name, t in floats.items() if not bool(torch.isfinite(t).all())}
 
