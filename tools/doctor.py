@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true", help="remove nothing")
     parser.add_argument("--json", action="store_true", help="a list of findings as JSON")
     args = parser.parse_args()
-    from pc3d.engine.runs.findings import report
+    from pc3d.findings import report
 
     if args.run is None:
         from pc3d.engine.runs.doctor_environment import examine_environment

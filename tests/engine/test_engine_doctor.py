@@ -17,7 +17,7 @@ from pc3d.engine.runs import doctor_environment
 from pc3d.engine.runs.doctor import examine_run
 from pc3d.engine.runs.doctor_environment import check_child, check_compiled_code, check_disk, check_versions
 from pc3d.engine.runs.doctor_kernels import check_sparse
-from pc3d.engine.runs.findings import Finding, looked_at, report
+from pc3d.findings import Finding, looked_at, report
 from pc3d.engine.runs.folder import RUN, mark_finished
 from pc3d.engine.runs.lock import RunLock
 from pc3d.engine.runs.store import CheckpointStore

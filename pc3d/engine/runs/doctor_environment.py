@@ -16,7 +16,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from pc3d.engine.runs.findings import Finding, looked_at
+from pc3d.findings import Finding, looked_at
 
 GIGABYTE = 1e9
 SHM = Path("/dev/shm")

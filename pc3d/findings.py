@@ -1,4 +1,4 @@
-"""What a doctor finds, a line each."""
+"""What a look at data, a run or a machine finds, a line each."""
 
 from __future__ import annotations
 
