@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,11 @@ from pc3d.data.splits import label_fraction, read_tokens, rows_of_scenes
 from pc3d.data.transforms import PointAugmentation, PointFilter
 from pc3d.geometry.grid import BevGrid
 from pc3d.regions.build import KINDS, open_cache
+from pc3d.regions.lidar_regions import RegionParams
+from pc3d.regions.semantics import SemanticParams
+from pc3d.regions.superpixels import SuperpixelParams
+from pc3d.regions.supervoxels import SupervoxelParams
+from pc3d.regions.tracks import TrackParams
 
 PARAM_KEYS = {
     "regions": "region_params",
@@ -30,19 +36,39 @@ PARAM_KEYS = {
     "tracks": "track_params",
 }
 """Setting with the parameters of each kind of cached ids."""
-SOURCE_KEYS = {
-    "index",
-    "root",
-    "split",
-    "fraction",
-    "tokens",
-    "scenes",
-    "repeat",
-    "balance",
-    "pseudo_labels",
-    "regions",
-    *PARAM_KEYS.values(),
-}
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """The settings of one source of frames and their types, see `build_dataset`."""
+
+    index: Path
+    root: Path | None = None
+    split: str | None = None
+    fraction: float | None = None
+    tokens: Path | None = None
+    scenes: Path | None = None
+    repeat: int = 1
+    balance: bool = False
+    pseudo_labels: Path | None = None
+    regions: Path | None = None
+    region_params: RegionParams | None = None
+    superpixel_params: SuperpixelParams | None = None
+    semantic_params: SemanticParams | None = None
+    supervoxel_params: SupervoxelParams | None = None
+    track_params: TrackParams | None = None
+
+
+@dataclass(frozen=True)
+class LoaderSettings:
+    """The settings of a `data` section that are of no source and of no frame."""
+
+    batch_size: int
+    workers: int = 0
+
+
+SOURCE_KEYS = {field.name for field in fields(SourceSettings)}
+LOADER_KEYS = {field.name for field in fields(LoaderSettings)}
 FRAME_SOURCE_DEFAULTS = {"repeat": 1, "balance": False}
 FRAME_KEYS = {
     "cameras": "num_cameras",
@@ -89,7 +115,7 @@ def build_dataset(config: dict[str, Any], needs: Needs, seed: int = 0) -> MixedD
         ValueError: an unknown setting, or a missing one; it names the known ones.
         DataError: an index, a split or a token list that is not there.
     """
-    known = SOURCE_KEYS | set(FRAME_KEYS) | NESTED_KEYS | {"sources", "batch_size", "workers"}
+    known = SOURCE_KEYS | set(FRAME_KEYS) | NESTED_KEYS | LOADER_KEYS | {"sources"}
     unknown = sorted(set(config) - known)
     if unknown:
         raise ValueError(f"data has no setting {', '.join(unknown)}; known: {', '.join(sorted(known))}")
