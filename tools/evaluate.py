@@ -2,40 +2,55 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pc3d.engine.command_line import run_command
 from pc3d.evaluation.command_line import add_tta, add_voting, tracks_of, tta_of, voting_of
 
+if TYPE_CHECKING:  # imported where used, so that --help need not wait for torch
+    from pc3d.data.index import SweepIndex
+
 EXAMPLES = """\
 examples:
   python tools/evaluate.py work_dirs/sim_5_percent/segmenter.safetensors
-  python tools/evaluate.py work_dirs/run/segmenter.safetensors --index data/nuscenes-index --split val
+  python tools/evaluate.py work_dirs/run/segmenter.safetensors --index data/other-index --split val
   python tools/evaluate.py work_dirs/sim_5_percent/segmenter.safetensors --temporal-voting 1
   python tools/evaluate.py work_dirs/sim_5_percent/segmenter.safetensors --tta 8
   python tools/evaluate.py work_dirs/sim_detection/detector.safetensors --pictures 4
-  python tools/evaluate.py work_dirs/sim_joint/backbone.safetensors --knn --train-split sim_train
+  python tools/evaluate.py work_dirs/sim_joint/backbone.safetensors --knn
 """
+
+
+def data_of(args: argparse.Namespace) -> "tuple[SweepIndex, str, str | None]":
+    """Index and split to evaluate, and the split that was trained on: by default those of the run."""
+    from pc3d.engine.run_data import RunData, evaluation_split, read_run_data
+
+    run = RunData(args.index, args.root) if args.index else read_run_data(args.checkpoint)
+    index = run.open()
+    return index, args.split or evaluation_split(index, run.split), run.split
 
 
 def knn(args: argparse.Namespace) -> None:
     from pc3d.engine.checkpoints import load_encoder
     from pc3d.evaluation.probes import knn_of_encoder
 
-    encoder = load_encoder(args.checkpoint)
-    result = knn_of_encoder(encoder, args.index, args.train_split, args.split, args.percent)
+    index, split, trained_on = data_of(args)
+    train = args.train_split or trained_on or split.replace("val", "train")
+    result = knn_of_encoder(load_encoder(args.checkpoint), index, train, split, args.percent)
     print(f"kNN probe: mIoU {100 * result['miou']:.1f} %, accuracy {100 * result['accuracy']:.1f} %")
 
 
-def pictures(args: argparse.Namespace, out: Path, result: dict) -> list[Path]:
+def pictures(
+    args: argparse.Namespace, index: "SweepIndex", split: str, out: Path, result: dict
+) -> list[Path]:
     """What there is to see of a detector or a map segmenter."""
-    from pc3d.data.index import SweepIndex
     from pc3d.viz.detections import draw_detections
     from pc3d.viz.maps import draw_worst_maps
 
     if "nds" in result:
-        return draw_detections(SweepIndex.open(args.index), args.split, out, args.pictures)
+        return draw_detections(index, split, out, args.pictures)
     if "miou_fixed" in result:
-        return draw_worst_maps(args.checkpoint, SweepIndex.open(args.index), out, args.pictures)
+        return draw_worst_maps(args.checkpoint, index, out, args.pictures)
     return []
 
 
@@ -48,8 +63,9 @@ def main() -> None:
         type=Path,
         help="segmenter, detector or map_segmenter.safetensors; with --knn a backbone",
     )
-    parser.add_argument("--index", type=Path, default=Path("data/sim-index"), help="default: %(default)s")
-    parser.add_argument("--split", default="sim_val", help="default: %(default)s")
+    parser.add_argument("--index", type=Path, help="default: the one that the run of the checkpoint read")
+    parser.add_argument("--root", type=Path, help="data set root of --index, if it has moved")
+    parser.add_argument("--split", help="default: the validation split that goes with the run's split")
     parser.add_argument(
         "--out",
         type=Path,
@@ -58,7 +74,7 @@ def main() -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace metrics of other settings in --out")
     parser.add_argument("--workers", type=int, default=0, help="data workers (default: %(default)s)")
     parser.add_argument("--knn", action="store_true", help="kNN probe of the backbone's point features")
-    parser.add_argument("--train-split", default="sim_train", help="of the kNN bank (default: %(default)s)")
+    parser.add_argument("--train-split", help="of the kNN bank (default: the split that the run read)")
     parser.add_argument("--percent", type=float, default=100.0, help="label fraction of the kNN bank")
     parser.add_argument(
         "--pictures",
@@ -76,13 +92,14 @@ def main() -> None:
     from pc3d.evaluation.downstream import evaluate_checkpoint, summary_text
     from pc3d.evaluation.settings import evaluation_folder
 
+    index, split, _ = data_of(args)
     voting, tracks, tta = voting_of(args), tracks_of(args), tta_of(args)
-    name = evaluation_folder(args.split, tta, voting, tracks is not None)
+    name = evaluation_folder(split, tta, voting, tracks is not None)
     out = args.out or args.checkpoint.parent / name
     result = evaluate_checkpoint(
         args.checkpoint,
-        args.index,
-        args.split,
+        index,
+        split,
         out,
         args.workers,
         overwrite=args.overwrite,
@@ -92,7 +109,7 @@ def main() -> None:
     )
     print(summary_text(result))
     print(f"metrics: {out / 'metrics.json'}")
-    for path in pictures(args, out, result) if args.pictures else []:
+    for path in pictures(args, index, split, out, result) if args.pictures else []:
         print(f"picture: {path}")
 
 

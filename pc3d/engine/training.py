@@ -27,6 +27,7 @@ from pc3d.engine.environment import environment
 from pc3d.engine.hooks import MetricsHook, WeightsHook
 from pc3d.engine.loop import StreamTrainLoop, end_workers
 from pc3d.engine.optimization import ScheduleHook, build_optimizer, prepare
+from pc3d.engine.run_data import write_run_data
 from pc3d.engine.runs.failure import is_recorder, record_failure
 from pc3d.engine.runs.folder import FAILURE
 from pc3d.engine.runs.guard import NonFiniteGuard
@@ -143,7 +144,7 @@ def resolve_iterations(schedule: dict[str, Any], frames: int, batch_size: int) -
 
 
 def write_run_folder(work_dir: Path, config: Config) -> None:
-    """Write the effective config and the environment beside the results (first process only)."""
+    """Write the effective config, the data it reads and the environment beside the results (first process)."""
     if get_rank() != 0:
         return
     work_dir.mkdir(parents=True, exist_ok=True)
@@ -151,6 +152,7 @@ def write_run_folder(work_dir: Path, config: Config) -> None:
     if shown.get("init", {}).get("stage"):
         shown.init.pop("run", None)  # it lies beside this folder, wherever both are moved
     write_bytes(work_dir / "config.py", shown.pretty_text.encode())
+    write_run_data(work_dir, plain(config.data))
     write_json(work_dir / "environment.json", environment())
 
 

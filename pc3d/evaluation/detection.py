@@ -20,7 +20,7 @@ from pc3d.data.index import SweepIndex
 from pc3d.evaluation.detection_analysis import analyse, official_config
 from pc3d.evaluation.detection_submission import MAX_BOXES, DetectionWriter, submission_entry
 from pc3d.evaluation.label_efficiency import json_values
-from pc3d.evaluation.lidarseg import split_samples
+from pc3d.evaluation.official import open_devkit, refused, split_samples
 from pc3d.evaluation.settings import write_metrics
 
 if TYPE_CHECKING:
@@ -64,10 +64,7 @@ def official_evaluator(nusc: NuScenes, split: str, results: Path | str, out: Pat
     try:
         return DetectionEval(nusc, official_config(), str(path), split, str(out), verbose=False)
     except (AssertionError, KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"the official evaluator refuses: {type(error).__name__}: {error}\n  where: {results}\n"
-            "  remedy: write the submission with DetectionWriter, for a split of this version"
-        ) from error
+        refused(error, results, "write the submission with DetectionWriter, for a split of this version")
     finally:
         if path != results:
             path.unlink()
@@ -136,12 +133,10 @@ def evaluate_detection(
     Raises:
         DataError: no such version or split, or the submission does not fit it.
     """
-    from nuscenes import NuScenes
-
     root, out = Path(root), Path(out)
     if not (root / version / "sample_annotation.json").is_file():
         fail("no sample_annotation.json", root / version, "check root and version")
-    nusc = NuScenes(version, str(root), verbose=False)
+    nusc = open_devkit(root, version)
     evaluator = official_evaluator(nusc, split, results_path, out)
     metrics, curves = evaluator.evaluate()
     summary = {**metrics.serialize(), "meta": evaluator.meta}

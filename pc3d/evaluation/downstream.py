@@ -21,6 +21,7 @@ from pc3d.evaluation import segmentation
 from pc3d.evaluation.detection import evaluate_predictions
 from pc3d.evaluation.label_efficiency import json_values
 from pc3d.evaluation.map_segmentation import FIXED_THRESHOLD, evaluate_map
+from pc3d.evaluation.official import check_maps, check_official
 from pc3d.evaluation.settings import evaluation_settings, prepare_folder, write_metrics
 from pc3d.models.bev_models import BevModel
 
@@ -50,7 +51,7 @@ def predict_bev(model: BevModel, dataset: FrameDataset, workers: int = 0) -> Ite
 
 def evaluate_checkpoint(
     checkpoint: Path,
-    index: str | Path,
+    index: str | Path | SweepIndex,
     split: str,
     folder: Path,
     workers: int = 0,
@@ -63,7 +64,7 @@ def evaluate_checkpoint(
 
     Args:
         checkpoint: `segmenter.safetensors`, `detector.safetensors` or `map_segmenter.safetensors`.
-        index: index folder of a nuScenes-format data set.
+        index: of a nuScenes-format data set, or its folder.
         split: e.g. `val`, `sim_val`.
         folder: gets the submission, the metrics, and what the plots are made of.
         overwrite: replace metrics of other settings, too.
@@ -73,20 +74,34 @@ def evaluate_checkpoint(
         What `evaluate_segmenter`, `evaluate_predictions` or `evaluate_map` returns.
 
     Raises:
-        DataError: the checkpoint or the index cannot be used, or the folder holds metrics of other settings.
+        DataError: before anything is predicted: the checkpoint or the index cannot be used, the evaluator
+            would refuse the data set, or the folder holds metrics of other settings.
         ValueError: an option that the task does not have.
     """
     task = task_of(checkpoint)
     unknown = sorted(name for name, value in options.items() if value is not None)
     if unknown and task != "lidarseg":
         raise ValueError(f"{', '.join(unknown)} is for LiDAR segmentation; {checkpoint} is for {task}")
-    opened = SweepIndex.open(index)
+    opened = index if isinstance(index, SweepIndex) else SweepIndex.open(index)
+    check_evaluation(opened, split, task)
     settings = evaluation_settings(checkpoint, opened, split, **options)
     prepare_folder(folder, checkpoint, settings, overwrite)
     if task == "lidarseg":
         given = {**options, "settings": settings}
-        return segmentation.evaluate_checkpoint(checkpoint, index, split, Path(folder), workers, **given)
+        return segmentation.evaluate_checkpoint(checkpoint, opened, split, Path(folder), workers, **given)
     return _evaluate_bev(task, checkpoint, opened, split, Path(folder), workers, settings)
+
+
+def check_evaluation(index: SweepIndex, split: str, task: str) -> None:
+    """Find out now whether a model of a task can be scored on a split, and not after its prediction.
+
+    Raises:
+        DataError: says what the evaluator would not accept.
+    """
+    if task == "map":
+        check_maps(index, split)
+    else:
+        check_official(index, split, task)
 
 
 def _evaluate_bev(

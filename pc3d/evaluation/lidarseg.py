@@ -16,6 +16,7 @@ import numpy as np
 
 from pc3d.data.errors import fail
 from pc3d.data.label_maps import NUSCENES_LIDARSEG_CLASSES
+from pc3d.evaluation.official import lidar_tokens, open_devkit, split_samples, true_labels
 
 if TYPE_CHECKING:
     from nuscenes import NuScenes
@@ -73,50 +74,15 @@ class LidarsegWriter:
         return path
 
 
-def split_samples(nusc: NuScenes, split: str) -> list[str]:
-    """Sample tokens of an official split or of a custom one in `splits.json`, scene by scene.
-
-    Raises:
-        DataError: there is no such split, or a scene of it is missing from this version.
-    """
-    from nuscenes.utils.splits import get_scenes_of_split
-
-    where = f"{nusc.dataroot}, version {nusc.version}"
-    try:
-        scenes = get_scenes_of_split(split, nusc)
-    except ValueError as error:
-        fail(str(error), where, "choose val, mini_val, ... or write the split to splits.json")
-    by_name = {record["name"]: record for record in nusc.scene}
-    missing = [name for name in scenes if name not in by_name]
-    if missing or not scenes:
-        fail(
-            f"{len(missing)} of the {len(scenes)} scenes of split {split!r} are not there"
-            + (f", e.g. {missing[0]}" if missing else ""),
-            where,
-            "choose a split of this version",
-        )
-    samples = []
-    for name in scenes:
-        token = by_name[name]["first_sample_token"]
-        while token:
-            samples.append(token)
-            token = nusc.get("sample", token)["next"]
-    return samples
-
-
 def _check_predictions(nusc: NuScenes, samples: list[str], split: str, folder: Path) -> None:
     """Raise DataError unless there is one prediction in 1..16 for each labelled point."""
-    tokens = [nusc.get("sample", sample)["data"]["LIDAR_TOP"] for sample in samples]
+    tokens = lidar_tokens(nusc, samples)
     paths = [_prediction_path(folder, split, token) for token in tokens]
     missing = [path for path in paths if not path.is_file()]
     if missing:
         what = f"no prediction for {len(missing)} of the {len(paths)} sweeps of split {split!r}"
         fail(what, f"{missing[0]}, ...", "predict the whole split")
-    annotated = {record["token"]: Path(nusc.dataroot) / record["filename"] for record in nusc.lidarseg}
-    for token, path in zip(tokens, paths, strict=True):
-        truth = annotated.get(token)
-        if truth is None or not truth.is_file():
-            fail(f"sweep {token} has no labels", truth or nusc.dataroot, "complete the data set's lidarseg")
+    for truth, path in zip(true_labels(nusc, tokens), paths, strict=True):
         labels, points = np.fromfile(path, dtype=np.uint8), truth.stat().st_size
         if len(labels) != points or not points:
             fail(f"{len(labels)} predictions for {points} points", path, "predict every point of the sweep")
@@ -168,12 +134,10 @@ def evaluate_lidarseg(
     Raises:
         DataError: no such version or split, no labels, or predictions missing or malformed.
     """
-    from nuscenes import NuScenes
-
     root, folder = Path(nuscenes_root), Path(results_folder)
     if not (root / version / "lidarseg.json").is_file():
         fail("no lidarseg.json", root / version, "check root and version, or add the lidarseg labels")
-    nusc = NuScenes(version, str(root), verbose=False)
+    nusc = open_devkit(root, version)
     evaluator = _official_evaluator(nusc, split, folder)
     _check_predictions(nusc, evaluator.sample_tokens, split, folder)
     official = evaluator.evaluate()

@@ -21,7 +21,7 @@ from pc3d.models.lidar.base import LidarEncoder
 
 def knn_of_encoder(
     encoder: LidarEncoder,
-    index: str | Path,
+    index: str | Path | SweepIndex,
     train: str,
     val: str,
     percent: float = 100.0,
@@ -32,7 +32,7 @@ def knn_of_encoder(
 
     Args:
         encoder: evaluated as it is.
-        index: index folder with point labels.
+        index: with point labels, or its folder.
         train, val: splits. percent: label fraction of the bank.
         points_per_sweep: labelled points drawn of each sweep, the same ones for every encoder.
 
@@ -40,7 +40,7 @@ def knn_of_encoder(
         `miou`, `accuracy`, `iou`, ... over the drawn points. These are no official metrics: they
         score a sample of the points.
     """
-    drives = SweepIndex.open(index)
+    drives = index if isinstance(index, SweepIndex) else SweepIndex.open(index)
     parts = []
     for number, tokens in enumerate(
         (label_fraction(drives, train, percent), label_fraction(drives, val, 100.0))

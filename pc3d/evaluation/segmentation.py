@@ -90,7 +90,7 @@ class _Scores:
 
 def evaluate_segmenter(
     segmenter: PointSegmenter,
-    index: str | Path,
+    index: str | Path | SweepIndex,
     split: str,
     folder: Path,
     workers: int = 0,
@@ -104,7 +104,7 @@ def evaluate_segmenter(
 
     Args:
         segmenter: the model; evaluated as it is, on its own device.
-        index: index folder of a nuScenes-format data set with lidarseg labels.
+        index: of a nuScenes-format data set with lidarseg labels, or its folder.
         split: e.g. `val`, `sim_val`.
         folder: gets `lidarseg/` (the submission), `metrics.json` and `confusion.npy` (16, 16).
         voting: score the predictions after temporal voting too; their submission and confusion matrix
@@ -121,15 +121,19 @@ def evaluate_segmenter(
     Raises:
         DataError: the index is not of a nuScenes-format data set.
     """
-    opened = SweepIndex.open(index)
+    opened = index if isinstance(index, SweepIndex) else SweepIndex.open(index)
     needs = Needs(labels=True, tracks=tracks is not None)
     caches = {"tracks": tracks} if tracks else None
     dataset = FrameDataset(opened, needs, split=split, config=frames, caches=caches)
     if "version" not in opened.metadata:
         raise DataError(
             "official evaluation needs a nuScenes-format data set, and "
-            f"{index} indexes {opened.metadata['dataset']}"
+            f"{opened.folder} indexes {opened.metadata['dataset']}"
         )
+    official = len(NUSCENES_LIDARSEG_CLASSES)
+    if segmenter.num_classes != official:
+        what = f"the model has {segmenter.num_classes} classes, the official evaluation {official}"
+        raise ValueError(f"{what}: train it with head.num_classes={official}")
     scores = _Scores(folder, split, segmenter.num_classes)
     voted = _Scores(folder / VOTED, split, segmenter.num_classes) if voting else None
     scans = predict_scans(segmenter, dataset, workers, tta)
@@ -147,7 +151,12 @@ def evaluate_segmenter(
 
 
 def evaluate_checkpoint(
-    checkpoint: Path, index: str | Path, split: str, folder: Path, workers: int = 0, **options: Any
+    checkpoint: Path,
+    index: str | Path | SweepIndex,
+    split: str,
+    folder: Path,
+    workers: int = 0,
+    **options: Any,
 ) -> dict[str, Any]:
     """`evaluate_segmenter` for the `segmenter.safetensors` of a run folder; `options` are its own."""
     segmenter, frames = load_segmenter(checkpoint), frames_of(checkpoint)

@@ -21,7 +21,13 @@ from pc3d.storage.whole import clean, file_sha256, write_json
 
 RUN, FINISHED, FAILURE = "run.json", "finished.json", "failure"
 _WEIGHTS = ("backbone", "image_backbone", "camera", "heads", "segmenter", "detector", "map_segmenter")
-_OURS = (*(f"{name}.safetensors" for name in _WEIGHTS), "config.py", "environment.json", "metrics.jsonl")
+_OURS = (
+    *(f"{name}.safetensors" for name in _WEIGHTS),
+    "config.py",
+    "data.json",
+    "environment.json",
+    "metrics.jsonl",
+)
 
 
 @dataclass(frozen=True)

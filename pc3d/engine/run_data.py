@@ -1,0 +1,85 @@
+"""Which data a run read, kept in its folder: what its model is evaluated on when nobody says otherwise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pc3d.data.errors import fail
+from pc3d.data.index import SweepIndex
+from pc3d.engine.data import source_settings
+from pc3d.storage.whole import write_json
+
+RUN_DATA = "data.json"
+
+
+@dataclass(frozen=True)
+class RunData:
+    """A data set that a run read.
+
+    Attributes:
+        index: folder. root: where its raw files are, if not where the index says. split: that was read.
+    """
+
+    index: Path
+    root: Path | None = None
+    split: str | None = None
+
+    def open(self) -> SweepIndex:
+        return SweepIndex.open(self.index, root=self.root)
+
+
+def write_run_data(folder: Path, data: Mapping[str, Any]) -> None:
+    """Keep the sources of a `data` section in a run folder, their paths made absolute."""
+    sources = [
+        {
+            "index": str(Path(source["index"]).resolve()),
+            "root": str(Path(source["root"]).resolve()) if source.get("root") else None,
+            "split": source.get("split"),
+        }
+        for source in source_settings(dict(data))
+    ]
+    write_json(folder / RUN_DATA, {"sources": sources})
+
+
+def read_run_data(checkpoint: Path) -> RunData:
+    """The data set that the run of a checkpoint read.
+
+    Raises:
+        DataError: the checkpoint lies in no run folder that says so, or the run read several data sets.
+    """
+    path = Path(checkpoint).parent / RUN_DATA
+    remedy = "name the data set with --index and --split"
+    try:
+        sources = json.loads(path.read_text(encoding="utf-8"))["sources"]
+        found = [
+            RunData(Path(source["index"]), Path(source["root"]) if source["root"] else None, source["split"])
+            for source in sources
+        ]
+    except FileNotFoundError:
+        fail("nothing beside the checkpoint says which data set its run read", path, remedy)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        fail(f"the data of the run cannot be read: {error}", path, remedy)
+    if len({(data.index, data.root) for data in found}) != 1:
+        listed = ", ".join(str(data.index) for data in found)
+        fail(f"the run read {len(found)} data sets: {listed}", path, remedy)
+    return found[0]
+
+
+def evaluation_split(index: SweepIndex, trained_on: str | None) -> str:
+    """The split that goes with the one that was trained on: `val` with `train`, `sim_val` with `sim_train`.
+
+    Raises:
+        DataError: there is no such split, or none can be told.
+    """
+    names = index.splits
+    if trained_on is not None and trained_on.replace("train", "val") in names and "train" in trained_on:
+        return trained_on.replace("train", "val")
+    likely = [name for name in names if "val" in name]
+    if len(likely) == 1:
+        return likely[0]
+    known = ", ".join(names) or "none"
+    fail(f"which split is to be evaluated? The index has {known}", index.folder, "name it with --split")
