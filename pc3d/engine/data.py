@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch.utils.data import ConcatDataset
@@ -61,10 +61,17 @@ class SourceSettings:
 
 @dataclass(frozen=True)
 class LoaderSettings:
-    """The settings of a `data` section that are of no source and of no frame."""
+    """The settings of a `data` section that are of no source and of no frame.
+
+    Attributes:
+        bad_samples: share of the frames that may be unreadable, see `engine/bad_samples.py`; 0 for none.
+        calibration: what a calibration that looks wrong does to a run: stop it, `warn`, or (`off`) nothing.
+    """
 
     batch_size: int
     workers: int = 0
+    bad_samples: float = 0.0
+    calibration: Literal["stop", "warn", "off"] = "stop"
 
 
 SOURCE_KEYS = {field.name for field in fields(SourceSettings)}
