@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from pc3d.data.batch import Needs
@@ -20,9 +21,13 @@ class Objective(nn.Module):
         reads_bev: whether it reads the LiDAR encoder's BEV map, of frame "t".
         reads_image: whether it reads the image encoder's features.
         reads_camera_bev: whether it reads the BEV map of the cameras.
+        learns_from: one example of what its loss is a mean over, for a person.
+        terms: the parts of its loss that may lack examples alone, and why they do.
     """
 
     needs: Needs
+    learns_from: ClassVar[str]
+    terms: ClassVar[Mapping[str, str]] = {}
     reads_bev: bool = False
     reads_image: bool = False
     reads_camera_bev: bool = False
@@ -34,7 +39,16 @@ class Objective(nn.Module):
 
     @abstractmethod
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
-        """Return the scalar `loss` and scalars to be logged beside it (without gradient)."""
+        """Return the scalar `loss` and scalars to be logged beside it (without gradient).
+
+        One of them is `examples`, how many the loss learned from; and `<term>_examples` of each of `terms`.
+        """
+
+
+def contrasted(anchors: Tensor, extra: Tensor | None = None) -> Tensor:
+    """How many of (N, D) anchors `info_nce` learned from: one without a negative teaches nothing."""
+    candidates = len(anchors) + (0 if extra is None else len(extra))
+    return torch.tensor(float(len(anchors) if candidates > 1 else 0))
 
 
 def projector(in_channels: int, out_channels: int = 128) -> nn.Sequential:

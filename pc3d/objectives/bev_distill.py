@@ -36,6 +36,7 @@ class BEVDistill(Objective):
     reads_bev = True
     reads_image = True
     reads_camera_bev = True
+    learns_from = "cell of both maps that holds a point of a region"
 
     def __init__(
         self, lidar: LidarEncoder, camera: ViewTransform, distance: str = "l2", smooth: float = 0.0
@@ -61,7 +62,8 @@ class BEVDistill(Objective):
         teachers = lidar_bev.detach().float().permute(0, 2, 3, 1)[sample, row, col]
         weight = weights[sample, row, col] * inside
         loss = weighted_distance(students, teachers, weight, self.distance)
-        logged = {"cells": inside.sum().float(), "point_share": point_share}
+        cells = inside.sum().float()
+        logged = {"examples": cells, "cells": cells, "point_share": point_share}
         return {"loss": loss, **logged, **collapse_metrics(students[inside], teachers[inside])}
 
     def _foreground(self, frame: FrameBatch, grid: BevGrid) -> tuple[Tensor, Tensor]:

@@ -44,6 +44,7 @@ class FAC(Objective):
     """
 
     needs = Needs(views=2, regions=True)
+    learns_from = "point of a segment that both views show"
 
     def __init__(
         self,
@@ -94,6 +95,7 @@ class FAC(Objective):
         logged = {
             "geo": l_geo.detach(),
             "fea": l_fea.detach(),
+            "examples": (segments >= 0).sum().float(),
             "point_share": torch.tensor(len(chosen) / max(frame.num_points, 1)),
         }
         loss = self.weights[0] * l_geo + self.weights[1] * l_fea + zero_with_graph(f_a)

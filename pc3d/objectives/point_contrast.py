@@ -11,7 +11,7 @@ from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import info_nce
 from pc3d.data.batch import Needs
 from pc3d.models.lidar.base import LidarEncoder
-from pc3d.objectives.base import Objective
+from pc3d.objectives.base import Objective, contrasted
 from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.matches import matched_points
 
@@ -31,6 +31,7 @@ class PointContrast(Objective):
     """
 
     needs = Needs(views=2)
+    learns_from = "point that both views show"
 
     def __init__(
         self,
@@ -53,4 +54,5 @@ class PointContrast(Objective):
         extra = rows_of_other_ranks(g) if self.gather else None
         loss = info_nce(f, g, self.temperature, extra=extra)
         share = torch.tensor(len(rows) / max(encodings.batch.now.num_points, 1))
-        return {"loss": loss, "point_share": share, **collapse_metrics(f, g)}
+        logged = {"examples": contrasted(f, extra), "point_share": share}
+        return {"loss": loss, **logged, **collapse_metrics(f, g)}

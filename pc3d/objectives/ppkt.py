@@ -12,7 +12,7 @@ from pc3d.contrast.nce import info_nce
 from pc3d.data.batch import Needs
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder
-from pc3d.objectives.base import Objective
+from pc3d.objectives.base import Objective, contrasted
 from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.matches import matched_pixels, pixels_at
 
@@ -33,6 +33,7 @@ class PPKT(Objective):
 
     needs = Needs(images=True)
     reads_image = True
+    learns_from = "point-pixel pair"
 
     def __init__(
         self,
@@ -56,4 +57,5 @@ class PPKT(Objective):
         extra = rows_of_other_ranks(pixels) if self.gather else None
         loss = info_nce(points, pixels, self.temperature, extra=extra)
         share = len(pairs.row.unique()) / max(encodings.batch.now.num_points, 1)
-        return {"loss": loss, "point_share": torch.tensor(share), **collapse_metrics(points, pixels)}
+        logged = {"examples": contrasted(points, extra), "point_share": torch.tensor(share)}
+        return {"loss": loss, **logged, **collapse_metrics(points, pixels)}

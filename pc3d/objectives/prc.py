@@ -37,6 +37,7 @@ class PRC(Objective):
 
     needs = Needs(views=2, regions=True)
     reads_bev = True
+    learns_from = "point of a region that both views show on their map"
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class PRC(Objective):
         logged = {
             "plrc": plrc_mean.detach(),
             "rapc": rapc_mean.detach(),
+            "examples": ((regions >= 0) | (self.alpha == 0)).sum().float(),
             "point_share": torch.tensor(len(rows) / max(frame.num_points, 1)),
         }
         return {"loss": loss, **logged, **collapse_metrics(f, g)}

@@ -12,7 +12,7 @@ from pc3d.contrast.nce import info_nce
 from pc3d.contrast.swav import swapped_assignment
 from pc3d.data.batch import Needs
 from pc3d.models.lidar.base import LidarEncoder
-from pc3d.objectives.base import Objective, projector
+from pc3d.objectives.base import Objective, contrasted, projector
 from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.matches import matched_points
 from pc3d.objectives.proposal_encoder import ProposalEncoder
@@ -42,6 +42,7 @@ class ProposalContrast(Objective):
     """
 
     needs = Needs(views=2)
+    learns_from = "proposal of points that both views show"
 
     def __init__(
         self,
@@ -83,6 +84,7 @@ class ProposalContrast(Objective):
         logged = {
             "nce": nce.detach(),
             "swav": swav.detach(),
+            "examples": contrasted(z_a, extra),
             "proposals": torch.tensor(float(len(centres))),
             "point_share": torch.tensor(len(members[members >= 0].unique()) / max(frame.num_points, 1)),
         }

@@ -45,6 +45,7 @@ class RAD(Objective):
     reads_bev = True
     reads_image = True
     reads_camera_bev = True
+    learns_from = "point of a region on both maps"
 
     def __init__(
         self,
@@ -91,7 +92,10 @@ class RAD(Objective):
             for of in (sample == b for b in range(len(encodings.batch)))
         ]
         loss = torch.stack(terms).mean() + zero_with_graph(students, teachers)
-        logged = {"point_share": torch.tensor(len(students) / max(frame.num_points, 1))}
+        logged = {
+            "examples": torch.tensor(float(len(students))),
+            "point_share": torch.tensor(len(students) / max(frame.num_points, 1)),
+        }
         return {"loss": loss, **logged, **collapse_metrics(students, teachers)}
 
     def _sample_points(self, frame: FrameBatch, encodings: Encodings) -> tuple[Tensor, Tensor]:

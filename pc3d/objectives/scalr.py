@@ -30,6 +30,7 @@ class ScaLR(Objective):
 
     needs = Needs(images=True)
     reads_image = True
+    learns_from = "point-pixel pair"
 
     def __init__(self, lidar: LidarEncoder, image: ImageEncoder, num_pairs: int | None = None) -> None:
         super().__init__()
@@ -43,4 +44,5 @@ class ScaLR(Objective):
         pixels = F.normalize(pixels_at(maps, pairs, encodings), dim=1)
         loss = feature_distance(points, pixels)
         share = len(pairs.row.unique()) / max(encodings.batch.now.num_points, 1)
-        return {"loss": loss, "point_share": torch.tensor(share), **collapse_metrics(points, pixels)}
+        logged = {"examples": torch.tensor(float(len(points))), "point_share": torch.tensor(share)}
+        return {"loss": loss, **logged, **collapse_metrics(points, pixels)}

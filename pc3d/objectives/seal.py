@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from pc3d.contrast.nce import info_nce
 from pc3d.data.batch import Needs
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder
-from pc3d.objectives.base import Objective
+from pc3d.objectives.base import Objective, contrasted
 from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.matches import feature_index
 from pc3d.objectives.superpixel import SuperpixelContrast
@@ -42,6 +42,10 @@ class Seal(Objective):
 
     needs = Needs(images=True, superpixels=True, tracks=True, frames=("t", "t+1"))
     reads_image = True
+    learns_from = SuperpixelContrast.learns_from
+    terms: ClassVar[Mapping[str, str]] = {
+        "temporal": "no track is in a frame and in the one after it: key frames without a next one, or wrong tracks"
+    }
 
     def __init__(
         self,
@@ -76,6 +80,7 @@ class Seal(Objective):
         logged = {
             "spatial": spatial.detach(),
             "temporal": temporal.detach(),
+            **({"temporal_examples": contrasted(now, extra)} if self.temporal else {}),
             "tracks": torch.tensor(float(len(now))),
         }
         return {"loss": spatial + self.temporal * temporal, **logged, **result}

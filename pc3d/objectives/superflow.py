@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +16,10 @@ from pc3d.contrast.nce import info_nce
 from pc3d.data.batch import Needs
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder
-from pc3d.objectives.base import Objective
+from pc3d.objectives.base import Objective, contrasted
 from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.groups import ID_RANGE, SuperpixelGroups, shared_groups
+from pc3d.objectives.superpixel import SuperpixelContrast
 from pc3d.objectives.superpixel_heads import SuperpixelHeads
 
 TIMES = ("t", "t-1", "t+1")
@@ -54,6 +55,12 @@ class SuperFlow(Objective):
 
     needs = Needs(images=True, neighbour_images=True, semantics=True, frames=("t", "t-1", "t+1", "dense"))
     reads_image = True
+    learns_from = SuperpixelContrast.learns_from
+    terms: ClassVar[Mapping[str, str]] = {
+        "d2s": "no segment is in a frame and in its dense sweep",
+        "temporal": "no segment is in a frame and in the one before or after it: are the ids `semantics`?",
+        "cross": "no segment is in a frame and in the images of the one before or after it",
+    }
 
     def __init__(
         self,
@@ -112,32 +119,42 @@ class SuperFlow(Objective):
             terms["cross"] = [
                 self._nce(points["t"][a], superpixels[t][b], still["t"].ids[a]) for (a, b), t in pairs
             ]
-        means = {name: torch.stack(values).mean() for name, values in terms.items()}
+        means = {name: torch.stack([loss for loss, _ in parts]).mean() for name, parts in terms.items()}
+        counts = {name: torch.stack([count for _, count in parts]).sum() for name, parts in terms.items()}
         now = groups["t"]
         logged = {
             **{name: value.detach() for name, value in means.items()},
+            **{f"{name}_examples": counts[name] for name in self.terms if name in counts},
+            "examples": counts["spatial"],
             "groups": torch.tensor(float(now.count)),
             "point_share": torch.tensor(len(now.rows.unique()) / max(encodings.batch.now.num_points, 1)),
         }
         loss = torch.stack([self.weights[name] * value for name, value in means.items()]).sum()
         return {"loss": loss, **logged, **collapse_metrics(superpoints["t"], superpixels["t"])}
 
-    def _nce(self, anchors: Tensor, others: Tensor, ids: Tensor) -> Tensor:
+    def _nce(self, anchors: Tensor, others: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, and how many anchors it learned from."""
         ignore = None
         if self.mask_same_class:
             kind = ids % ID_RANGE
             ignore = kind[:, None] == kind[None, :]
         extra = rows_of_other_ranks(others) if self.gather else None
-        return info_nce(anchors, others, self.temperature, ignore, extra)
+        count = contrasted(anchors, extra)
+        if ignore is not None:
+            count = count.to(anchors.device) * (~ignore).any()
+        return info_nce(anchors, others, self.temperature, ignore, extra), count
 
-    def _d2s(self, encodings: Encodings, groups: SuperpixelGroups, superpoints: Tensor) -> Tensor:
+    def _d2s(
+        self, encodings: Encodings, groups: SuperpixelGroups, superpoints: Tensor
+    ) -> tuple[Tensor, Tensor]:
         dense = self.heads.groups(encodings, "dense")
         a, b = shared_groups(groups, dense)
         sparse_side, dense_side = superpoints[a], self.heads.superpoints(encodings, "dense", dense)[b]
         if self.d2s_form == "nce":
             return self._nce(sparse_side, dense_side, groups.ids[a])
         # A sum over the number of groups: 0 with a graph where there is none.
-        return (1 - F.cosine_similarity(sparse_side, dense_side)).sum() / max(len(a), 1)
+        distance = (1 - F.cosine_similarity(sparse_side, dense_side)).sum() / max(len(a), 1)
+        return distance, torch.tensor(float(len(a)))
 
     def _without_movers(self, encodings: Encodings) -> tuple[dict[str, SuperpixelGroups], dict[str, Tensor]]:
         """Groups and superpoints of the points that stand still; of t-1 no motion is known."""

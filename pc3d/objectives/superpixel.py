@@ -14,7 +14,7 @@ from pc3d.contrast.nce import info_nce
 from pc3d.data.batch import Needs
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder
-from pc3d.objectives.base import Objective
+from pc3d.objectives.base import Objective, contrasted
 from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.superpixel_heads import SuperpixelHeads
 
@@ -35,6 +35,7 @@ class SuperpixelContrast(Objective):
 
     needs = Needs(images=True, superpixels=True)
     reads_image = True
+    learns_from = "segment of an image that points land in"
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class SuperpixelContrast(Objective):
         extra = rows_of_other_ranks(superpixels) if self.gather else None
         loss = info_nce(superpoints, superpixels, self.temperature, extra=extra)
         logged = {
+            "examples": contrasted(superpoints, extra),
             "groups": torch.tensor(float(groups.count)),
             "point_share": torch.tensor(len(groups.rows.unique()) / max(encodings.batch.now.num_points, 1)),
         }
