@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pc3d.geometry.grid import BevGrid
+from pc3d.ops.precision import full_precision
 from pc3d.ops.segment import segment_mean
 
 
+@full_precision
 def bev_cells(xy: Tensor, grid: BevGrid) -> tuple[Tensor, Tensor]:
     """Cell of each position.
 

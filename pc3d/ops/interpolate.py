@@ -22,7 +22,7 @@ def _bilinear(maps: Tensor, index: Tensor, x: Tensor, y: Tensor) -> Tensor:
     y = (y - 0.5).clamp(0, height - 1)
     x0, y0 = x.floor().long(), y.floor().long()
     x1, y1 = (x0 + 1).clamp(max=width - 1), (y0 + 1).clamp(max=height - 1)
-    wx, wy = (x - x0).unsqueeze(1).to(maps.dtype), (y - y0).unsqueeze(1).to(maps.dtype)
+    wx, wy = (x - x0).unsqueeze(1), (y - y0).unsqueeze(1)  # not rounded to half precision
     first = index * (height * width)
 
     def corner(row: Tensor, col: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ def _bilinear(maps: Tensor, index: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
     top = corner(y0, x0) * (1 - wx) + corner(y0, x1) * wx
     bottom = corner(y1, x0) * (1 - wx) + corner(y1, x1) * wx
-    return top * (1 - wy) + bottom * wy
+    return (top * (1 - wy) + bottom * wy).to(maps.dtype)
 
 
 def sample_bev(bev: Tensor, grid: BevGrid, xy: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:

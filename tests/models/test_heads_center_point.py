@@ -90,7 +90,8 @@ def test_under_autocast_the_loss_and_the_boxes_are_float32() -> None:
     boxes, labels = random_boxes(10, 5)
     with torch.autocast("cpu", torch.bfloat16):
         outputs = model(torch.randn(1, 6, GRID.rows, GRID.cols))
-        assert outputs[0]["reg"].dtype == torch.bfloat16
+        assert outputs[0]["heatmap"].dtype == torch.bfloat16
+        assert outputs[0]["reg"].dtype == torch.float32
         terms = model.loss(outputs, [boxes], [labels])
         found = model.decode(outputs)[0]
     assert all(term.dtype == torch.float32 and term.isfinite() for term in terms.values())

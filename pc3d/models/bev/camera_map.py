@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from pc3d.data.batch import FrameBatch
 from pc3d.models.bev.base import ViewTransform
-from pc3d.models.bev.depth import lidar_depth
+from pc3d.models.bev.depth import cameras_from_view, lidar_depth
 
 
 def camera_map(transform: ViewTransform, features: Tensor, frame: FrameBatch, view: str = "a") -> Tensor:
@@ -29,8 +28,8 @@ def camera_map(transform: ViewTransform, features: Tensor, frame: FrameBatch, vi
     images, intrinsics, cam_SE3_lidar, mask = cameras
     if images is None or intrinsics is None or cam_SE3_lidar is None or mask is None:
         raise ValueError("a camera map needs the images of the frame: ask for them in `Needs(images=True)`")
-    cam_SE3_view = cam_SE3_lidar @ torch.linalg.inv(frame.views[view].lidar_SE3)[:, None]
     size = (features.shape[-2], features.shape[-1])
     depth = lidar_depth(frame, size, view) if transform.reads_depth else None
     image_size = (images.shape[-2], images.shape[-1])
+    cam_SE3_view = cameras_from_view(cam_SE3_lidar, frame.views[view].lidar_SE3)
     return transform(features, intrinsics, cam_SE3_view, mask, image_size, depth)

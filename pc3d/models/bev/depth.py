@@ -6,8 +6,20 @@ import torch
 from torch import Tensor
 
 from pc3d.data.batch import FrameBatch
+from pc3d.ops.precision import full_precision
 
 
+@full_precision
+def cameras_from_view(cam_SE3_lidar: Tensor, view_SE3_lidar: Tensor) -> Tensor:
+    """(B, V, 4, 4) from the frame of an augmented view to each camera.
+
+    Args:
+        cam_SE3_lidar: (B, V, 4, 4) from the loaded sweep. view_SE3_lidar: (B, 4, 4), that of the view.
+    """
+    return cam_SE3_lidar @ torch.linalg.inv(view_SE3_lidar)[:, None]
+
+
+@full_precision
 def lidar_depth(frame: FrameBatch, size: tuple[int, int], view: str = "a") -> Tensor:
     """Depth of the nearest LiDAR point in each cell of the feature maps, the input `depth` of LSS.
 
@@ -31,8 +43,7 @@ def lidar_depth(frame: FrameBatch, size: tuple[int, int], view: str = "a") -> Te
     index = cloud.index_of_row(frame.num_points)[pairs.row]
     kept = index >= 0
     index, image, uv = index[kept], pairs.camera[kept], pairs.uv[kept]
-    cam_SE3_view = frame.cam_SE3_lidar @ torch.linalg.inv(cloud.lidar_SE3)[:, None]
-    axis = cam_SE3_view.flatten(0, 1)[image, 2]
+    axis = cameras_from_view(frame.cam_SE3_lidar, cloud.lidar_SE3).flatten(0, 1)[image, 2]
     depth = (axis[:, :3] * cloud.points[index, :3]).sum(dim=1) + axis[:, 3]
     rows, cols = size
     row = (uv[:, 1] * (rows / frame.images.shape[-2])).long().clamp_(0, rows - 1)

@@ -7,8 +7,10 @@ from torch import Tensor
 
 from pc3d.geometry.grid import BevGrid
 from pc3d.ops.bev import bev_cells
+from pc3d.ops.precision import full_precision
 
 
+@full_precision
 def frustum_points(
     intrinsics: Tensor,
     cam_SE3_lidar: Tensor,
@@ -27,7 +29,7 @@ def frustum_points(
     Returns:
         x, y, z (N, D, h, w) of the dtype of `depths`, metres in the LiDAR frame.
     """
-    # Matrices in double precision, which neither autocast nor TF32 rounds.
+    # Matrices in double precision, which TF32 does not round.
     v, u = (
         (torch.arange(cells, dtype=torch.float64, device=depths.device) + 0.5) * (pixels / cells)
         for cells, pixels in zip(size, image_size, strict=True)
@@ -45,6 +47,7 @@ def frustum_points(
     return x, y, z
 
 
+@full_precision
 def frustum_cells(
     points: tuple[Tensor, Tensor, Tensor], grid: BevGrid, z_range: tuple[float, float]
 ) -> Tensor:

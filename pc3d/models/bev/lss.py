@@ -10,6 +10,7 @@ from pc3d.models.bev.base import ViewTransform
 from pc3d.models.bev.frustum import frustum_cells, frustum_points
 from pc3d.models.image.base import ImageEncoder
 from pc3d.ops.bev_pool import bev_pool
+from pc3d.ops.precision import full_precision, layer_in_full
 
 _DEPTH_CHANNELS = 32
 
@@ -82,12 +83,13 @@ class LSS(ViewTransform):
                     "LSS with lidar_depth=True reads `depth`: give it pc3d.models.bev.lidar_depth(...)"
                 )
             known = torch.cat((depth / self.bins[-1], (depth > 0).to(depth.dtype)), dim=1)
-            features = torch.cat((features, self.embed_depth(known)), dim=1)
+            features = torch.cat((features, layer_in_full(self.embed_depth, known)), dim=1)
         scores, context = self.lift(features).split([len(self.bins), self.bev_channels], dim=1)
         cells = self.cells(intrinsics, cam_SE3_lidar, camera_mask, scores.shape[2:], image_size)
         return self.convolutions(self.pool(scores.softmax(dim=1), context, cells))
 
     @torch.no_grad()
+    @full_precision
     def cells(
         self,
         intrinsics: Tensor,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pc3d.geometry.grid import BevGrid
+from pc3d.ops.precision import full_precision
 
 BRANCHES: dict[str, int] = {"reg": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2}
 """Branches of box numbers and their widths, in the order of a code: offset in the cell along x and y (cells),
@@ -20,6 +21,7 @@ _LARGEST_LOG_SIZE = 5.0
 """7 mm to 148 m: an untrained head must give neither infinite nor flat boxes, which no evaluator takes."""
 
 
+@full_precision
 def cells_of(boxes: Tensor, grid: BevGrid) -> tuple[Tensor, Tensor]:
     """(N,) int64 row and column of the cells of box centres, and whether each lies on the grid.
 
@@ -41,6 +43,7 @@ def _cell_coordinates(boxes: Tensor, grid: BevGrid) -> Tensor:
     return (boxes[:, :2] - boxes.new_tensor([grid.x_min, grid.y_min])) / grid.cell
 
 
+@full_precision
 def encode_boxes(boxes: Tensor, grid: BevGrid) -> tuple[Tensor, Tensor]:
     """Codes of boxes, and which of their numbers are known.
 
@@ -70,6 +73,7 @@ def encode_boxes(boxes: Tensor, grid: BevGrid) -> tuple[Tensor, Tensor]:
     return torch.where(known, code, 0), known
 
 
+@full_precision
 def decode_boxes(code: Tensor, cells: Tensor, grid: BevGrid) -> Tensor:
     """Boxes of codes, the inverse of `encode_boxes`.
 

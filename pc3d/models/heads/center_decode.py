@@ -14,6 +14,7 @@ from pc3d.geometry.grid import BevGrid
 from pc3d.models.heads.center_code import BOX_SIZE, BRANCHES, decode_boxes
 from pc3d.models.heads.detections import CENTRE_RANGE, Detections, check_centre_range, in_range
 from pc3d.ops.nms import circle_nms, rotated_nms
+from pc3d.ops.precision import full_precision
 
 CIRCLE_RADII: dict[str, float] = {
     "car": 2.0,
@@ -79,6 +80,8 @@ class CenterDecoder:
             raise ValueError(f"radii of unknown classes {unknown}; known: {', '.join(CIRCLE_RADII)}")
         check_centre_range(self.centre_range)
 
+    @torch.no_grad()
+    @full_precision
     def decode(
         self, outputs: Sequence[Mapping[str, Tensor]], groups: Sequence[Sequence[int]], grid: BevGrid
     ) -> list[Detections]:
@@ -89,12 +92,10 @@ class CenterDecoder:
             groups: labels of each group in the order of its heatmap.
             grid: cells of the maps.
         """
-        device = outputs[0]["heatmap"].device
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            by_group = [
-                self._decode_group(maps, group, grid) for maps, group in zip(outputs, groups, strict=True)
-            ]
-            return [_merge(parts) for parts in zip(*by_group, strict=True)]
+        by_group = [
+            self._decode_group(maps, group, grid) for maps, group in zip(outputs, groups, strict=True)
+        ]
+        return [_merge(parts) for parts in zip(*by_group, strict=True)]
 
     def _decode_group(
         self, maps: Mapping[str, Tensor], group: Sequence[int], grid: BevGrid

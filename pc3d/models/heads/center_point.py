@@ -17,6 +17,7 @@ from pc3d.models.heads.center_targets import center_targets, check_options
 from pc3d.models.heads.detections import Detections, labels_of
 from pc3d.models.heads.focal_loss import start_rare
 from pc3d.models.lidar.bev_backbone import conv_norm_relu
+from pc3d.ops.precision import layer_in_full
 
 NUSCENES_GROUPS: tuple[tuple[str, ...], ...] = (
     ("car",),
@@ -47,7 +48,10 @@ class _GroupBranches(nn.Module):
 
     def forward(self, shared: Tensor) -> dict[str, Tensor]:
         parts = self.hidden(shared).chunk(len(self.outputs), dim=1)
-        return {name: conv(part) for (name, conv), part in zip(self.outputs.items(), parts, strict=True)}
+        return {
+            name: layer_in_full(conv, part) if name in BRANCHES else conv(part)
+            for (name, conv), part in zip(self.outputs.items(), parts, strict=True)
+        }
 
 
 class CenterHead(nn.Module):
@@ -138,13 +142,12 @@ class CenterHead(nn.Module):
         heatmap = outputs[0]["heatmap"]
         if len(boxes) != len(heatmap):
             raise ValueError(f"boxes of {len(boxes)} samples for outputs of {len(heatmap)}")
-        with torch.no_grad(), torch.autocast(heatmap.device.type, enabled=False):
-            targets = center_targets(boxes, labels, self.groups, self.grid, self.min_overlap, self.min_radius)
+        targets = center_targets(boxes, labels, self.groups, self.grid, self.min_overlap, self.min_radius)
         of_heatmaps, of_boxes = [], []
         for maps, target in zip(outputs, targets, strict=True):
             of_heatmaps.append(heatmap_focal_loss(maps["heatmap"], target.heatmap))
             row, col = target.cell.unbind(dim=1)
-            code = torch.cat([maps[name].float()[target.sample, :, row, col] for name in BRANCHES], dim=1)
+            code = torch.cat([maps[name][target.sample, :, row, col] for name in BRANCHES], dim=1)
             of_boxes.append(code_l1_loss(code, target.code, target.known, self.code_weights))
         return {
             "loss_heatmap": torch.stack(of_heatmaps).sum(),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.heads.center_code import BOX_SIZE, BRANCHES, CODE_SIZE, cells_of, encode_boxes
+from pc3d.ops.precision import full_precision
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,8 @@ def paint_gaussians(maps: Tensor, plane: Tensor, cell: Tensor, radius: Tensor) -
     maps.view(-1).scatter_reduce_(0, index[painted], values[painted], "amax")
 
 
+@torch.no_grad()
+@full_precision
 def center_targets(
     boxes: Sequence[Tensor],
     labels: Sequence[Tensor],

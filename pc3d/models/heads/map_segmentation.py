@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.heads.focal_loss import sigmoid_focal_loss
 from pc3d.models.lidar.bev_backbone import conv_norm_relu
+from pc3d.ops.precision import full_precision
 
 
 class MapHead(nn.Module):
@@ -50,6 +51,7 @@ class MapHead(nn.Module):
             nn.Conv2d(hidden, num_classes, 1),
         )
 
+    @full_precision
     def resample(self, bev: Tensor) -> Tensor:
         """(B, C, rows, cols) of `map_grid`: the BEV map, bilinear between the middles of its cells.
 
@@ -59,7 +61,7 @@ class MapHead(nn.Module):
         self.bev_grid.check_map(bev.shape)
         if self.bev_grid == self.map_grid:
             return bev
-        grid = self.sampling.to(bev.dtype).expand(len(bev), -1, -1, -1)
+        grid = self.sampling.expand(len(bev), -1, -1, -1)
         return F.grid_sample(bev, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
     def forward(self, bev: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from pc3d.models.heads.detections import (
 from pc3d.models.heads.focal_loss import sigmoid_focal_loss, start_rare
 from pc3d.models.heads.transfusion_matching import MatchingCost, match
 from pc3d.models.lidar.bev_backbone import conv_norm_relu
+from pc3d.ops.precision import full_precision, layer_in_full
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,11 @@ class _Prediction(nn.Module):
 
     def forward(self, queries: Tensor) -> tuple[Tensor, Tensor]:
         """(B, Q, channels) to codes (B, Q, 10), centres relative to the query, and logits (B, Q, K)."""
-        out = {name: branch(queries.transpose(1, 2)).float() for name, branch in self.branches.items()}
+        features = queries.transpose(1, 2)
+        out = {
+            name: layer_in_full(branch[-1], branch[:-1](features))  # type: ignore[index]
+            for name, branch in self.branches.items()
+        }
         code = torch.cat([out[name] for name in BRANCHES], dim=1)
         return code.transpose(1, 2), out["classes"].transpose(1, 2)
 
@@ -176,11 +181,11 @@ class TransFusionHead(nn.Module):
         cells = shared.flatten(2).transpose(1, 2)
         query = cells.gather(1, cell[:, :, None].expand(-1, -1, cells.shape[2]))
         query = query + self.class_embedding(channel)
-        memory = cells + self.cell_position(self._normalised(self.middles))
+        memory = cells + self._embedded(self.cell_position, self.middles)
         position = self.middles[cell]
         codes, logits = [], []
         for layer, predict in zip(self.decoder, self.predictions, strict=True):
-            query = layer(query + self.query_position(self._normalised(position)), memory)
+            query = layer(query + self._embedded(self.query_position, position), memory)
             code, of_classes = predict(query)
             code = torch.cat([code[:, :, :2] + position, code[:, :, 2:]], dim=2)
             codes.append(code)
@@ -197,10 +202,12 @@ class TransFusionHead(nn.Module):
         size = self.grid.rows * self.grid.cols
         return best, index // size, index % size
 
-    def _normalised(self, position: Tensor) -> Tensor:
-        """Coordinates in cells as -1..1 over the grid."""
-        return 2 * position / position.new_tensor([self.grid.cols, self.grid.rows]) - 1
+    def _embedded(self, embed: nn.Module, position: Tensor) -> Tensor:
+        """Embeddings of coordinates in cells, which enter as -1..1 over the grid."""
+        size = position.new_tensor([self.grid.cols, self.grid.rows])
+        return layer_in_full(embed, 2 * position / size - 1)
 
+    @full_precision
     def loss(
         self, outputs: QueryOutputs, boxes: Sequence[Tensor], labels: Sequence[Tensor]
     ) -> dict[str, Tensor]:
@@ -220,20 +227,17 @@ class TransFusionHead(nn.Module):
         """
         if len(boxes) != len(outputs.heatmap):
             raise ValueError(f"boxes of {len(boxes)} samples for outputs of {len(outputs.heatmap)}")
-        with torch.autocast(outputs.heatmap.device.type, enabled=False):
-            (target,) = center_targets(
-                boxes, labels, [self.labels], self.grid, self.min_overlap, self.min_radius
-            )
-            layers = [
-                self._layer_loss(code, logits.float(), target)
-                for code, logits in zip(outputs.codes, outputs.logits, strict=True)
-            ]
-            of_classes, of_boxes = (torch.stack(terms).sum() for terms in zip(*layers, strict=True))
-            return {
-                "loss_heatmap": self.heatmap_weight * heatmap_focal_loss(outputs.heatmap, target.heatmap),
-                "loss_class": self.class_weight * of_classes,
-                "loss_box": self.box_weight * of_boxes,
-            }
+        (target,) = center_targets(boxes, labels, [self.labels], self.grid, self.min_overlap, self.min_radius)
+        layers = [
+            self._layer_loss(code, logits.float(), target)
+            for code, logits in zip(outputs.codes, outputs.logits, strict=True)
+        ]
+        of_classes, of_boxes = (torch.stack(terms).sum() for terms in zip(*layers, strict=True))
+        return {
+            "loss_heatmap": self.heatmap_weight * heatmap_focal_loss(outputs.heatmap, target.heatmap),
+            "loss_class": self.class_weight * of_classes,
+            "loss_box": self.box_weight * of_boxes,
+        }
 
     def _layer_loss(self, code: Tensor, logits: Tensor, target: GroupTargets) -> tuple[Tensor, Tensor]:
         """Class and box loss of one decoder layer, not weighted."""
@@ -265,6 +269,7 @@ class TransFusionHead(nn.Module):
         return decode_boxes(code, code.new_zeros((len(code), 2)), self.grid)
 
     @torch.no_grad()
+    @full_precision
     def decode(self, outputs: QueryOutputs) -> list[Detections]:
         """The boxes of each sample, best first, in the frame of the grid.
 

@@ -13,6 +13,7 @@ from pc3d.models.lidar.base import LidarEncoder, LidarFeatures
 from pc3d.models.lidar.bev_backbone import BevBackbone
 from pc3d.models.lidar.inputs import PointInputs, range_of
 from pc3d.ops.interpolate import sample_bev
+from pc3d.ops.precision import layer_in_full
 from pc3d.ops.segment import segment_max, segment_mean
 from pc3d.ops.voxelize import Voxels
 
@@ -70,7 +71,7 @@ class PointPillars(LidarEncoder):
         centre = self.inputs.grid.centers(pillars.coords)[:, :2]
         offsets = (points[:, :3] - mean[index], points[:, :2] - centre[index])
         decorated = torch.cat((points[:, self.inputs.columns], *offsets), dim=1)
-        features = segment_max(self.norm(self.linear(decorated)).relu(), index, len(pillars))
+        features = segment_max(self.norm(layer_in_full(self.linear, decorated)).relu(), index, len(pillars))
         _, rows, cols = pillars.shape
         canvas = features.new_zeros(pillars.batch_size, rows, cols, features.shape[1])
         sample, _, row, col = pillars.coords.unbind(1)
