@@ -20,7 +20,7 @@ from pc3d.data.index import SweepIndex
 from pc3d.evaluation.detection_analysis import analyse, official_config
 from pc3d.evaluation.detection_submission import MAX_BOXES, DetectionWriter, submission_entry
 from pc3d.evaluation.label_efficiency import json_values
-from pc3d.evaluation.official import open_devkit, refused, split_samples
+from pc3d.evaluation.official import check_truth, open_devkit, refused, split_samples
 from pc3d.evaluation.settings import write_metrics
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def official_evaluator(nusc: NuScenes, split: str, results: Path | str, out: Pat
     samples = split_samples(nusc, split)
     content = _read_submission(results)
     _check_samples(content["results"], samples, split, results)
-    _check_truth(nusc, samples, split)
+    check_truth(nusc, split, samples)
     path = results
     if not any(content["results"].values()):
         # The devkit raises on a submission without any box. One that is out of every range is filtered
@@ -99,17 +99,6 @@ def _check_samples(found: dict[str, list[Any]], samples: list[str], split: str, 
     if len(found[most]) > MAX_BOXES:
         what = f"{len(found[most])} boxes in sample {most}, at most {MAX_BOXES} are allowed"
         fail(what, path, "keep the best")
-
-
-def _check_truth(nusc: NuScenes, samples: list[str], split: str) -> None:
-    from nuscenes.eval.detection.utils import category_to_detection_name
-
-    for sample in samples:
-        for token in nusc.get("sample", sample)["anns"]:
-            if category_to_detection_name(nusc.get("sample_annotation", token)["category_name"]):
-                return
-    where = f"{nusc.dataroot}, version {nusc.version}"
-    fail(f"no sample of split {split!r} has an annotated box of a detection class", where, "choose another")
 
 
 def evaluate_detection(

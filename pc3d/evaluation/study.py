@@ -115,7 +115,9 @@ def _task_of(study: Study, cell: Cell) -> Task:
 def _task_config(study: Study, task: Task, seed: int, backbone: Path | None) -> Config:
     overrides = {**study.overrides, **task.overrides, "seed": seed}
     config = load_config(task.config, "finetune", overrides)
-    if backbone is not None:
+    if backbone is None:
+        config.merge_from_dict({"init.random": True})
+    else:
         # A BEV model takes whatever else the run trained.
         of_run = config.get("task", LIDARSEG) != LIDARSEG and backbone.name == "backbone.safetensors"
         start = {"init.run": str(backbone.parent)} if of_run else {"init.checkpoint": str(backbone)}
