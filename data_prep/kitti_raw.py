@@ -11,6 +11,8 @@ from pathlib import Path
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).parent.resolve()]
 
 from pc3d.data.build import build_index
+from pc3d.data.selection import Selection, add_selection
+from pc3d.engine.command_line import run_command
 
 EXAMPLES = """examples:
   python data_prep/kitti_raw.py /data/kitti_raw --out index/kitti
@@ -35,16 +37,21 @@ def main() -> None:
     parser.add_argument(
         "--key-every", type=int, default=1, metavar="N", help="every N-th scan is a key frame (default 1)"
     )
+    parser.add_argument("--verbose", action="store_true", help="print findings that are no fault too")
+    add_selection(parser)
     args = parser.parse_args()
+    selection = Selection.of(args)
     if args.key_every < 1:
-        parser.error(f"--key-every is {args.key_every}, expected at least 1")
+        raise ValueError(f"--key-every is {args.key_every}, expected at least 1")
     rebuild = (
         f"python data_prep/kitti_raw.py {shlex.quote(str(args.root))} --out {shlex.quote(str(args.out))}"
         + (f" --poses {args.poses}" if args.poses else "")
         + (f" --key-every {args.key_every}" if args.key_every > 1 else "")
+        + selection.command_line()
     )
-    build_index("kitti_raw", args.root, args.out, rebuild, poses=args.poses, key_every=args.key_every)
+    options = {"poses": args.poses, "key_every": args.key_every}
+    build_index("kitti_raw", args.root, args.out, rebuild, selection, args.verbose, **options)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

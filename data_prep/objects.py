@@ -12,10 +12,10 @@ from pathlib import Path
 # Run as a script, this folder stands first on the path and its nuscenes.py hides the nuscenes-devkit.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).parent.resolve()]
 
-from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
 from pc3d.data.paste import build_paste_database, object_counts
 from pc3d.data.splits import label_fraction, read_tokens
+from pc3d.engine.command_line import run_command
 
 EXAMPLES = """examples:
   python data_prep/objects.py data/sim-index --split sim_train --out data/sim-objects
@@ -44,15 +44,12 @@ def _parse() -> argparse.Namespace:
 
 def main() -> None:
     args = _parse()
-    try:
-        index = SweepIndex.open(args.index)
-        tokens = read_tokens(args.tokens) if args.tokens else label_fraction(index, args.split, args.fraction)
-        database = build_paste_database(index, tokens, args.out, args.features, args.sweeps, args.min_points)
-    except (DataError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    index = SweepIndex.open(args.index)
+    tokens = read_tokens(args.tokens) if args.tokens else label_fraction(index, args.split, args.fraction)
+    database = build_paste_database(index, tokens, args.out, args.features, args.sweeps, args.min_points)
     counts = ", ".join(f"{name} {count}" for name, count in object_counts(database).items())
     print(f"{args.out}: {len(database.boxes)} objects of {len(tokens)} key frames: {counts}")
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -30,7 +30,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from pc3d.data.errors import fail
 from pc3d.data.index import SweepIndex
+from pc3d.engine.command_line import run_command
 from pc3d.processes import stopped_in_one_line, worker_pool
 from pc3d.regions.build import KINDS, BuildSummary, Params, build_regions, open_cache, prepare
 from pc3d.regions.ground import GroundParams
@@ -78,7 +80,7 @@ def _parse() -> argparse.Namespace:
         _add_parameters(parser, name, f"of {name}", kind.params)
     args = parser.parse_args()
     if args.workers < 1:
-        parser.error(f"--workers is {args.workers}, expected at least 1")
+        raise ValueError(f"--workers is {args.workers}, expected at least 1")
     return args
 
 
@@ -162,16 +164,12 @@ def main() -> None:
 def _run(args: argparse.Namespace) -> None:
     console = Console(stderr=True)
     warnings.showwarning = lambda message, *_: console.print(f"warning: {message}", style="bold red")
-    try:
-        wanted = list(KINDS) if "all" in args.kinds else args.kinds
-        kinds = {kind: _params(kind, args) for kind in wanted}
-        index = SweepIndex.open(args.index, root=args.root)
-        rows = index.key_rows(args.split)
-        with console.status("fitting what the sweeps share"):
-            prepare(index, args.out, kinds)
-    except (ImportError, OSError, ValueError) as error:
-        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(1)
+    wanted = list(KINDS) if "all" in args.kinds else args.kinds
+    kinds = {kind: _params(kind, args) for kind in wanted}
+    index = SweepIndex.open(args.index, root=args.root)
+    rows = index.key_rows(args.split)
+    with console.status("fitting what the sweeps share"):
+        prepare(index, args.out, kinds)
     args.out.mkdir(parents=True, exist_ok=True)
     progress = Progress(
         TextColumn("regions"),
@@ -193,16 +191,20 @@ def _run(args: argparse.Namespace) -> None:
                 on_done=lambda: progress.advance(task),
             )
     except BrokenProcessPool:
-        console.print(
-            "error: a worker was killed, most often for want of memory. Run it again with fewer --workers: "
-            "what is done is kept",
-            style="red",
-            soft_wrap=True,
+        fail(
+            "a worker was killed, most often for want of memory",
+            args.out,
+            "run it again with fewer --workers: what is done is kept",
         )
-        sys.exit(1)
     _report(summary, kinds, args.out, Console())
-    sys.exit(1 if summary.failures else 0)
+    if summary.failures:
+        first = summary.failures[0]
+        fail(
+            f"{len(summary.failures)} times the regions of a sweep could not be made",
+            f"{first.kind} of sweep {first.token}, and those above",
+            "mend what is said there and run it again: what is done is kept",
+        )
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

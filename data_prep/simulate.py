@@ -11,7 +11,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Pa
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pc3d.data.errors import DataError
+from pc3d.engine.command_line import run_command
 from pc3d.processes import stopped_in_one_line
 from pc3d.sim.sizes import SIZES
 from pc3d.sim.writer import write_dataset
@@ -47,18 +47,14 @@ def main() -> None:
     stopped = stopped_in_one_line("nothing is left of it, and what was there before is kept")
     with stopped, Progress(*columns, transient=True) as bar:
         task = bar.add_task("scenes")
-        try:
-            root = write_dataset(
-                args.out,
-                args.size,
-                args.seed,
-                args.workers or None,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
-                overwrite=args.force,
-            )
-        except DataError as error:
-            bar.stop()
-            sys.exit(str(error))
+        root = write_dataset(
+            args.out,
+            args.size,
+            args.seed,
+            args.workers or None,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            overwrite=args.force,
+        )
     print(f"{root}: open it with NuScenes('v1.0-sim', '{root}')")
 
 
@@ -70,4 +66,4 @@ def _count(text: str) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -2,38 +2,92 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import track
 
-from pc3d.data.errors import DataError
+from pc3d.data.checks import write_findings
+from pc3d.data.errors import fail
 from pc3d.data.index import SweepIndex, write_index
 from pc3d.data.readers import open_reader
+from pc3d.data.selection import Selection
+from pc3d.data.survey import Survey
+from pc3d.data.survey.classes import check_label_order
+from pc3d.findings import Finding
+
+_ORDER = ("problem", "warning", "ok")
 
 
-def build_index(reader: str, root: str | Path, out: str | Path, rebuild: str, **options: Any) -> SweepIndex:
-    """Read a data set and write its index; bad input ends the program with its message.
+def build_index(
+    reader: str,
+    root: str | Path,
+    out: str | Path,
+    rebuild: str,
+    selection: Selection | None = None,
+    verbose: bool = False,
+    **options: Any,
+) -> SweepIndex:
+    """Read a data set, look at it, write its index and what was found (`pc3d.data.checks`).
 
     Args:
         reader: name of the format, see `pc3d.data.readers.READERS`.
         root: data set root.
         out: index folder.
         rebuild: the command line that does this again, stored in the index.
+        selection: what of the data set is indexed.
+        verbose: print findings that are no fault too.
         options: of the reader.
+
+    Raises:
+        DataError: bad input; an index that was there stays as it was.
+        ImportError: of a reader that needs an extra.
     """
-    console = Console(stderr=True)
-    try:
-        with console.status(f"reading the tables of {root}"):
-            source = open_reader(reader, root, **options)
-        sweeps = track(source.sweeps(), "writing the index", total=len(source), console=console)
-        write_index(out, sweeps, {**source.metadata, "rebuild": rebuild})
-        index = SweepIndex.open(out)
-    except (DataError, ImportError) as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(1)
+    selection, console = selection or Selection(), Console(stderr=True)
+    check_places(Path(root), Path(out))
+    with console.status(f"reading the tables of {root}"):
+        source = open_reader(reader, root, **options)
+    metadata = source.metadata
+    if selection.labels and "version" in metadata:
+        check_label_order(Path(metadata["root"]) / metadata["version"], metadata["label_map"])
+    survey = Survey(metadata, len(source), selection.skip_missing)
+    sweeps = track(source.sweeps(), "writing the index", total=len(source), console=console)
+    write_index(out, survey.watch(selection.take(sweeps)), {**metadata, "rebuild": rebuild})
+    index = SweepIndex.open(out)
+    findings = sorted(survey.findings, key=lambda finding: _ORDER.index(finding.state))
+    write_findings(index.folder, findings)
+    _report(index, out, findings, verbose, console)
+    return index
+
+
+def _report(
+    index: SweepIndex, out: str | Path, findings: list[Finding], verbose: bool, console: Console
+) -> None:
+    for finding in findings:
+        if verbose or finding.state != "ok":
+            style = {"problem": "bold red", "warning": "yellow"}.get(finding.state)
+            console.print(finding.line(), style=style, markup=False, highlight=False, soft_wrap=True)
     splits = ", ".join(f"{split} {len(index.key_rows(split))}" for split in index.splits)
     console.print(f"{out}: {len(index)} sweeps, key frames: {splits}", highlight=False, soft_wrap=True)
-    return index
+
+
+def check_places(root: Path, out: Path) -> None:
+    """Whether a data set can be read at `root` and an index written at `out`, before any work.
+
+    Raises:
+        DataError: it cannot.
+    """
+    if not root.is_dir():
+        what = "is a file" if root.exists() else "does not exist"
+        fail(f"the data set root {what}", root, "name the folder of the data set")
+    if out.resolve().is_relative_to(root.resolve()):
+        fail(
+            "the index would lie inside the data set", out, "name an --out outside ROOT, which stays as it is"
+        )
+    there = next(folder for folder in (out.absolute(), *out.absolute().parents) if os.path.lexists(folder))
+    if not there.is_dir():
+        fail("the output folder is a file, or below one", there, "name another --out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        fail("the output folder cannot be written", there, "name an --out that you may write to")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
@@ -51,7 +52,7 @@ def simulate(root: Path, size: str, seed: int) -> None:
         write_dataset(root, size, seed=seed, workers=os.cpu_count())
 
 
-def index(reader: str, root: Path, folder: Path, **options: str) -> SweepIndex:
+def index(reader: str, root: Path, folder: Path, **options: Any) -> SweepIndex:
     """Index a data set, unless it is done."""
     if not folder.is_dir():
         rebuild = f"python data_prep/{reader}.py {root} --out {folder}"

@@ -148,7 +148,7 @@ def test_script(tmp_path: Path) -> None:
 
     sweeps[1].path.write_bytes(b"123")
     result = run_script(*arguments)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "token-1" in result.stdout
     first, second = json.loads((tmp_path / "c" / "statistics.json").read_text()).values()
     assert first == entry, "statistics of other parameters stay"

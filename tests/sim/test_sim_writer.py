@@ -94,7 +94,7 @@ def test_unknown_size_names_the_known_ones(tmp_path: Path) -> None:
 def test_command_refuses_with_one_line(tiny_nuscenes: Path) -> None:
     command = [sys.executable, "data_prep/simulate.py", str(tiny_nuscenes), "--size", "tiny"]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "simulated data set is there already" in result.stderr
     assert "Traceback" not in result.stderr
 

@@ -1,0 +1,75 @@
+"""Looks at the sweeps of a data set while they pass from the reader to the index.
+
+Each look sees whole scenes, one after the other, and keeps counts and first examples only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol
+
+from pc3d.data.records import Sweep
+from pc3d.data.survey.cameras import Cameras
+from pc3d.data.survey.classes import BoxCategories
+from pc3d.data.survey.files import MissingFiles
+from pc3d.data.survey.key_frames import KeyFrames
+from pc3d.data.survey.poses import NO_POSES, Poses
+from pc3d.data.survey.samples import Samples
+from pc3d.data.survey.times import Times
+from pc3d.findings import Finding
+
+
+class Look(Protocol):
+    """One kind of thing to look at."""
+
+    def look(self, sweeps: Sequence[Sweep]) -> None:
+        """Look at a whole scene, ascending in time."""
+
+    def findings(self) -> list[Finding]:
+        """What was odd in all that was seen."""
+
+
+class Survey:
+    """Everything that is looked at in a data set.
+
+    Args:
+        metadata: of the reader.
+        total: sweeps, about.
+        skip_missing: leave scenes with missing files out, where else they end the survey.
+    """
+
+    def __init__(self, metadata: Mapping[str, Any], total: int, skip_missing: bool = False) -> None:
+        self._root = Path(metadata["root"])
+        self._skip_missing = skip_missing
+        self._files = MissingFiles()
+        stated = not any(note.startswith(NO_POSES) for note in metadata.get("notes", ()))
+        self._looks: list[Look] = [
+            Times(),
+            Poses(stated),
+            Cameras(),
+            BoxCategories(),
+            KeyFrames(),
+            Samples(total),
+        ]
+        self.findings: list[Finding] = []
+
+    def watch(self, sweeps: Iterable[Sweep]) -> Iterator[Sweep]:
+        """Pass sweeps on, scene after scene; `findings` holds what was odd once all have passed.
+
+        Raises:
+            DataError: files are missing; no scene is whole; most files of a sensor cannot be read.
+        """
+        for _, scene in groupby(sweeps, key=lambda sweep: sweep.scene):
+            whole = list(scene)
+            if self._files.complete(whole) or not self._skip_missing:
+                for look in self._looks:
+                    look.look(whole)
+                yield from whole
+        if not self._skip_missing or self._files.incomplete == self._files.scenes:
+            self._files.refuse(self._root)
+        self.findings = [
+            *self._files.left_out(),
+            *(finding for look in self._looks for finding in look.findings()),
+        ]

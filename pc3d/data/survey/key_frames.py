@@ -1,0 +1,68 @@
+"""Splits, key frames and boxes: what a run could not train on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from pc3d.data.records import Boxes, Sweep
+from pc3d.data.survey.tally import Tally
+from pc3d.findings import Finding
+
+FAR = 300.0
+"""Metres from the LiDAR; nuScenes annotates what its radars see, up to 250 m."""
+
+
+class KeyFrames:
+    """Looks at the splits and boxes of one scene after the other."""
+
+    def __init__(self) -> None:
+        self._sweeps: Counter[str] = Counter()
+        self._frames: Counter[str] = Counter()
+        self._annotated = self._with_points = self._empty = 0
+        self._far = Tally()
+
+    def look(self, sweeps: Sequence[Sweep]) -> None:
+        for sweep in sweeps:
+            self._sweeps[sweep.split] += 1
+            self._frames[sweep.split] += sweep.is_key_frame
+            if sweep.boxes is not None:
+                self._look_at_boxes(sweep.boxes, sweep.token)
+
+    def _look_at_boxes(self, boxes: Boxes, token: str) -> None:
+        self._annotated += 1
+        self._with_points += int((boxes.num_lidar_pts != 0).sum())
+        self._far.of += len(boxes)
+        far = np.flatnonzero(~(np.abs(boxes.centers) <= FAR).all(axis=1))
+        if len(far):
+            place = ", ".join(f"{value:.4g}" for value in boxes.centers[far[0]])
+            self._far.see(f"{boxes.names[far[0]]} at ({place}) of sweep {token}", len(far))
+
+    def findings(self) -> list[Finding]:
+        found = [
+            Finding(
+                "splits",
+                "warning",
+                f"split {split!r} has {count} sweeps and no key frame",
+                "mark key frames (is_key_frame) in it: they are what a run trains on",
+            )
+            for split, count in sorted(self._sweeps.items())
+            if not self._frames[split]
+        ]
+        found += self._far.finding(
+            "far boxes",
+            "warning",
+            f"boxes are more than {FAR:g} m from the LiDAR",
+            "boxes are in the world frame of the tables, in metres",
+        )
+        if self._annotated and not self._far.of:
+            text = f"there are annotations, and not one in {self._annotated} key frames"
+            found.append(Finding("boxes", "warning", text, "compare sample tokens of boxes and key frames"))
+        elif self._far.of and not self._with_points:
+            text = f"all {self._far.of} boxes are said to hold no point: detectors leave them all out"
+            found.append(
+                Finding("points in boxes", "problem", text, "count num_lidar_pts, or write -1 for unknown")
+            )
+        return found
