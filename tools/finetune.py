@@ -1,8 +1,14 @@
 """Fine-tune for LiDAR segmentation or BEV detection with few labels, and evaluate officially."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pc3d.engine.command_line import run_command, start_options, training_parser
+
+if TYPE_CHECKING:  # imported where used, so that --help need not wait for torch
+    from mmengine.config import Config
+
+    from pc3d.data.index import SweepIndex
 
 EXAMPLES = """\
   python tools/finetune.py configs/finetune/sim_linear_probe.py \\
@@ -12,6 +18,16 @@ EXAMPLES = """\
   python tools/finetune.py configs/finetune/sim_detection_5_percent.py --eval-split sim_val \\
       --cfg-options init.run=work_dirs/sim_calico
 """
+
+
+def evaluated_index(config: "Config", split: str) -> "SweepIndex":
+    """The index that is evaluated when training has ended, found fit for it before training begins."""
+    from pc3d.engine.run_data import only, sources_of
+    from pc3d.evaluation.downstream import check_evaluation
+
+    index = only(sources_of(config.data), "--eval-split", "evaluate with tools/evaluate.py --index").open()
+    check_evaluation(index, split, config.get("task", "lidarseg"))
+    return index
 
 
 def main() -> None:
@@ -29,14 +45,15 @@ def main() -> None:
     config = load_config(args.config, "finetune", {**(args.cfg_options or {}), **partial})
     config.launcher = args.launcher
     work_dir = args.work_dir or Path(config.get("work_dir", f"work_dirs/{args.config.stem}"))
+    index = evaluated_index(config, args.eval_split) if args.eval_split else None
     checkpoint = finetune(config, work_dir, **options)
     print(f"model: {checkpoint}")
-    if args.eval_split:
+    if index is not None:
         from pc3d.evaluation.downstream import evaluate_checkpoint, summary_text
         from pc3d.evaluation.settings import evaluation_folder
 
         out = work_dir / evaluation_folder(args.eval_split)
-        result = evaluate_checkpoint(checkpoint, config.data.index, args.eval_split, out)
+        result = evaluate_checkpoint(checkpoint, index, args.eval_split, out)
         print(summary_text(result))
 
 

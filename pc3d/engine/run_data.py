@@ -32,15 +32,23 @@ class RunData:
         return SweepIndex.open(self.index, root=self.root)
 
 
-def write_run_data(folder: Path, data: Mapping[str, Any]) -> None:
-    """Keep the sources of a `data` section in a run folder, their paths made absolute."""
-    sources = [
-        {
-            "index": str(Path(source["index"]).resolve()),
-            "root": str(Path(source["root"]).resolve()) if source.get("root") else None,
-            "split": source.get("split"),
-        }
+def sources_of(data: Mapping[str, Any]) -> list[RunData]:
+    """The sources of a `data` section, their paths made absolute."""
+    return [
+        RunData(
+            Path(source["index"]).resolve(),
+            Path(source["root"]).resolve() if source.get("root") else None,
+            source.get("split"),
+        )
         for source in source_settings(dict(data))
+    ]
+
+
+def write_run_data(folder: Path, data: Mapping[str, Any]) -> None:
+    """Keep the sources of a `data` section in a run folder."""
+    sources = [
+        {"index": str(source.index), "root": source.root and str(source.root), "split": source.split}
+        for source in sources_of(data)
     ]
     write_json(folder / RUN_DATA, {"sources": sources})
 
@@ -54,19 +62,24 @@ def read_run_data(checkpoint: Path) -> RunData:
     path = Path(checkpoint).parent / RUN_DATA
     remedy = "name the data set with --index and --split"
     try:
-        sources = json.loads(path.read_text(encoding="utf-8"))["sources"]
-        found = [
-            RunData(Path(source["index"]), Path(source["root"]) if source["root"] else None, source["split"])
-            for source in sources
-        ]
+        found = sources_of({"sources": json.loads(path.read_text(encoding="utf-8"))["sources"]})
     except FileNotFoundError:
         fail("nothing beside the checkpoint says which data set its run read", path, remedy)
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         fail(f"the data of the run cannot be read: {error}", path, remedy)
-    if len({(data.index, data.root) for data in found}) != 1:
-        listed = ", ".join(str(data.index) for data in found)
-        fail(f"the run read {len(found)} data sets: {listed}", path, remedy)
-    return found[0]
+    return only(found, path, remedy)
+
+
+def only(sources: list[RunData], where: object, remedy: str) -> RunData:
+    """The one data set of a run.
+
+    Raises:
+        DataError: there are several.
+    """
+    if len({(data.index, data.root) for data in sources}) != 1:
+        listed = ", ".join(str(data.index) for data in sources)
+        fail(f"the run reads {len(sources)} data sets: {listed}", where, remedy)
+    return sources[0]
 
 
 def evaluation_split(index: SweepIndex, trained_on: str | None) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Fault, Place, check, run_script
+from harness import QUICK, REPOSITORY, Fault, Place, check, run_script
 
 from pc3d.data.index import SweepIndex, write_index
 from pc3d.data.readers import open_reader
@@ -185,6 +185,14 @@ def several_data_sets(place: Place) -> Sequence[str | Path]:
     return no_run(place)
 
 
+def evaluation_after_training(place: Place) -> Sequence[str | Path]:
+    root = place.copy_of_data()
+    (root / VERSION / "lidarseg.json").unlink()
+    data = [f"data.index={place.index}", f"data.root={root}", "schedule.iterations=1000"]
+    run = ["--work-dir", place.tmp / "run", "--eval-split", "sim_val", "--cfg-options", *QUICK, *data]
+    return ["tools/finetune.py", REPOSITORY / "configs/finetune/sim_5_percent.py", *run]
+
+
 FAULTS = [
     Fault(
         "maps not extracted, detection",
@@ -232,6 +240,14 @@ FAULTS = [
         ["no LIDAR_TOP", "LIDAR_ROOF"],
         other_channel("lidarseg"),
     ),
+    Fault(
+        "an evaluation that will be refused after fine-tuning",
+        "start",
+        2,
+        [r"no lidarseg\.json"],
+        evaluation_after_training,
+        never=["Traceback", "Epoch"],
+    ),
     Fault("no lidarseg table, segmentation", "start", 2, [r"no lidarseg\.json"], no_lidarseg_table),
     Fault(
         "scenes left out of the split that is evaluated",
@@ -261,7 +277,7 @@ FAULTS = [
         "a run on several data sets, and no --index",
         "start",
         2,
-        ["2 data sets", "--index"],
+        ["reads 2 data sets", "--index"],
         several_data_sets,
     ),
 ]
