@@ -116,9 +116,7 @@ class FrameDataset(Dataset[Sample]):
         if self._split is not None:
             self.index.key_rows(self._split)
             return None
-        return np.array(
-            [self.index.row_of(token) for token in tokens] if tokens is not None else rows, dtype=np.int64
-        )
+        return self.index.rows_of(tokens) if tokens is not None else np.array(rows, dtype=np.int64)
 
     @property
     def rows(self) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NoReturn
 
 
@@ -12,3 +13,9 @@ class DataError(ValueError):
 def fail(what: str, where: object, remedy: str) -> NoReturn:
     """Raise a `DataError` that says what is wrong, where, and what to do."""
     raise DataError(f"{what}\n  where: {where}\n  remedy: {remedy}")
+
+
+def some(tokens: Sequence[str], of: int) -> str:
+    """How many tokens of how many, and the first three."""
+    shown = ", ".join(repr(token[:80]) for token in tokens[:3])
+    return f"{len(tokens)} of {of} tokens ({shown}{', ...' if len(tokens) > 3 else ''})"

@@ -19,7 +19,7 @@ from pc3d.data.frame_types import (
     ImagesSample,
     PairsSample,
 )
-from pc3d.data.images import ImageMap, load_image, resize_and_crop
+from pc3d.data.images import ImageMap, check_aspect, load_image, resize_and_crop
 from pc3d.data.label_maps import load_lidarseg
 from pc3d.data.pairing import cam_SE3_lidar, pair_camera
 from pc3d.data.records import Boxes, Camera, Float32, Float64, Sweep
@@ -173,7 +173,8 @@ def _images(sweep: Sweep, draw: ImageDraw, pixels: bool) -> ImagesSample:
         intrinsics[number] = image_map.intrinsics(camera.intrinsics)
         poses[number] = cam_SE3_lidar(sweep, camera)
         if rgb is not None:
-            rgb[number] = image_map.image(load_image(camera.path, sweep.token, at_least=image_map.resized))
+            image = load_image(camera.path, sweep.token, at_least=image_map.resized, size=camera.size)
+            rgb[number] = image_map.image(image)
     return ImagesSample(rgb, mask, intrinsics, poses)
 
 
@@ -181,7 +182,11 @@ def _pairs(sources: FrameSources, points: Float32, sweep: Sweep, draw: ImageDraw
     height, width = draw.size
     rows, cameras, uvs = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros((0, 2), np.float32)]
     for number, camera, image_map in _drawn(sweep, draw):
-        pairs = pair_camera(points, sweep, camera, sources.config.pairing, sources.ego_masks.get(camera.name))
+        mask = sources.ego_masks.get(camera.name)
+        if mask is not None:
+            where = f"{sources.config.ego_masks}/{camera.name}.png"
+            check_aspect(mask.shape, camera.size, "the ego mask", where)
+        pairs = pair_camera(points, sweep, camera, sources.config.pairing, mask)
         # Rounding to float32 may reach the far edge, which is outside: cut afterwards.
         uv = image_map.uv(pairs.uv).astype(np.float32)
         inside = ((uv >= 0) & (uv < [width, height])).all(axis=1)
@@ -203,7 +208,11 @@ def _image_ids(sources: FrameSources, sweep: Sweep, draw: ImageDraw, name: str) 
                 cache.path(sweep.token),
                 f"remove the file and run {cache.maker} again",
             )
-        ids[number] = image_map.ids(maps[camera.name])
+        found = maps[camera.name]
+        # The cells of an image network may cover a stretched image.
+        size = camera.size if name == "superpixels" else None
+        check_aspect(found.shape, size, f"{name} of camera {camera.name}", cache.path(sweep.token))
+        ids[number] = image_map.ids(found)
     return ids
 
 

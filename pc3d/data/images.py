@@ -7,40 +7,43 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from pc3d.data.errors import DataError, fail
+from pc3d.data.errors import fail
+from pc3d.data.image_file import open_image, turn_of
 from pc3d.data.records import Float64
 
 
 def load_image(
-    path: str | Path, token: str = "", at_least: tuple[int, int] | None = None
+    path: str | Path,
+    token: str = "",
+    at_least: tuple[int, int] | None = None,
+    size: tuple[int, int] | None = None,
 ) -> NDArray[np.uint8]:
-    """Load an image.
+    """Load an image, turned as its EXIF orientation says.
 
     Args:
-        path: JPEG or PNG.
+        path: JPEG or PNG of 8 bits a channel; grey, palette and CMYK become RGB, transparency is dropped.
         token: of its sweep, for the error message.
         at_least: (width, height) that are enough; a JPEG may then be decoded at 1/2, 1/4 or 1/8 of
             its size (faster), never below this.
+        size: (width, height) that the tables say; compared before anything is decoded.
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        DataError: the file is missing, truncated or no image.
+        DataError: the file is missing, truncated or no image; it has another size, or more than 8 bits.
     """
-    try:
-        with Image.open(path) as image:
-            if at_least is not None:
-                image.draft("RGB", at_least)
-            return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        where = f"{path} (sweep {token})" if token else str(path)
-        raise DataError(
-            f"image cannot be read: {error}\n  where: {where}\n  remedy: copy the file again from the data "
-            "set; a data set that moved is opened with `root=`"
-        ) from error
+    where = f"{path} (sweep {token})" if token else str(path)
+    with open_image(path, size, where) as image:
+        if image.mode.startswith(("I", "F")):
+            fail(f"the image has the mode {image.mode}", where, "write it with 8 bits a channel")
+        turn = turn_of(image)
+        if at_least is not None and turn is None:
+            image.draft("RGB", at_least)
+        rgb = image.convert("RGB")
+        return np.asarray(rgb if turn is None else rgb.transpose(turn))
 
 
 def load_ego_masks(folder: str | Path | None) -> dict[str, NDArray[np.bool_]]:
@@ -107,6 +110,28 @@ class ImageMap:
         y = (np.arange(self.size[1]) + 0.5 + self.offset[1]) / self.resized[1] * ids.shape[0]
         result = ids[y.astype(np.int64)[:, None], x.astype(np.int64)[None, :]]
         return result[:, ::-1] if self.flip else result
+
+
+def check_aspect(shape: tuple[int, ...], size: tuple[int, int] | None, what: str, where: object) -> None:
+    """Refuse a map that cannot be of the whole of an image, whatever its resolution.
+
+    Args:
+        shape: (H, W), each rounded to whole pixels up or down.
+        size: (width, height) of the image; None where it may be stretched.
+
+    Raises:
+        DataError: another aspect, or not two dimensions.
+    """
+    fits = len(shape) == 2 and 0 not in shape
+    if fits and size is not None:
+        fits = abs(shape[1] * size[1] - shape[0] * size[0]) <= sum(size)
+    if not fits:
+        image = f", its image is {size[0]} x {size[1]} (width x height)" if size else ""
+        fail(
+            f"{what} has the shape {shape} (rows, columns){image}",
+            where,
+            "make it of the whole image, neither cut nor stretched, at any resolution",
+        )
 
 
 def resize_and_crop(source: tuple[int, int], height: int, width: int, flip: bool = False) -> ImageMap:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pc3d.data.errors import DataError, fail
+from pc3d.data.errors import DataError, fail, some
 from pc3d.data.index_hashes import check_seal, fingerprint, open_map
 from pc3d.data.index_parts import PartReader
 from pc3d.data.index_schema import SCHEMA_VERSION, row_to_sweep
@@ -19,6 +20,8 @@ from pc3d.data.index_writer import token_hash, write_index
 from pc3d.data.records import Sweep
 
 __all__ = ["SweepIndex", "write_index"]
+
+_OTHER_LIST = "check that the list belongs to this data set"
 
 
 class SweepIndex:
@@ -145,6 +148,25 @@ class SweepIndex:
         Raises:
             DataError: no sweep has it.
         """
+        row = self._find(token)
+        if row is None:
+            fail(f"no sweep has the token {token!r}", self.folder, _OTHER_LIST)
+        return row
+
+    def rows_of(self, tokens: Iterable[str]) -> NDArray[np.int64]:
+        """(N,) rows of sweep tokens, in their order.
+
+        Raises:
+            DataError: some are of no sweep.
+        """
+        tokens = list(tokens)
+        found = {token: self._find(token) for token in tokens}
+        unknown = [token for token, row in found.items() if row is None]
+        if unknown:
+            fail(f"no sweep has {some(unknown, len(found))}", self.folder, _OTHER_LIST)
+        return np.array([found[token] for token in tokens], dtype=np.int64)
+
+    def _find(self, token: str) -> int | None:
         tokens = self._map("tokens")
         wanted = np.uint64(token_hash(token))
         at = int(np.searchsorted(tokens["hash"], wanted))
@@ -152,7 +174,7 @@ class SweepIndex:
             row = int(tokens["row"][at])
             if 0 <= row < len(self) and self[row].token == token:
                 return row
-        fail(f"no sweep has the token {token!r}", self.folder, "check that the list belongs to this data set")
+        return None
 
     def _map(self, name: str) -> NDArray:
         if name not in self._maps:

@@ -123,17 +123,22 @@ def load_lidarseg(path: str | Path, num_points: int, label_map: str, token: str 
     if label_map not in LABEL_MAPS:
         fail(f"unknown label map {label_map!r}", where, f"use one of {sorted(LABEL_MAPS)}")
     try:
+        size = Path(path).stat().st_size
+        if size != num_points:
+            width = size // num_points if num_points and size % num_points == 0 else 1
+            wide = f"{width} bytes for each point, not the 1 of uint8 categories" if width > 1 else ""
+            fail(
+                f"label file has {wide or f'{size} labels'}, the sweep has {num_points} points",
+                where,
+                "take nuScenes' lidarseg files, or write the labels so"
+                if wide
+                else "copy labels and sweep again from the same release of the data set",
+            )
         raw = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise DataError(
             f"label file cannot be read: {error}\n  where: {where}\n  remedy: copy it again"
         ) from error
-    if len(raw) != num_points:
-        fail(
-            f"label file has {len(raw)} labels, the sweep has {num_points} points",
-            where,
-            "copy labels and sweep again from the same release of the data set",
-        )
     lut = LABEL_MAPS[label_map][1]
     if len(raw) and raw.max() >= len(lut):
         fail(

@@ -7,6 +7,7 @@ is sensible (it may stand in a wall); only boxes must not overlap.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -109,9 +110,11 @@ class PasteDatabase:
         try:
             arrays = load_arrays(folder / OBJECTS)
             boxes = _boxes_of(arrays)
-            shape = (int(arrays["starts"][-1]), 3 + len(arrays["features"]))
+            shape = _points_shape(arrays, len(boxes))
+            if (folder / POINTS).stat().st_size != 4 * math.prod(shape):
+                raise ValueError(f"{POINTS} does not hold {shape[0]} points of {shape[1]} columns")
             points = np.memmap(folder / POINTS, dtype="<f4", mode="r", shape=shape)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, TypeError, ValueError, LookupError) as error:
             raise DataError(
                 f"database of objects is broken: {error}\n  where: {folder}\n  remedy: {remedy}"
             ) from error
@@ -214,8 +217,8 @@ def build_paste_database(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with new_folder(folder) as unfinished:
         with new_file(unfinished / POINTS) as file:
-            for token in tokens:
-                boxes, clouds = _objects(index, index.row_of(token), features, sweeps, min_points)
+            for row in index.rows_of(tokens):
+                boxes, clouds = _objects(index, int(row), features, sweeps, min_points)
                 parts.append(boxes)
                 counts += [len(cloud) for cloud in clouds]
                 for cloud in clouds:
@@ -268,6 +271,15 @@ def _described(parts: list[Boxes], counts: list[int]) -> dict[str, NDArray]:
     texts["tracks"] = np.char.add(TRACK_PREFIX, texts["tracks"])
     arrays["num_lidar_pts"] = np.array(counts, dtype=np.int64)
     return {**arrays, **texts, "starts": np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])}
+
+
+def _points_shape(arrays: Mapping[str, NDArray], count: int) -> tuple[int, int]:
+    """Rows and columns of the points of `count` objects, as `starts` and `features` have them."""
+    starts, checksums = arrays["starts"], arrays.get("checksums", np.zeros(count))
+    whole = starts.dtype == np.int64 and starts.shape == (count + 1,) and checksums.shape == (count,)
+    if not whole or starts[0] != 0 or (np.diff(starts) < 0).any():
+        raise ValueError("`starts` and `checksums` are not those of its boxes")
+    return int(starts[-1]), 3 + len(arrays["features"])
 
 
 def _boxes_of(arrays: Mapping[str, NDArray]) -> Boxes:

@@ -1,55 +1,44 @@
-"""Point files of the supported formats, one loader each, all giving x y z intensity (0..1)."""
+"""Point files of the supported formats, all giving x y z intensity (0..1)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from pc3d.data.errors import DataError, fail
-from pc3d.data.records import Float32
+from pc3d.data.records import Float32, Float64
 
 _REMEDY = (
     "copy the file again from the data set; to go on without it, remove its sweep and build the index again"
 )
+FARTHEST = 10_000.0
+"""Metres in x, y, z: LiDARs of vehicles reach some 500 m. Coordinates of a map or of another frame, and
+bytes that are read as other numbers than they are, lie beyond."""
+MOST_BYTES = 1 << 30
+"""A sweep of the densest LiDAR has some 20 MB."""
+RINGS = 256
 
 
-def _load_bin(path: Path, columns: int) -> Float32:
-    """(P, columns) float32 of a headerless little-endian file."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        fail(
-            "point file is missing", path, "check the data set root (`root=` moves it) or copy the file again"
-        )
-    except OSError as error:
-        raise DataError(
-            f"point file cannot be read: {error}\n  where: {path}\n  remedy: {_REMEDY}"
-        ) from error
-    width = 4 * columns
-    if not raw or len(raw) % width:
-        fail(
-            f"point file has {len(raw)} bytes, which is not a whole number of {width}-byte points",
-            path,
-            _REMEDY,
-        )
-    return np.frombuffer(raw, dtype="<f4").reshape(-1, columns).astype(np.float32)
+@dataclass(frozen=True)
+class PointFormat:
+    """Headerless little-endian float32 points: x y z (m), intensity, and perhaps the ring.
+
+    Attributes:
+        intensity: what stands for full intensity: the range is 0 to this.
+        ring: a fifth column, the number of the laser, 0 to 255.
+    """
+
+    intensity: float
+    ring: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("x", "y", "z", "intensity", *(["ring"] if self.ring else []))
 
 
-def _load_nuscenes(path: Path) -> Float32:
-    """x y z intensity ring; intensity is stored as 0..255."""
-    points = _load_bin(path, 5)
-    points[:, 3] /= 255.0
-    return points
-
-
-def _load_kitti(path: Path) -> Float32:
-    """x y z intensity, the intensity in 0..1 already."""
-    return _load_bin(path, 4)
-
-
-LOADERS: dict[str, Callable[[Path], Float32]] = {"nuscenes": _load_nuscenes, "kitti": _load_kitti}
+FORMATS: dict[str, PointFormat] = {"nuscenes": PointFormat(255.0, ring=True), "kitti": PointFormat(1.0)}
 
 
 def load_points(path: str | Path, lidar_format: str, token: str = "") -> Float32:
@@ -57,26 +46,75 @@ def load_points(path: str | Path, lidar_format: str, token: str = "") -> Float32
 
     Args:
         path: LiDAR file.
-        lidar_format: key of `LOADERS`.
+        lidar_format: key of `FORMATS`.
         token: of the sweep, for the error message.
 
     Returns:
         (P, C) float32 x y z (metres, LiDAR frame), intensity in 0..1, then what the format has.
 
     Raises:
-        DataError: unknown format; the file is missing, truncated or holds non-finite values.
+        DataError: unknown format; the file is missing or truncated, or a column holds what it cannot.
     """
-    if lidar_format not in LOADERS:
-        fail(f"unknown LiDAR format {lidar_format!r}", path, f"use one of {sorted(LOADERS)}, or add a loader")
+    if lidar_format not in FORMATS:
+        fail(f"unknown LiDAR format {lidar_format!r}", path, f"use one of {sorted(FORMATS)}, or add one")
+    layout = FORMATS[lidar_format]
     where = f"{path} (sweep {token})" if token else str(path)
-    try:
-        points = LOADERS[lidar_format](Path(path))
-    except DataError as error:
-        raise DataError(str(error).replace(str(path), where)) from error
-    bad = ~np.isfinite(points).all(axis=1)
-    if bad.any():
-        first = int(np.flatnonzero(bad)[0])
+    points = _read(Path(path), len(layout.columns), where)
+    # Not-a-number and infinity come through here: one pass over the points tells whether all is well.
+    low, high = points.min(axis=0), points.max(axis=0)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        _not_finite(points, where)
+    found = _implausible(points, low.astype(np.float64), high.astype(np.float64), layout)
+    if found:
         fail(
-            f"{int(bad.sum())} of {len(points)} points are not finite (first: point {first})", where, _REMEDY
+            f"{found}: these are no points of the format {lidar_format!r}",
+            where,
+            f"it has float32 {' '.join(layout.columns)}, intensity 0 to {layout.intensity:g}: the file is "
+            "damaged, or of another format (columns, scale, float64, big endian)",
         )
+    points[:, 3] /= layout.intensity
     return points
+
+
+def _read(path: Path, columns: int, where: str) -> Float32:
+    """(P, columns) of the file, P > 0."""
+    try:
+        size = path.stat().st_size
+        if not size or size % (4 * columns) or size > MOST_BYTES:
+            fail(
+                f"point file has {size} bytes, which is not a whole number of {4 * columns}-byte points of "
+                "one sweep",
+                where,
+                _REMEDY,
+            )
+        return np.fromfile(path, dtype="<f4").reshape(-1, columns).astype(np.float32, copy=False)
+    except FileNotFoundError:
+        fail(
+            "point file is missing",
+            where,
+            "check the data set root (`root=` moves it) or copy the file again",
+        )
+    except OSError as error:
+        raise DataError(
+            f"point file cannot be read: {error}\n  where: {where}\n  remedy: {_REMEDY}"
+        ) from error
+
+
+def _not_finite(points: Float32, where: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
+    fail(f"{len(bad)} of {len(points)} points are not finite (first: point {bad[0]})", where, _REMEDY)
+
+
+def _implausible(points: Float32, low: Float64, high: Float64, layout: PointFormat) -> str:
+    """What a column holds that it cannot, with its range; empty if nothing."""
+    bounds = [(-FARTHEST, FARTHEST)] * 3 + [(0.0, layout.intensity), (0.0, RINGS - 1.0)]
+    for name, least, most, (lower, upper) in zip(layout.columns, low, high, bounds, strict=False):
+        if least < lower or most > upper:
+            return f"{name} is {least:.6g} to {most:.6g}, expected {lower:g} to {upper:g}"
+    if layout.ring and (points[:, 4] != np.rint(points[:, 4])).any():
+        return f"ring is {low[4]:.6g} to {high[4]:.6g}, but not in whole numbers"
+    if layout.intensity > 1 and 0 < high[3] <= 1 and (points[:, 3] != np.rint(points[:, 3])).any():
+        return f"intensity is {low[3]:.3g} to {high[3]:.3g} in fractions, expected 0 to {layout.intensity:g}"
+    if len(points) > 1 and (high[:3] - low[:3]).max() < 1e-3:
+        return f"all {len(points)} points lie at {', '.join(f'{value:.6g}' for value in low[:3])}"
+    return ""

@@ -58,8 +58,11 @@ class RegionCache:
             what = f"{len(found)} caches of {kind}" if found else f"no cache of {kind}"
             fail(what, folder, "name a folder that holds one, as its command wrote it")
         try:
-            return cls(folder, kind, json.loads(found[0].read_text()))
-        except ValueError as error:
+            cache = cls(folder, kind, json.loads(found[0].read_text(encoding="utf-8")))
+            if cache.folder.name != found[0].parent.name:
+                raise ValueError("they are not those that its folder was named after")
+            return cache
+        except (OSError, RecursionError, ValueError) as error:
             raise DataError(
                 f"parameters of a cache are broken: {error}\n  where: {found[0]}\n  remedy: make it again"
             ) from error
@@ -101,7 +104,10 @@ class RegionCache:
         Raises:
             DataError: they are not there, or broken.
         """
-        return self.load_all(token)["regions"]
+        arrays = self.load_all(token)
+        if "regions" not in arrays:
+            fail(f"no regions of points, but {', '.join(arrays)}", self.path(token), self._remedy)
+        return arrays["regions"]
 
     def load_all(self, token: str) -> dict[str, NDArray]:
         """All arrays of a sweep by name: superpixels by camera.
@@ -111,7 +117,11 @@ class RegionCache:
         """
         path = self.path(token)
         try:
-            return load_arrays(path)
+            arrays = load_arrays(path)
+            for name, array in arrays.items():
+                if array.dtype.kind not in "biu" or array.ndim not in (1, 2):
+                    raise ValueError(f"{name} is an array of {array.dtype} of shape {array.shape}, no ids")
+            return arrays
         except FileNotFoundError:
             fail(
                 f"no {self.kind} regions of sweep {token}",
@@ -120,9 +130,12 @@ class RegionCache:
             )
         except (OSError, ValueError) as error:
             raise DataError(
-                f"region file of sweep {token} is broken: {error}\n  where: {path}\n  remedy: remove it and "
-                f"run {self.maker} again"
+                f"region file of sweep {token} is broken: {error}\n  where: {path}\n  remedy: {self._remedy}"
             ) from error
+
+    @property
+    def _remedy(self) -> str:
+        return f"remove it and run {self.maker} again"
 
     def _save_params(self) -> None:
         path = self.folder / "params.json"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.data.errors import DataError, fail
+from pc3d.data.errors import DataError, fail, some
 from pc3d.data.index import SweepIndex
 from pc3d.storage.whole import write_bytes
 
@@ -158,12 +159,22 @@ def read_tokens(path: str | Path) -> list[str]:
         DataError: the file cannot be read, holds no token, or one twice.
     """
     try:
-        lines = [line.strip() for line in Path(path).read_text().splitlines()]
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"token list cannot be read: {error}\n  where: {path}\n  remedy: check the path"
+            f"token list cannot be read: {error}\n  where: {path}\n  remedy: check the path; a list is UTF-8 "
+            "text, one token a line"
         ) from error
     tokens = [line for line in lines if line and not line.startswith("#")]
-    if not tokens or len(set(tokens)) != len(tokens):
-        fail("token list is empty or names a token twice", path, "write it again with `write_tokens`")
+    odd = next((token for token in tokens if not token.isprintable()), None)
+    if not tokens or odd:
+        fail(
+            f"token list holds {odd!r}, which is no token" if odd else "token list is empty",
+            path,
+            "write it as UTF-8 text, one token a line",
+        )
+    counts = Counter(tokens)
+    twice = [token for token in counts if counts[token] > 1]
+    if twice:
+        fail(f"token list names {some(twice, len(counts))} twice", path, "name each once")
     return tokens

@@ -215,7 +215,7 @@ def _balanced(index: SweepIndex, source: dict[str, Any], seed: int) -> dict[str,
     """The key frames of a source, repeated so that the detection classes are balanced."""
     which = _which(index, source)
     if "tokens" in which:
-        rows = np.array([index.row_of(token) for token in which["tokens"]])
+        rows = index.rows_of(which["tokens"])
     else:
         rows = index.key_rows(which["split"]) if "split" in which else which["rows"]
     rng = np.random.default_rng([seed, len(rows)])

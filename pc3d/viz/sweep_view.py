@@ -123,7 +123,8 @@ def draw_camera(sweep: Sweep, scene: Scene3D, name: str, path: Path, title: str 
     uv, depth = project(in_camera, camera.intrinsics, camera.distortion)
     seen = np.flatnonzero(in_image(uv, camera.size) & (depth > 1.0))
     seen = seen[np.argsort(-depth[seen])]
-    camera_overlay(load_image(camera.path), uv[seen], scene.colours[seen], path, title=title)
+    image = load_image(camera.path, size=camera.size)
+    camera_overlay(image, uv[seen], scene.colours[seen], path, title=title)
 
 
 def _frusta(sweep: Sweep) -> tuple[Frustum, ...]:

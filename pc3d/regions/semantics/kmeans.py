@@ -148,8 +148,9 @@ def semantic_ids(sweep: Sweep, params: SemanticParams, cache: RegionCache) -> di
 def dense_features(cameras: Sequence[Camera], params: SemanticParams, token: str = "") -> Tensor:
     """(V, H', W', C) float32 features of the teacher over the whole images, stretched to one size."""
     size = (params.width, params.height)
-    loaded = (Image.fromarray(load_image(camera.path, token, at_least=size)) for camera in cameras)
-    images = np.stack([np.asarray(image.resize(size, Image.Resampling.BILINEAR)) for image in loaded])
+    loaded = (load_image(camera.path, token, at_least=size, size=camera.size) for camera in cameras)
+    resized = (Image.fromarray(rgb).resize(size, Image.Resampling.BILINEAR) for rgb in loaded)
+    images = np.stack([np.asarray(image) for image in resized])
     with inference() as device:
         pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 255
         return _teacher(json.dumps(params.teacher)).to(device)(pixels).permute(0, 2, 3, 1)

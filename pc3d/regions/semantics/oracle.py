@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from pc3d.data.errors import DataError, fail
+from pc3d.data.errors import fail
+from pc3d.data.image_file import open_image
 from pc3d.data.label_maps import NUSCENES_LIDARSEG_LUT
 from pc3d.data.records import Camera, Sweep
 from pc3d.regions.semantics.params import SEMANTIC_CLASSES
@@ -32,19 +32,14 @@ def pixel_truth(camera: Camera) -> NDArray[np.int16]:
         DataError: there is none, or it is no map of lidarseg categories.
     """
     path = truth_path(camera)
-    try:
-        with Image.open(path) as image:
-            categories = np.asarray(image)
-    except FileNotFoundError:
+    if not path.exists():
         fail(
             f"no pixel truth of camera {camera.name}",
             path,
             "only simulated data sets have it (data_prep/simulate.py); take another --semantics-source",
         )
-    except (OSError, SyntaxError) as error:
-        raise DataError(
-            f"the pixel truth cannot be read: {error}\n  where: {path}\n  remedy: simulate the data set again"
-        ) from error
+    with open_image(path, camera.size, remedy="simulate the data set again") as image:
+        categories = np.asarray(image)
     ids = _ID_OF_CATEGORY[categories] if categories.dtype == np.uint8 else np.full(1, _UNKNOWN, np.int16)
     if ids.ndim != 2 or (ids == _UNKNOWN).any():
         fail("the file is no grey map of lidarseg categories (255 sky)", path, "simulate the data set again")
