@@ -124,10 +124,11 @@ class NuScenesReader:
             elif modality == "camera" and row["is_key_frame"]:
                 self._cameras[row["sample_token"]].append(row)
         if not self._sweeps:
+            channels = {channel for channel, modality, *_ in self._sensors.values() if modality == "lidar"}
             fail(
-                f"no sweep of sensor {self._lidar}",
+                f"no sweep of sensor {self._lidar!r}",
                 self._tables,
-                "check the sensor table for the LiDAR's channel",
+                f"use --lidar with a channel of the sensor table: {', '.join(sorted(channels)) or 'none'}",
             )
 
     def _read_poses(self) -> dict[str, Float64]:
