@@ -1,4 +1,4 @@
-"""Negatives from the other ranks of a distributed run: an all-gather that gradients pass through."""
+"""What the ranks of a distributed run share: negatives, by an all-gather that gradients pass through."""
 
 from __future__ import annotations
 
@@ -36,6 +36,19 @@ class _OtherRanks(torch.autograd.Function):
         return padded[ctx.rank, :own]
 
 
+def _alone() -> bool:
+    return not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
+
+
+def of_every_rank(value: Tensor) -> Tensor:
+    """(W, ...) `value` of each rank, of one shape in all, without gradient. Every rank must call it."""
+    if _alone():
+        return value.detach()[None]
+    received = [torch.empty_like(value) for _ in range(dist.get_world_size())]
+    dist.all_gather(received, value.detach().contiguous())
+    return torch.stack(received)
+
+
 def rows_of_other_ranks(features: Tensor) -> Tensor:
     """The rows that the other ranks hold, as candidates that are only negatives (`info_nce`'s `extra`).
 
@@ -49,6 +62,6 @@ def rows_of_other_ranks(features: Tensor) -> Tensor:
     Returns:
         (M, D) rows of the other ranks in the order of their ranks; none without a distributed run.
     """
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+    if _alone():
         return features[:0]
     return _OtherRanks.apply(features)

@@ -16,6 +16,7 @@ def swapped_assignment(
     temperature: float = 0.1,
     epsilon: float = 0.03,
     rounds: int = 3,
+    across_ranks: bool = False,
 ) -> Tensor:
     """Each view predicts the codes of the other, as ProposalContrast (ECCV 2022) separates clusters.
 
@@ -25,7 +26,7 @@ def swapped_assignment(
     Args:
         features, others: (N, D) L2-normalised; row i of one belongs to row i of the other.
         prototypes: (K, D) L2-normalised. All are computed in float32 whatever their type.
-        temperature: tau, 0.1 (SwAV). epsilon, rounds: see `sinkhorn`.
+        temperature: tau, 0.1 (SwAV). epsilon, rounds, across_ranks: see `sinkhorn`.
 
     Returns:
         float32 scalar, 0 with a graph where N is 0.
@@ -33,10 +34,10 @@ def swapped_assignment(
     check_pair(features, others, temperature)
     if prototypes.ndim != 2 or prototypes.shape[1] != features.shape[1]:
         raise ValueError(f"prototypes must be (K, {features.shape[1]}), got {tuple(prototypes.shape)}")
-    if len(features) == 0:
-        return zero_with_graph(features, others, prototypes)
     with torch.autocast(features.device.type, enabled=False):
         a, b = (_float(f) @ _float(prototypes).T for f in (features, others))
-        q_a, q_b = sinkhorn(a, epsilon, rounds), sinkhorn(b, epsilon, rounds)
+        q_a, q_b = (sinkhorn(scores, epsilon, rounds, across_ranks) for scores in (a, b))
+        if len(features) == 0:
+            return zero_with_graph(features, others, prototypes)
         p_a, p_b = (a / temperature).log_softmax(dim=1), (b / temperature).log_softmax(dim=1)
         return -((q_b * p_a).sum(dim=1) + (q_a * p_b).sum(dim=1)).mean() / 2

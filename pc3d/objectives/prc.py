@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pc3d.contrast.gather import rows_of_other_ranks
 from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import zero_with_graph
 from pc3d.contrast.point_region import plrc, rapc
@@ -33,6 +34,7 @@ class PRC(Objective):
         alpha: weight of PLRC, 0.5.
         across_batch: contrast over all sweeps of the batch at once, region ids offset by sweep
             (our option); by default the loss is computed per sweep and averaged.
+        gather: with `across_batch`, the points of the other ranks are negatives too (our option).
     """
 
     needs = Needs(views=2, regions=True)
@@ -48,15 +50,18 @@ class PRC(Objective):
         temperature: float = 0.07,
         alpha: float = 0.5,
         across_batch: bool = False,
+        gather: bool = False,
     ) -> None:
         super().__init__()
+        if gather and not across_batch:
+            raise ValueError("gather contrasts with the sweeps of other ranks: set across_batch=True, too")
         if not 0.0 <= alpha <= 1.0:
             raise ValueError(f"alpha must lie in 0..1, got {alpha}")
         self.projector = projector(lidar.bev_channels, dim)
         self.num_points = (num_region_points, num_background_points)
         self.temperature = temperature
         self.alpha = alpha
-        self.across_batch = across_batch
+        self.across_batch, self.gather = across_batch, gather
 
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
         frame = encodings.batch.now
@@ -68,8 +73,10 @@ class PRC(Objective):
         assert frame.regions is not None
         regions, sample = frame.regions[rows], frame.row_batch[rows]
 
+        # No region goes on in the sweep of another rank, so that its ids need not come along.
+        extra = rows_of_other_ranks(g) if self.gather else None
         terms = [
-            (plrc(f[of], g[of], ids, self.temperature), rapc(f[of], g[of], ids, self.temperature))
+            tuple(loss(f[of], g[of], ids, self.temperature, extra) for loss in (plrc, rapc))
             for of, ids in self._groups(regions, sample, len(encodings.batch))
         ]
         plrc_mean, rapc_mean = (torch.stack(t).mean() for t in zip(*terms, strict=True))

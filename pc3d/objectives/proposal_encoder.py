@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from pc3d.ops.precision import layer_in_full
+
 _NOTHING = -1e30
 """Attention of a place without a point: finite, so that no row of the softmax is NaN."""
 
@@ -39,7 +41,7 @@ class ProposalEncoder(nn.Module):
             offsets: (M, K, 3) metres from each point to its centre.
             present: (M, K) bool, which places hold a point.
         """
-        embedded = self.position(offsets)
+        embedded = layer_in_full(self.position, offsets)
         relation = self.query(centres)[:, None] - self.key(points) + embedded
         scores = self.attention(relation).float().masked_fill(~present[..., None], _NOTHING)
         answers = self.value(points) + embedded

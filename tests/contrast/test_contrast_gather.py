@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pc3d.contrast.gather import rows_of_other_ranks
 from pc3d.contrast.nce import info_nce
+from pc3d.contrast.sinkhorn import sinkhorn
 
 ROWS = [(5, 3), (4, 4), (6, 0), (0, 0)]
 """Rows of rank 0 and of rank 1, of each case."""
@@ -32,13 +33,14 @@ def _rank(rank: int, folder: str) -> None:
         a, b = (x.split(rows)[rank].clone().requires_grad_() for x in features(case))
         loss = info_nce(a, b, 0.5, extra=rows_of_other_ranks(b))
         loss.backward()
-        results.append((loss.detach(), a.grad, b.grad))
+        codes = sinkhorn(a, 0.5, across_ranks=True)
+        results.append((loss.detach(), a.grad, b.grad, codes))
     torch.save(results, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[list[tuple[Tensor, Tensor, Tensor]]]:
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[list[tuple[Tensor, ...]]]:
     folder = tmp_path_factory.mktemp("ranks")
     mp.spawn(_rank, (str(folder),), nprocs=2)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
@@ -66,6 +68,12 @@ def test_ranks_with_as_many_rows_average_to_the_loss_of_all(ranks) -> None:
     a, b = features(1)
     mean = (ranks[0][1][0] + ranks[1][1][0]) / 2
     torch.testing.assert_close(mean, info_nce(a, b, 0.5))
+
+
+@pytest.mark.parametrize("case", range(len(ROWS)))
+def test_codes_across_ranks_are_those_of_all_rows(ranks, case: int) -> None:
+    codes = torch.cat([ranks[rank][case][3] for rank in range(2)])
+    torch.testing.assert_close(codes, sinkhorn(features(case)[0], 0.5))
 
 
 def test_one_process_has_no_other_rows() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pc3d.contrast.nce import info_nce
+from pc3d.contrast.nce import info_nce, two_way_nce
 from pc3d.contrast.point_region import plrc, rapc
 
 TAU = 0.07
@@ -150,3 +150,31 @@ def test_wrong_shapes_and_temperatures_are_named() -> None:
         info_nce(torch.zeros(3, 4), torch.zeros(3, 4), 0.0)
     with pytest.raises(ValueError, match="regions"):
         plrc(torch.zeros(3, 4), torch.zeros(3, 4), torch.zeros(2))
+
+
+def test_two_way_nce_is_its_equation_with_gradients() -> None:
+    """Of SimCLR: each row of both views against every other row of both, and against rows from elsewhere."""
+    a, b, extra = unit(5, 4, 0), unit(5, 4, 1), unit(3, 4, 2)
+    rows, total = [*a, *b], torch.zeros((), dtype=torch.float64)
+    for r in range(10):
+        candidates = [rows[k] for k in range(10) if k != r] + list(extra)
+        total = (
+            total
+            - (dot(rows[r], rows[(r + 5) % 10]).exp() / sum(dot(rows[r], c).exp() for c in candidates)).log()
+        )
+    fast = two_way_nce(a, b, TAU, extra)
+    torch.testing.assert_close(fast, total / 10)
+    leaves = (a, b, extra)
+    torch.testing.assert_close(gradients(fast, *leaves), gradients(total / 10, *leaves))
+    assert two_way_nce(a[:0], b[:0], TAU, extra).item() == 0.0
+
+
+@pytest.mark.parametrize(("loss", "loop"), [(plrc, loop_plrc), (rapc, loop_rapc)])
+def test_extra_points_are_points_of_no_region_in_the_other_view(loss, loop) -> None:
+    """As if the anchors of the loop were these points alone."""
+    f, g, extra = unit(6, 4, 0), unit(6, 4, 1), unit(3, 4, 2)
+    regions = [0, 0, 1, -1, 1, -1]
+    fast = loss(f, g, torch.tensor(regions), TAU, extra)
+    slow = loop(f, torch.cat([g, extra]), [*regions, -1, -1, -1])
+    torch.testing.assert_close(fast, slow)
+    torch.testing.assert_close(gradients(fast, f, g, extra), gradients(slow, f, g, extra))

@@ -1,17 +1,15 @@
-"""ProposalContrast against a direct composition, and what its options change."""
+"""ProposalContrast against a plain float64 form of its equations, and what its options change."""
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 from objective_fixtures import TinyLidar, make_batch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pc3d.contrast.nce import info_nce
-from pc3d.contrast.swav import swapped_assignment
 from pc3d.data.batch import Batch
 from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.proposal_contrast import ProposalContrast
@@ -38,42 +36,83 @@ def turn(batch: Batch, view: str, angle: float, scale: float) -> None:
     cloud.lidar_SE3 = rotation.expand(cloud.size, 4, 4)
 
 
-def test_is_nce_and_swapped_assignment_of_the_same_balls_in_both_views() -> None:
-    """With more room than points every matched point is a centre, and its ball holds all within 4 m."""
-    batch, setup = make_batch(points=25), Setup(num_neighbours=25, assignment=0.5, num_prototypes=9)
+def unit(rows: Tensor) -> Tensor:
+    return rows / rows.square().sum(dim=1, keepdim=True).sqrt()
+
+
+def normed(x: Tensor, norm: nn.BatchNorm1d) -> Tensor:
+    """Batch norm in training, written out."""
+    spread = ((x - x.mean(dim=0)).square().mean(dim=0) + 1e-3).sqrt()
+    return (x - x.mean(dim=0)) / spread * norm.weight + norm.bias
+
+
+def loop_two_way(a: Tensor, b: Tensor, temperature: float) -> Tensor:
+    """Each row of both views against every other one."""
+    rows = [*a, *b]
+    total = torch.zeros((), dtype=torch.float64)
+    for i in range(len(rows)):
+        others = [k for k in range(len(rows)) if k != i]
+        likeness = {k: (rows[i] @ rows[k] / temperature).exp() for k in others}
+        total = total - (likeness[(i + len(a)) % len(rows)] / sum(likeness.values())).log()
+    return total / len(rows)
+
+
+def loop_assignment(a: Tensor, b: Tensor, prototypes: Tensor) -> Tensor:
+    """The sum over both directions, as the authors' code has it: temperature 0.1, epsilon 0.03, 3 rounds."""
+    total = torch.zeros((), dtype=torch.float64)
+    for mine, other in ((a, b), (b, a)):
+        q = (other.detach() @ prototypes.detach().T / 0.03).exp().T
+        q = q / q.sum()
+        for _ in range(3):
+            q = q / q.sum(dim=1, keepdim=True) / len(q)
+            q = q / q.sum(dim=0, keepdim=True) / q.shape[1]
+        codes = (q * q.shape[1]).T
+        p = (mine @ prototypes.T / 0.1).exp()
+        p = p / p.sum(dim=1, keepdim=True)
+        total = total - (codes * p.log()).sum(dim=1).mean()
+    return total
+
+
+def plain_pooled(setup: Setup, batch: Batch, loaded: Tensor, view: str) -> Tensor:
+    """(M, C) float64: each matched point's ball of 4 m, encoded one by one."""
+    encoder, linear = (
+        copy.deepcopy(setup.objective.encoder).double(),
+        copy.deepcopy(setup.lidar.linear).double(),
+    )
+    cloud, sample = batch.now.views[view], batch.now.row_batch
+    matched = batch.now.views["b"].row.tolist()
+    index = cloud.index_of_row(batch.now.num_points)
+    encoded, xyz = linear(cloud.points.double()), cloud.points[:, :3].double()
+    pooled = []
+    for row in matched:
+        apart = (loaded[matched] - loaded[row]).norm(dim=1)
+        assert (apart - 4).abs().min() > 1e-5, "rounding decides nothing"
+        near = [k for k, d in zip(matched, apart, strict=True) if d <= 4 and sample[k] == sample[row]]
+        present = torch.ones(1, len(near), dtype=torch.bool)
+        offsets = (xyz[index[row]] - xyz[index[near]])[None]
+        pooled.append(encoder(encoded[index[row]][None], encoded[index[near]][None], offsets, present))
+    return torch.cat(pooled)
+
+
+def test_is_the_authors_loss_of_the_same_balls_in_both_views() -> None:
+    """In float64. With room for all points each is a centre, and its ball holds all within 4 m."""
+    batch, setup = make_batch(points=25), Setup(num_neighbours=25, num_prototypes=9, hidden=12, dim=6)
     loaded = batch.now.views["a"].points[:, :3].clone()
     turn(batch, "a", 1.0, 0.7)
     turn(batch, "b", -0.5, 1.3)
+    pooled = torch.cat([plain_pooled(setup, batch, loaded, view) for view in ("a", "b")])
     result = setup(batch)
-    views, sample = batch.now.views, batch.now.row_batch
-    matched = views["b"].row
-    features = {"a": [], "b": []}
-    for row in matched.tolist():
-        apart = (loaded[matched] - loaded[row]).norm(dim=1)
-        assert (apart - 4).abs().min() > 1e-5, "rounding decides nothing"
-        near = [
-            other
-            for other in matched.tolist()
-            if sample[other] == sample[row] and (loaded[other] - loaded[row]).norm() <= 4
-        ]
-        for name, view in views.items():
-            index = view.index_of_row(batch.now.num_points)
-            encoded, xyz = setup.lidar.linear(view.points), view.points[:, :3]
-            pooled = setup.objective.encoder(
-                encoded[index[row]][None],
-                encoded[index[near]][None],
-                (xyz[index[row]] - xyz[index[near]])[None],
-                torch.ones(1, len(near), dtype=torch.bool),
-            )
-            features[name].append(F.normalize(setup.objective.projector(pooled), dim=1))
-    a, b = (torch.cat(features[name]) for name in ("a", "b"))
-    # Order matters to neither term.
-    torch.testing.assert_close(result["nce"], info_nce(a, b, 0.1), rtol=1e-4, atol=1e-4)
-    prototypes = F.normalize(setup.objective.prototypes, dim=1)
-    torch.testing.assert_close(result["swav"], swapped_assignment(a, b, prototypes), rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(result["loss"], result["nce"] + 0.5 * result["swav"])
-    assert result["proposals"] == len(matched)
-    assert result["point_share"].item() == pytest.approx(len(matched) / batch.now.num_points)
+    objective = copy.deepcopy(setup.objective).double()
+    shared = normed(pooled @ objective.shared[0].weight.T, objective.shared[1]).clamp(min=0)
+    z = unit(normed(shared @ objective.instance[0].weight.T, objective.instance[1]))
+    u = unit(shared @ objective.cluster.weight.T)
+    nce = loop_two_way(*z.chunk(2), 0.1)
+    assignment = loop_assignment(*u.chunk(2), unit(objective.prototypes))
+    torch.testing.assert_close(result["nce"].double(), nce.detach(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(result["loss"].double(), nce + 0.005 * assignment, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(result["swav"].double(), assignment.detach() / 2, rtol=1e-3, atol=1e-3)
+    assert result["proposals"] == len(pooled) / 2
+    assert result["point_share"].item() == pytest.approx(len(pooled) / 2 / batch.now.num_points)
 
 
 def test_attention_is_its_equation_and_sees_only_points_that_are_there() -> None:
@@ -102,20 +141,35 @@ def test_draws_the_proposals_asked_for_from_the_candidates_asked_for() -> None:
     assert Setup(candidates=20)(batch)["point_share"] > 60 / 200
 
 
-def test_centres_lie_far_from_each_other() -> None:
+def test_centres_lie_far_from_each_other_from_above() -> None:
+    """Where all points stand above each other on a few poles, each pole is taken before any twice."""
     batch, setup = make_batch(size=1, points=300), Setup(num_proposals=20)
-    encodings = Encodings(batch, setup.lidar)
-    index = torch.randperm(300, generator=torch.Generator().manual_seed(1))
-    centres, _ = setup.objective._proposals(encodings, index)
-    xyz = batch.now.views["a"].points[index, :3]
-    assert float(torch.pdist(xyz[centres]).min()) > 2 * float(torch.pdist(xyz[:20]).min())
+    cloud = batch.now.views["a"]
+    cloud.points[:, :2] = cloud.points[:20, :2].repeat(15, 1)
+    centres, _ = setup.objective._proposals(Encodings(batch, setup.lidar), torch.arange(300))
+    assert len(cloud.points[centres, :2].unique(dim=0)) == len(cloud.points[:20, :2].unique(dim=0)) == 20
 
 
 def test_gathered_proposals_are_more_negatives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many again, in the place of each row and its twin: 4N - 1 candidates of the 2N - 1 alone."""
     batch, setup = make_batch(), Setup(gather=True)
-    alone = setup(batch)["nce"].item()
+    with torch.no_grad():  # all proposals alike: the loss counts the candidates
+        setup.objective.instance[1].weight.zero_()
+        setup.objective.instance[1].bias.fill_(1.0)
+    rows = 2 * int(setup(batch)["proposals"])
+    assert setup(batch)["nce"].item() == pytest.approx(math.log(rows - 1), abs=1e-4)
     monkeypatch.setattr("pc3d.objectives.proposal_contrast.rows_of_other_ranks", lambda rows: rows)
-    assert setup(batch)["nce"].item() == pytest.approx(alone + math.log(2), abs=1e-5)
+    assert setup(batch)["nce"].item() == pytest.approx(math.log(2 * rows - 1), abs=1e-4)
+
+
+def test_views_without_a_common_point_give_zero_with_a_graph() -> None:
+    batch, setup = make_batch(), Setup()
+    view = batch.now.views["b"]
+    view.points, view.batch, view.row = view.points[:0], view.batch[:0], view.row[:0]
+    result = setup(batch)
+    result["loss"].backward()
+    assert result["loss"].item() == result["proposals"].item() == 0
+    assert all(bool(buffer.isfinite().all()) for buffer in setup.objective.buffers())
 
 
 def test_every_parameter_learns() -> None:
