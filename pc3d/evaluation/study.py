@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 import torch
 from mmengine.config import Config
 
+from pc3d.data.index import SweepIndex
 from pc3d.engine.checkpoints import load_encoder
 from pc3d.engine.config import load_config, plain
 from pc3d.engine.finetuner import build_segmenter, finetune
 from pc3d.engine.pretrainer import pretrain
-from pc3d.evaluation.downstream import evaluate_checkpoint
+from pc3d.evaluation.downstream import check_evaluation, evaluate_checkpoint
 from pc3d.evaluation.label_efficiency import (
     RANDOM,
     Cell,
@@ -83,7 +84,12 @@ class Study:
 
 
 def run_study(study: Study) -> list[CellResult]:
-    """Run what is missing of a study and return the results of all its cells."""
+    """Run what is missing of a study and return the results of all its cells.
+
+    Raises:
+        DataError: before anything is trained: an evaluation will be refused, or a start cannot be used.
+    """
+    _check_evaluations(study)
     keys = [(start, seed) for seed in study.seeds for start in study.starts]
     backbones = dict(zip(keys, _map(_Pretrain(study), keys, study.jobs), strict=True))
     cells = [
@@ -94,6 +100,12 @@ def run_study(study: Study) -> list[CellResult]:
     ]
     nested = _map(_RunCell(study), cells, study.jobs)
     return [result for results in nested for result in results]
+
+
+def _check_evaluations(study: Study) -> None:
+    configs = [_task_config(study, task, 0, None) for task in study.tasks.values()]
+    for index, task in {(str(config.data.index), config.get("task", LIDARSEG)) for config in configs}:
+        check_evaluation(SweepIndex.open(index), study.eval_split, task)
 
 
 def _cell(study: Study, start: str, task_name: str, seed: int, backbone: Path | None) -> Cell:
