@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from pc3d.data.batch import Batch, Needs
 from pc3d.engine.config import plain
 from pc3d.engine.data import build_dataset, frame_settings
+from pc3d.engine.data_checks import check_boxes, check_data, write_checks
+from pc3d.engine.frozen_parts import refuse_random_frozen
 from pc3d.engine.initial_weights import load_initial, load_part
 from pc3d.engine.runs.run import Mode
 from pc3d.engine.training import TrainableModel, open_run, seeded, start_distributed, train
-from pc3d.models.bev_models import BEV_MODELS, BevModel, build_bev_model
+from pc3d.models.bev_models import BEV_MODELS, BevDetector, BevModel, build_bev_model
 from pc3d.models.heads.segmentation import PointSegmenter
 from pc3d.models.lidar import build_lidar_encoder
 
@@ -34,9 +36,11 @@ class Finetuner(TrainableModel):
     def __init__(self, model: PointSegmenter | BevModel) -> None:
         super().__init__()
         self.model = model
+        if model.learns_from is not None:
+            self.learns_from = {"head/examples": model.learns_from}
 
     def forward(self, batch: Batch, mode: str = "loss") -> dict[str, Tensor]:
-        return self.model.loss(batch)
+        return {**self.model.loss(batch), "head/examples": self.model.examples(batch)}
 
 
 def build_segmenter(
@@ -141,9 +145,13 @@ def finetune(
     mode = Mode(resume, overwrite, tuple(allow_change), take_over)
     start_distributed(config.get("launcher", "none"))
     name = FILES.get(config.get("task", LIDARSEG), "model")
+    refuse_random_frozen(plain(config))
     dataset = build_dataset(plain(config.data), _needs(config), config.get("seed", 0))
     with open_run(config, dataset, Path(work_dir), mode) as run:
         if not run.start.finished:
+            write_checks(run.folder, check_data(dataset, config.data.get("calibration", "stop")))
             model = build_finetuner(config)
+            if isinstance(model.model, BevDetector):
+                check_boxes(dataset, model.model.labels, model.model.network.grid)
             train(model, dataset, config, run, "finetune", {name: model.model}, _described(config))
     return run.folder / f"{name}.safetensors"

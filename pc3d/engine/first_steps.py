@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from mmengine.hooks import Hook
 from torch import Tensor
 
-from pc3d.data.batch import ID_KINDS, Batch, Needs
+from pc3d.data.batch import ID_KINDS, Batch
 from pc3d.data.errors import fail
 from pc3d.engine.runs.ranks import gathered, rank
 from pc3d.findings import Finding
@@ -27,16 +27,18 @@ class FirstSteps(Hook):
     Args:
         learns_from: logged number of examples to what one is: nothing of it ends the run.
         terms: logged number of examples to why there may be none: nothing of it is a warning.
-        needs: what the loader makes.
-        cameras: names that the data have, where images are read.
+        cameras: gives the names of the cameras that the data have.
     """
 
     priority = "VERY_LOW"  # the metrics of the step are written first
 
     def __init__(
-        self, learns_from: Mapping[str, str], terms: Mapping[str, str], needs: Needs, cameras: tuple[str, ...]
+        self,
+        learns_from: Mapping[str, str],
+        terms: Mapping[str, str],
+        cameras: Callable[[], tuple[str, ...]],
     ) -> None:
-        self.learns_from, self.terms, self.needs, self.cameras = learns_from, terms, needs, cameras
+        self.learns_from, self.terms, self.cameras = learns_from, terms, cameras
         self._looking, self._fresh = True, True
         self._steps, self._tokens = 0, dict[str, None]()
         self._counts: dict[str, Tensor] = {}
@@ -74,27 +76,27 @@ class FirstSteps(Hook):
             lacks = "; ".join(dict.fromkeys(f"no {self.learns_from[key]}" for key in none))
             tokens = list(dict.fromkeys(token for _, tokens in parts for token in tokens))
             more = f" and {len(tokens) - 4} more" if len(tokens) > 4 else ""
-            held = held_by(batch, self.needs)
+            held = held_by(batch)
             shown = ", ".join(f"{count:,} {what}" for what, count in held.items())
             fail(
                 f"{names} had nothing to learn from in the first {self._steps} steps: {lacks}",
                 f"sweeps {', '.join(tokens[:4])}{more}; the last batch holds {shown}",
-                "; ".join(_remedies(held, batch, self.needs, self.cameras)),
+                "; ".join(_remedies(held, self.cameras)),
             )
         for key in empty if rank() == 0 else ():
             text = f"no example in the first {self._steps} steps: {self.terms[key]}"
             print(Finding(key.removesuffix("_examples"), "warning", text).line(), flush=True)
 
 
-def held_by(batch: Batch, needs: Needs) -> dict[str, int]:
+def held_by(batch: Batch) -> dict[str, int]:
     """How much a batch holds of what losses learn from, by what it is."""
     now = batch.now
     held = {"points": len(now.views["a"].points)}
-    if needs.cameras:
-        held["point-pixel pairs"] = 0 if now.pairs is None else len(now.pairs.row)
+    if now.pairs is not None:
+        held["point-pixel pairs"] = len(now.pairs.row)
     for name in ID_KINDS:
         ids: Tensor | None = getattr(now, name)
-        if getattr(needs, name) and ids is not None:
+        if ids is not None:
             places = "pixels" if ids.ndim > 1 else "points"
             held[f"{places} with {name}"] = int((ids >= 0).sum())
     if now.labels is not None:
@@ -104,12 +106,12 @@ def held_by(batch: Batch, needs: Needs) -> dict[str, int]:
     return held
 
 
-def _remedies(held: Mapping[str, int], batch: Batch, needs: Needs, cameras: tuple[str, ...]) -> Iterator[str]:
+def _remedies(held: Mapping[str, int], cameras: Callable[[], tuple[str, ...]]) -> Iterator[str]:
     """What to look at, from what a batch does not hold."""
     if held.get("point-pixel pairs") == 0:
         yield (
             f"no point lands in an image: look at the names in `data.camera_names` (the data have "
-            f"{', '.join(cameras)}), at the calibration, and at `data.pairing` and `data.ego_masks`"
+            f"{', '.join(cameras())}), at the calibration, and at `data.pairing` and `data.ego_masks`"
         )
     for name, kind in ID_KINDS.items():
         if 0 in (held.get(f"{place} with {name}") for place in ("points", "pixels")):
@@ -122,7 +124,7 @@ def _remedies(held: Mapping[str, int], batch: Batch, needs: Needs, cameras: tupl
     if held.get("map cells") == 0:
         yield "the maps are empty here: look at the maps of the data set, its poses and `data.map_grid`"
     if all(held.values()):
-        where = ", the calibration" if needs.cameras else ""
+        where = ", the calibration" if "point-pixel pairs" in held else ""
         yield (
             f"points and what they are compared with never meet: look at `data.augmentation` (crops), "
             f"`data.points`, the range of the encoder{where}"

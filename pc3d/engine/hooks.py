@@ -11,18 +11,10 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 
+from pc3d.engine.run_lines import keep_lines
 from pc3d.engine.runs.ranks import on_first
 from pc3d.engine.runs.run import Run
 from pc3d.models.weights import save_backbone
-from pc3d.storage.whole import write_bytes
-
-
-def _step_of(line: str) -> float:
-    """Step of a line of metrics; infinite where the line is none, as a killed writer may leave."""
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
 
 
 class MetricsHook(Hook):
@@ -42,10 +34,8 @@ class MetricsHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         self._since = time.perf_counter()
-        if runner.rank == 0 and self.path.exists():
-            lines = self.path.read_text(errors="replace").splitlines()
-            kept = [line for line in lines if _step_of(line) <= runner.iter]
-            write_bytes(self.path, "".join(line + "\n" for line in kept).encode())
+        if runner.rank == 0:
+            keep_lines(self.path, runner.iter)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
@@ -63,6 +53,8 @@ class MetricsHook(Hook):
         row.update({key: sum(values) / len(values) for key, values in self._sums.items()})
         if self._skipped:
             row["skipped_steps"] = self._skipped
+        if runner.bad_samples is not None:
+            row["data/bad_samples"] = len(runner.bad_samples.known)
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         self._sums.clear()

@@ -36,7 +36,8 @@ def load_initial(init: Mapping[str, Any], modules: Mapping[str, nn.Module], obje
     Args:
         init: `run`, the folder of an earlier run, of which every part that it trained is loaded; `lidar`,
             `image`, `camera`: a file each; `heads`: layers of the objectives by their name here, with
-            their name in `run` (`{"rad.teacher_projector": "prc.projector"}`); `partial`: load what fits.
+            their name in `run` (`{"rad.teacher_projector": "prc.projector"}`); `partial`: load what fits;
+            `random`: see `refuse_random_frozen`.
         modules: the parts by name. objectives: holds the heads.
 
     Raises:
@@ -44,10 +45,10 @@ def load_initial(init: Mapping[str, Any], modules: Mapping[str, nn.Module], obje
             the model does not have, or a run that trained none of its parts.
         DataError: the run folder or a file is not there.
     """
-    unknown = sorted(set(init) - {"run", "stage", "heads", "partial", *FILES})
+    unknown = sorted(set(init) - {"run", "stage", "heads", "partial", "random", *FILES})
     if unknown:
         raise ValueError(
-            f"init has no setting {', '.join(unknown)}; known: run, heads, partial, {list(FILES)}"
+            f"init has no setting {', '.join(unknown)}; known: run, heads, partial, random, {list(FILES)}"
         )
     run = Path(init["run"]) if init.get("run") else None
     if run is not None and not (run / "backbone.safetensors").is_file():

@@ -40,12 +40,19 @@ class StreamTrainLoop(IterBasedTrainLoop):
                 batch = self.keeper.fetch(batches)
                 self.keeper.boundary()
                 assert batch is not None  # else the boundary has ended the run
+                self._look_for_bad_samples(batch)
                 self.runner.model.train()
-                self.run_iter(batch)  # type: ignore[arg-type]
+                self.run_iter(batch)
             self.keeper.save()
         self.runner.call_hook("after_train_epoch")
         self.runner.call_hook("after_train")
         return self.runner.model
+
+    def _look_for_bad_samples(self, batch: Batch) -> None:
+        bad = self.runner.bad_samples  # type: ignore[attr-defined]
+        if bad is not None and bad.look(batch, self._iter + 1):
+            self.keeper.save()
+            bad.refuse(self.keeper.step)
 
     def run_iter(self, data_batch: Batch) -> None:  # type: ignore[override]
         about: dict[str, Any] = {"batch_idx": self._iter, "data_batch": data_batch}

@@ -18,6 +18,8 @@ from typing_extensions import Self
 from pc3d.data.batch import Batch, Needs
 from pc3d.engine.config import plain
 from pc3d.engine.data import MixedDataset, build_dataset
+from pc3d.engine.data_checks import check_data, write_checks
+from pc3d.engine.frozen_parts import refuse_random_frozen
 from pc3d.engine.gradients import gradient_conflicts
 from pc3d.engine.initial_weights import FILES, HEADS, load_initial
 from pc3d.engine.runs.run import Mode
@@ -27,6 +29,7 @@ from pc3d.models.bev import build_view_transform
 from pc3d.models.bev.base import ViewTransform
 from pc3d.models.image import build_image_encoder
 from pc3d.models.lidar import build_lidar_encoder
+from pc3d.objectives.base import Objective
 from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.registry import build_objective, objective_type
 
@@ -82,7 +85,10 @@ class Pretrainer(TrainableModel):
         if unknown:
             raise ValueError(f"frozen names {', '.join(unknown)}; the config has {', '.join(self.parts)}")
         self._frozen = [self.parts[name].requires_grad_(False) for name in frozen]
-        self.weights = {key: float(config.get("weight", 1.0)) for key, config in objectives.items()}
+        self.weights = weights = {key: float(config.get("weight", 1.0)) for key, config in objectives.items()}
+        learning: dict[str, Objective] = {key: o for key, o in self.objectives.items() if weights[key] > 0}  # type: ignore[misc]
+        self.learns_from = {f"{key}/examples": o.learns_from for key, o in learning.items()}
+        self.terms = {f"{key}/{t}_examples": why for key, o in learning.items() for t, why in o.terms.items()}
         self._want_bev = any(o.reads_bev for o in self.objectives.values())  # type: ignore[union-attr]
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.step: Tensor
@@ -178,9 +184,11 @@ def _dataset(config: Config) -> MixedDataset:
 
 
 def _pretrain(config: Config, work_dir: Path, mode: Mode) -> Path:
+    refuse_random_frozen(plain(config))
     dataset = _dataset(config)
     with open_run(config, dataset, work_dir, mode) as run:
         if not run.start.finished:
+            write_checks(run.folder, check_data(dataset, config.data.get("calibration", "stop")))
             model = build_pretrainer(config)
             saved: dict[str, nn.Module] = {
                 FILES[name]: part

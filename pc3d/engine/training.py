@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -21,9 +22,12 @@ from pc3d.data.batch import Batch
 from pc3d.data.collate import collate_shared
 from pc3d.data.samplers import StreamSampler
 from pc3d.engine.allocator import keep_freed_memory
+from pc3d.engine.bad_samples import BadSamples, TolerantDataset, bad_sample_budget
 from pc3d.engine.config import plain
 from pc3d.engine.data import MixedDataset
+from pc3d.engine.data_checks import camera_names
 from pc3d.engine.environment import environment
+from pc3d.engine.first_steps import FirstSteps
 from pc3d.engine.hooks import MetricsHook, WeightsHook
 from pc3d.engine.loop import StreamTrainLoop, end_workers
 from pc3d.engine.optimization import ScheduleHook, build_optimizer, prepare
@@ -64,9 +68,12 @@ class QuietRunner(Runner):
 
     keeper: Keeper
     guard: NonFiniteGuard
+    bad_samples: BadSamples | None = None
 
     def load_or_resume(self) -> None:
         self.keeper.begin()
+        if self.bad_samples is not None:
+            self.bad_samples.begin(self.keeper.step)
         self.train_loop._iter = self.keeper.step  # type: ignore[union-attr]
 
 
@@ -74,7 +81,13 @@ class TrainableModel(BaseModel):
     """Base of the models that a Runner trains: `forward(batch, mode="loss")` gives the losses.
 
     Keys with "loss" in them are summed, the others are logged.
+
+    Attributes:
+        learns_from, terms: see `FirstSteps`.
     """
+
+    learns_from: Mapping[str, str] = MappingProxyType({})
+    terms: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self) -> None:
         super().__init__(data_preprocessor=BatchPreprocessor())
@@ -163,7 +176,7 @@ def build_runner(
     run: Run,
     kind: str,
     hooks: list[Hook],
-) -> Runner:
+) -> QuietRunner:
     """A Runner over the steps of `run` that logs, saves and resumes in its folder."""
     runtime, folder = config.get("runtime", {}), run.folder
     every = runtime.get("log_every", 10)
@@ -249,10 +262,17 @@ def train(
         keep_freed_memory()
     prepare(model, config.get("runtime", {}).get("precision", "float32"))
     seed = config.get("seed", 0)
-    loader = build_loader(dataset, config.data.batch_size, config.data.get("workers", 0), seed)
+    budget = bad_sample_budget(config.data.get("bad_samples", 0), dataset)
+    frames = dataset if budget is None else TolerantDataset(dataset, budget)
+    loader = build_loader(frames, config.data.batch_size, config.data.get("workers", 0), seed)
     write_run_folder(run.folder, config)
-    hooks: list[Hook] = [WeightsHook(run, saved, {**metadata, "seed": str(seed)})]
+    hooks: list[Hook] = [
+        WeightsHook(run, saved, {**metadata, "seed": str(seed)}),
+        FirstSteps(model.learns_from, model.terms, lambda: camera_names(dataset)),
+    ]
     try:
-        build_runner(model, loader, config, run, kind, hooks).train()
+        runner = build_runner(model, loader, config, run, kind, hooks)
+        runner.bad_samples = None if budget is None else BadSamples(run.folder, budget)
+        runner.train()
     finally:
         end_workers(loader)  # mmengine starts them before the first step

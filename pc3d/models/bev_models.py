@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pc3d.data.batch import Batch, Needs
-from pc3d.data.detection import view_boxes
+from pc3d.data.detection import counted_boxes, view_boxes
 from pc3d.data.frame_types import BEVFUSION_MAP_GRID
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.bev.network import BevNetwork
@@ -31,9 +31,11 @@ class BevModel(nn.Module):
     Attributes:
         network: branches, fuser, BEV backbone. head: of the task.
         frame_needs: what the task asks of the loader, beside what the branches read.
+        learns_from: one of `examples`, for a person; None where a batch may well have none.
     """
 
     frame_needs: ClassVar[Needs]
+    learns_from: ClassVar[str | None] = None
     network: BevNetwork
     head: nn.Module
 
@@ -54,6 +56,10 @@ class BevModel(nn.Module):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Terms of the loss on view "a" of the key frames; their sum is the loss."""
+        raise NotImplementedError
+
+    def examples(self, batch: Batch) -> Tensor:
+        """How much the loss of a batch learned from."""
         raise NotImplementedError
 
     def predict(self, batch: Batch) -> list[Any]:
@@ -91,6 +97,16 @@ class BevDetector(BevModel):
         boxes, labels = ([item.to(device) for item in items] for items in zip(*targets, strict=True))
         return self.head.loss(self.head(self.network(frame)), boxes, labels)
 
+    @property
+    def labels(self) -> set[int]:
+        """Classes of `NUSCENES_DETECTION_CLASSES` that the head knows."""
+        head = self.head
+        return set().union(*([head.labels] if isinstance(head, TransFusionHead) else head.groups))
+
+    def examples(self, batch: Batch) -> Tensor:
+        """Boxes of the ten classes."""
+        return torch.tensor(float(sum(counted_boxes(boxes).sum() for boxes in batch.now.boxes or ())))
+
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Detections]:
         """The detections of each sample, best first."""
@@ -107,6 +123,7 @@ class BevMapSegmenter(BevModel):
     """
 
     frame_needs = Needs(maps=True)
+    learns_from = "cell of a class of the map"
     head: MapHead
 
     def __init__(
@@ -130,6 +147,11 @@ class BevMapSegmenter(BevModel):
         if batch.now.maps is None:
             raise ValueError("the batch has no maps: ask the loader for them (Needs(maps=True))")
         return self.head.loss(self.head(self.network(batch.now)), batch.now.maps)
+
+    def examples(self, batch: Batch) -> Tensor:
+        """Cells that a class of the map covers."""
+        assert batch.now.maps is not None
+        return batch.now.maps.sum().float()
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Tensor]:

@@ -37,6 +37,11 @@ class Objective(nn.Module):
         """What the loader must make for these arguments; `needs` where they make no difference."""
         return cls.needs
 
+    @classmethod
+    def frozen_heads(cls, config: Mapping[str, Any]) -> tuple[str, ...]:
+        """Its layers that these arguments never train, so that they must come from somewhere."""
+        return ()
+
     @abstractmethod
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
         """Return the scalar `loss` and scalars to be logged beside it (without gradient).

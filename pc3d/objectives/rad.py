@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -68,6 +71,10 @@ class RAD(Objective):
         self.num_points = num_points
         self.temperature = temperature
         self.mask_own_region = mask_own_region
+
+    @classmethod
+    def frozen_heads(cls, config: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("teacher_projector",) if config.get("teacher_head", "frozen") == "frozen" else ()
 
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
         frame = encodings.batch.now

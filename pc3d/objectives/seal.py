@@ -44,7 +44,7 @@ class Seal(Objective):
     reads_image = True
     learns_from = SuperpixelContrast.learns_from
     terms: ClassVar[Mapping[str, str]] = {
-        "temporal": "no track is in a frame and in the one after it: key frames without a next one, or wrong tracks"
+        "temporal": "no track is in a frame and in the one after it: are there frames after it, and tracks?"
     }
 
     def __init__(

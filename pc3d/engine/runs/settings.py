@@ -67,6 +67,7 @@ def run_contract(config: Config, dataset: MixedDataset, iterations: int, ranks: 
     settings["schedule"] = {**SCHEDULE_DEFAULTS, **plain(config.schedule), "iterations": iterations}
     settings["schedule"].pop("epochs", None)
     settings["data"] = {**_data(plain(config.data), dataset), "batch_size": config.data.batch_size}
+    settings["data"]["bad_samples"] = config.data.get("bad_samples") or None
     settings["init"] = _init(plain(config.get("init")) or {})
     settings["runtime"] = {"precision": config.get("runtime", {}).get("precision", "float32")}
     settings["seed"], settings["ranks"] = config.get("seed", 0), ranks
@@ -137,6 +138,7 @@ def _init(init: dict[str, Any]) -> dict[str, Any]:
     settings = dict(init)
     run = settings.pop("run", None)
     settings.pop("stage", None)
+    settings.pop("random", None)  # it says that nothing is missing
     if run is not None:
         files = sorted(Path(run).glob("*.safetensors"))
         if not files:

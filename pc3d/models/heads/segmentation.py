@@ -44,6 +44,8 @@ class PointSegmenter(nn.Module):
         lovasz_weight: weight of the Lovasz term.
     """
 
+    learns_from = "labelled point"
+
     def __init__(
         self,
         encoder: LidarEncoder,
@@ -100,6 +102,11 @@ class PointSegmenter(nn.Module):
             raise ValueError("the batch has no labels: ask the loader for them (Needs(labels=True))")
         points = batch.now.views[view]
         return self.loss_of_logits(self.logits(points), batch.now.labels[points.row])
+
+    def examples(self, batch: Batch, view: str = "a") -> Tensor:
+        """Labelled points of a view."""
+        assert batch.now.labels is not None
+        return (batch.now.labels[batch.now.views[view].row] != IGNORED).sum().float()
 
     def loss_of_logits(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The terms of `loss` for (P, K) scores and (P,) labels."""
