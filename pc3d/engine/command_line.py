@@ -9,8 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mmengine.config import DictAction
-
 from pc3d.data.errors import DataError
 from pc3d.engine.runs.exits import (
     BAD_INPUT,
@@ -22,6 +20,7 @@ from pc3d.engine.runs.exits import (
     worker_message,
 )
 from pc3d.engine.runs.signals import STOPS
+from pc3d.engine.settings.options import HELP, OptionsAction
 
 
 def training_parser(description: str, examples: str) -> argparse.ArgumentParser:
@@ -51,9 +50,9 @@ def training_parser(description: str, examples: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=DictAction,
+        action=OptionsAction,
         metavar="KEY=VALUE",
-        help="override settings, for example schedule.epochs=5 data.batch_size=2",
+        help=HELP,
     )
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
     return parser

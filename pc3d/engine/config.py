@@ -2,100 +2,118 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-from mmengine.config import Config, ConfigDict
-from mmengine.fileio import register_handler
-from mmengine.fileio.handlers import YamlHandler
+from mmengine.config import Config
 
-from pc3d.data.errors import fail
+from pc3d.engine.settings.check import Fault, keys_by_name, section_faults, shown
+from pc3d.engine.settings.cross import ALTERNATIVES, cross_faults
+from pc3d.engine.settings.files import place_of, plain, read_files
+from pc3d.engine.settings.options import Text, merged, override
+from pc3d.engine.settings.sections import KINDS, ONLY_IN
 
-
-class _PlainLoader(yaml.SafeLoader):
-    """Plain values, and the tuples that `Config.dump` writes."""
-
-
-_PlainLoader.add_constructor(
-    "tag:yaml.org,2002:python/tuple", lambda loader, node: tuple(loader.construct_sequence(node, deep=True))
-)
+__all__ = ["load_config", "plain"]
 
 
-@register_handler(["yaml", "yml"])
-class SafeYamlHandler(YamlHandler):
-    """Plain values only: mmengine's own one builds whatever Python object a tag names."""
-
-    def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
-        return yaml.load(file, _PlainLoader)
-
-
-SECTIONS: dict[str, set[str]] = {
-    "pretrain": {
-        "data",
-        "lidar",
-        "image",
-        "camera",
-        "objectives",
-        "shared_heads",
-        "init",
-        "frozen",
-        "expected_losses",
-        "stages",
-    },
-    "finetune": {"task", "data", "lidar", "image", "camera", "network", "init", "head"},
-}
-SHARED = {"optimizer", "schedule", "runtime", "seed", "work_dir", "launcher"}
-
-
-def load_config(path: str | Path, kind: str, overrides: dict[str, Any] | None = None) -> Config:
-    """Read a config file and check its top level.
+def load_config(path: str | Path, kind: str, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Read a config file and check every setting.
 
     Args:
         path: config file. kind: `pretrain` or `finetune`.
-        overrides: dotted keys to values (`--cfg-options data.batch_size=2`).
+        overrides: dotted keys to values, or to `Text` as `--cfg-options` gives it.
 
     Raises:
-        FileNotFoundError, ValueError: a missing file, an unknown or a missing section, YAML with tags.
+        FileNotFoundError, ValueError: a missing file; wrong settings, all in one message, each with what is
+            expected and where it stands.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no config at {path}; the ones that ship with pc3d are in configs/")
-    try:
-        config = Config.fromfile(str(path), import_custom_modules=False)
-    except yaml.YAMLError as error:
-        fail(
-            f"the config is no plain YAML: {error}", path, "write plain values; code belongs in a .py config"
-        )
-    if overrides:
-        config.merge_from_dict(overrides)
-        _one_length(config, overrides)
-    known = SECTIONS[kind] | SHARED
-    unknown = sorted(set(config) - known)
-    if unknown:
-        raise ValueError(f"{path}: unknown section {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-    required = {"data", "optimizer", "schedule"}
-    if config.get("image") is None or kind == "pretrain":
-        required.add("lidar")
-    if kind == "pretrain" and "stages" not in config:
-        required.add("objectives")
-    missing = sorted(required - set(config))
-    if missing:
-        raise ValueError(f"{path}: section {', '.join(missing)} is missing")
-    return config
+    settings, files = read_files(Path(path))
+    overrides = overrides or {}
+    settings = override(KINDS[kind], _without_alternatives(settings, overrides), overrides)
+    _check(settings, kind, files, overrides)
+    return Config(settings)
 
 
-def _one_length(config: Config, overrides: dict[str, Any]) -> None:
-    """Where the overrides give a run another length, in epochs or in steps, the file's own is gone."""
-    for asked, other in (("epochs", "iterations"), ("iterations", "epochs")):
-        if f"schedule.{asked}" in overrides and f"schedule.{other}" not in overrides:
-            config.schedule.pop(other, None)
+def _without_alternatives(settings: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the overrides give one of two settings of which one is given, the file's own other is gone."""
+    settings = dict(settings)
+    for section, names in ALTERNATIVES.items():
+        given = {name: overrides.get(f"{section}.{name}") for name in names}
+        asked = [name for name, value in given.items() if str(value).lower() != "none"]
+        if asked and isinstance(settings.get(section), dict):
+            settings[section] = {k: v for k, v in settings[section].items() if k not in names or k in asked}
+    return settings
 
 
-def plain(section: Any) -> Any:
-    """A config section as plain dicts and lists."""
-    if isinstance(section, Config | ConfigDict | dict):
-        return {key: plain(value) for key, value in section.items()}
-    if isinstance(section, list | tuple):
-        return type(section)(plain(value) for value in section)
-    return section
+def _check(settings: dict[str, Any], kind: str, files: list[Path], overrides: Mapping[str, Any]) -> None:
+    faults = list(dict.fromkeys(_faults(settings, kind)))
+    if not faults:
+        return
+    elsewhere = keys_by_name(KINDS[kind], settings)
+    lines = [
+        f"  `{fault.key}` {fault.text}{fault.suggestion(elsewhere)} ({_where(fault.key, files, overrides)})"
+        for fault in faults
+    ]
+    count = "1 wrong setting" if len(faults) == 1 else f"{len(faults)} wrong settings"
+    raise ValueError("\n".join([f"{files[0]} has {count}:", *lines]))
+
+
+def _where(key: str, files: list[Path], overrides: Mapping[str, Any]) -> str:
+    for given, value in overrides.items():
+        if f"{key}.".startswith(f"{given}.") or f"{given}.".startswith(f"{key}."):
+            return "--cfg-options" if isinstance(value, Text) else "an override"
+    return place_of(key, files)
+
+
+def _faults(settings: Mapping[str, Any], kind: str) -> Iterator[Fault]:
+    other = next(name for name in KINDS if name != kind)
+    theirs = [name for name in ONLY_IN[other] if settings.get(name)]
+    if theirs and not any(settings.get(name) for name in ONLY_IN[kind]):
+        yield Fault(theirs[0], f"is a section of tools/{other}.py: run that with this config")
+    elif settings.get("stages") and kind == "pretrain":
+        yield from _stage_faults(settings)
+    else:
+        yield from _own_faults(settings, kind)
+
+
+def _own_faults(settings: Mapping[str, Any], kind: str) -> Iterator[Fault]:
+    faults = list(section_faults(KINDS[kind], settings))
+    yield from faults or cross_faults(settings, kind)
+
+
+def _stage_faults(settings: Mapping[str, Any]) -> Iterator[Fault]:
+    """What is wrong in each stage with what all share, by the key where it stands."""
+    if settings.get("objectives"):
+        yield Fault("objectives", "stands beside `stages`: each stage has its own objectives")
+    stages = settings["stages"]
+    names: list[str] = []
+    if not isinstance(stages, list | tuple) or not all(isinstance(stage, Mapping) for stage in stages):
+        yield Fault("stages", f"is {shown(stages)}, expected a list of sections")
+        return
+    shared = {key: value for key, value in settings.items() if key not in ("stages", "objectives")}
+    for number, stage in enumerate(stages):
+        name = stage.get("name")
+        if not isinstance(name, str) or not name or name in names or "/" in name or name in (".", ".."):
+            yield Fault(
+                f"stages.{number}.name", f"is {shown(name)}, expected a name of its own for each stage"
+            )
+        before = stage["init"].get("stage") if isinstance(stage.get("init"), Mapping) else None
+        if before is not None and before not in names:
+            yield Fault(
+                f"stages.{number}.init.stage", f"is {shown(before)}, expected a stage before it: {names}"
+            )
+        names.append(name)
+        own = {key: value for key, value in stage.items() if key != "name"}
+        for fault in _own_faults(merged(shared, own), "pretrain"):
+            in_stage = _has(own, fault.key) or not _has(shared, fault.key)
+            yield replace(fault, key=f"stages.{number}.{fault.key}") if in_stage else fault
+
+
+def _has(settings: Any, key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(settings, Mapping) or part not in settings:
+            return False
+        settings = settings[part]
+    return True

@@ -24,6 +24,7 @@ from pc3d.engine.runs.lock import RunLock
 from pc3d.engine.runs.ranks import on_first
 from pc3d.engine.runs.run import Mode
 from pc3d.engine.runs.signals import STOPS
+from pc3d.engine.settings.options import merged
 from pc3d.engine.training import write_run_folder
 from pc3d.storage.whole import write_bytes, write_json
 
@@ -51,9 +52,7 @@ def stage_configs(config: Config, work_dir: Path | None = None) -> dict[str, Con
                 raise ValueError(f"stage {name} starts from stage {before!r}, which is not before it")
             if work_dir is not None:
                 settings["init"]["run"] = str(work_dir / before)
-        stage = Config(shared)
-        stage.merge_from_dict(settings)
-        stages[name] = stage
+        stages[name] = Config(merged(shared, settings))
     return stages
 
 
