@@ -13,6 +13,7 @@ from pc3d.data.checks import write_findings
 from pc3d.data.errors import fail
 from pc3d.data.index import SweepIndex, write_index
 from pc3d.data.readers import open_reader
+from pc3d.data.readers.nuscenes_splits import listed_splits
 from pc3d.data.selection import Selection
 from pc3d.data.survey import Survey
 from pc3d.data.survey.classes import check_label_order
@@ -50,9 +51,10 @@ def build_index(
     with console.status(f"reading the tables of {root}"):
         source = open_reader(reader, root, **options)
     metadata = source.metadata
-    if selection.labels and "version" in metadata:
-        check_label_order(Path(metadata["root"]) / metadata["version"], metadata["label_map"])
-    survey = Survey(metadata, len(source), selection.skip_missing)
+    tables = Path(metadata["root"]) / metadata.get("version", "")
+    if selection.labels:
+        check_label_order(tables, metadata["label_map"])
+    survey = Survey(metadata, len(source), selection.skip_missing, listed_splits(tables))
     sweeps = track(source.sweeps(), "writing the index", total=len(source), console=console)
     write_index(out, survey.watch(selection.take(sweeps)), {**metadata, "rebuild": rebuild})
     index = SweepIndex.open(out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from pc3d.data.errors import DataError, fail
 from pc3d.data.label_maps import NUSCENES_LIDARSEG_CLASSES
 from pc3d.data.readers.json_tables import stream_rows
 from pc3d.data.readers.nuscenes_boxes import AnnotationTable
+from pc3d.data.readers.nuscenes_splits import listed_splits
 from pc3d.data.records import Camera, Float64, Sweep
 from pc3d.geometry.camera import shift_pixel_centres
 from pc3d.geometry.rigid import invert_SE3, make_SE3, quaternion_to_matrix
@@ -142,21 +142,8 @@ class NuScenesReader:
 
     def _splits(self) -> dict[str, str]:
         """Split of each scene name."""
-        path = self._tables / "splits.json"
-        if path.is_file():
-            try:
-                lists = json.loads(path.read_text())
-            except ValueError as error:
-                raise DataError(
-                    f"split file is no JSON: {error}\n  where: {path}\n  remedy: correct it"
-                ) from error
-            if not isinstance(lists, dict):
-                fail(
-                    "split file is no object of scene lists",
-                    path,
-                    'write {"my_train": ["scene-1", ...], ...}',
-                )
-        else:
+        lists = listed_splits(self._tables)
+        if lists is None:
             lists = _official_splits(self._tables.name)
         # The first list that names a scene wins.
         return {scene: split for split in reversed(lists) for scene in lists[split]}

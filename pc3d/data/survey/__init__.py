@@ -38,9 +38,19 @@ class Survey:
         metadata: of the reader.
         total: sweeps, about.
         skip_missing: leave scenes with missing files out, where else they end the survey.
+        splits: scene names by split, as the data set lists its own.
+
+    Attributes:
+        findings: what was odd, once all sweeps have passed.
     """
 
-    def __init__(self, metadata: Mapping[str, Any], total: int, skip_missing: bool = False) -> None:
+    def __init__(
+        self,
+        metadata: Mapping[str, Any],
+        total: int,
+        skip_missing: bool = False,
+        splits: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self._root = Path(metadata["root"])
         self._skip_missing = skip_missing
         self._files = MissingFiles()
@@ -50,13 +60,13 @@ class Survey:
             Poses(stated),
             Cameras(),
             BoxCategories(),
-            KeyFrames(),
+            KeyFrames(splits or {}),
             Samples(total),
         ]
         self.findings: list[Finding] = []
 
     def watch(self, sweeps: Iterable[Sweep]) -> Iterator[Sweep]:
-        """Pass sweeps on, scene after scene; `findings` holds what was odd once all have passed.
+        """Pass sweeps on, scene after scene, those of scenes that are left out excepted.
 
         Raises:
             DataError: files are missing; no scene is whole; most files of a sensor cannot be read.
