@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
-from torch import Tensor
+from torch import Tensor, nn
 
 from pc3d.engine.runs.ranks import largest
 
@@ -105,9 +106,35 @@ def use_channels_last(model: torch.nn.Module) -> None:
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
 
 
-def prepare(model: torch.nn.Module, precision: str) -> None:
-    """Lay a model out for training, in place."""
+def use_sync_batch_norm(model: torch.nn.Module) -> None:
+    """Let batch norms take their statistics over the batches of all processes, in place.
+
+    Of dense maps and of the points or voxels of a sparse one, which may be more in one process than in
+    another. What is in evaluation mode while the model trains (frozen parts) stays as it is, and so does
+    everything in a run of one process, which has the whole batch.
+
+    Raises:
+        ValueError: several processes without CUDA, which torch's layer needs.
+    """
+    if get_world_size() == 1:
+        return
+    if not torch.cuda.is_available():
+        raise ValueError(
+            "runtime.sync_batch_norm needs CUDA: torch's SyncBatchNorm does not run on CPUs; leave it out"
+        )
+    model.train()
+    every = dict(model.named_modules(remove_duplicate=False))
+    norms = {name: m for name, m in every.items() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
+    synced = {id(m): nn.SyncBatchNorm.convert_sync_batchnorm(m) for m in norms.values() if m.training}
+    for name, norm in norms.items():
+        model.set_submodule(name, synced.get(id(norm), norm))
+
+
+def prepare(model: torch.nn.Module, precision: str, sync_batch_norm: bool = False) -> None:
+    """Lay a model out for training, in place; the arguments are settings of `runtime`."""
     use_channels_last(model)
+    if sync_batch_norm:
+        use_sync_batch_norm(model)
     if precision == "bfloat16" and not torch.cuda.is_available():
         keep_linear_float32(model)
 

@@ -260,7 +260,8 @@ def train(
     """
     if not torch.cuda.is_available():
         keep_freed_memory()
-    prepare(model, config.get("runtime", {}).get("precision", "float32"))
+    runtime = config.get("runtime", {})
+    prepare(model, runtime.get("precision", "float32"), runtime.get("sync_batch_norm", False))
     seed = config.get("seed", 0)
     budget = bad_sample_budget(config.data.get("bad_samples", 0), dataset)
     frames = dataset if budget is None else TolerantDataset(dataset, budget)

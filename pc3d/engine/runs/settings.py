@@ -69,7 +69,11 @@ def run_contract(config: Config, dataset: MixedDataset, iterations: int, ranks: 
     settings["data"] = {**_data(plain(config.data), dataset), "batch_size": config.data.batch_size}
     settings["data"]["bad_samples"] = config.data.get("bad_samples") or None
     settings["init"] = _init(plain(config.get("init")) or {})
-    settings["runtime"] = {"precision": config.get("runtime", {}).get("precision", "float32")}
+    runtime = config.get("runtime", {})
+    settings["runtime"] = {
+        "precision": runtime.get("precision", "float32"),
+        "sync_batch_norm": runtime.get("sync_batch_norm") or None,
+    }
     settings["seed"], settings["ranks"] = config.get("seed", 0), ranks
     return {key: value for key, value in flat(settings).items() if value not in (None, {})}
 

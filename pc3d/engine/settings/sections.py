@@ -64,6 +64,7 @@ SCHEDULE = Group(
 RUNTIME = Group(
     {
         "precision": Field(Literal[tuple(PRECISIONS)]),
+        "sync_batch_norm": Field(bool),
         "log_every": Field(int),
         "log_level": Field(Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]),
         "save_every": Field(int),
