@@ -1,4 +1,4 @@
-"""How well depth edges lie on image edges, for a calibration and for ones that are turned a little."""
+"""How well the edges of scans lie on the edges of images, for a calibration and for turned ones."""
 
 from __future__ import annotations
 
@@ -6,28 +6,34 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pc3d.data.calibration.edges import DepthEdges
+from pc3d.data.calibration.edges import FULL_WEIGHT, SECTORS, Scan
 from pc3d.data.pairing import cam_SE3_lidar
 from pc3d.data.records import Camera, Float64, Sweep
 from pc3d.geometry.camera import in_image, project
 from pc3d.geometry.rigid import transform_points
 
 YAWS = np.arange(-20.0, 20.25, 0.5)
-"""Degrees that a camera is turned by. An edge is about a degree wide in the working image."""
-PEAK = 2.5
-"""Degrees beside a turn that still see the same edges: what is farther away is by chance."""
+"""Degrees to the left that a camera is turned by. An edge is about a degree wide in the working image."""
+_PEAK = 2.5
+"""Degrees within which a turn sees the same edges; farther away they meet by chance."""
+_CHANCES = 20
+"""Turns that the agreement by chance is taken from, at least."""
 MIN_EDGES = 25
 """In the images of all frames together; fewer say nothing."""
+_LEVEL_TURNS = 12
+BODY_R_OPTICAL = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+"""From a camera frame of x right, y down, z forward to one of x forward, y left, z up."""
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One image with the scan that was taken with it."""
+    """One image, as the edges in it, with the scan that was taken with it."""
 
     sweep: Sweep
     camera: Camera
-    depth: DepthEdges
+    scan: Scan
     image: Float64
 
 
@@ -39,32 +45,58 @@ def turn(axis: Float64, degrees: float) -> Float64:
     return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
 
 
-def _in_reach(xyz: Float64, camera: Camera) -> np.ndarray:
+def turned(view: View, yaw: float) -> View:
+    """The camera turned in its place about the ego's vertical axis, degrees to the left."""
+    pose = view.camera.ego_SE3_cam.copy()
+    pose[:3, :3] = turn(np.array([0.0, 0, 1]), yaw) @ pose[:3, :3]
+    return replace(view, camera=replace(view.camera, ego_SE3_cam=pose))
+
+
+def _in_reach(xyz: Float64, camera: Camera) -> NDArray[np.bool_]:
     """(N,) which points in the camera frame a turn of `YAWS` may bring into the image."""
-    half = np.hypot(*camera.size) / 2 / min(abs(camera.intrinsics[0, 0]), abs(camera.intrinsics[1, 1]))
-    reach = min(np.pi, np.arctan(half) + np.radians(YAWS[-1] + 5))
+    focal = max(1e-6, np.abs(np.diag(camera.intrinsics)[:2]).min())
+    reach = min(np.pi, np.arctan(np.hypot(*camera.size) / focal) + np.radians(YAWS[-1] + 5))
     return xyz[:, 2] > np.cos(reach) * np.linalg.norm(xyz, axis=1)
+
+
+def _seen(xyz: Float64, camera: Camera) -> tuple[Float64, NDArray[np.bool_]]:
+    """(P, 2) pixels of points in the camera frame, and (P,) which are in the image."""
+    uv, depth = project(xyz, camera.intrinsics, camera.distortion)
+    return uv, (depth > 1) & in_image(uv, camera.size)
 
 
 def _sums(view: View, pitch: float) -> Float64:
     """`Curve.sums` of one view."""
-    camera = view.camera
+    camera, scan = view.camera, view.scan
     up = camera.ego_SE3_cam[2, :3]  # of the ego frame, in the camera's
-    xyz = transform_points(cam_SE3_lidar(view.sweep, camera), view.depth.xyz)
+    xyz = transform_points(cam_SE3_lidar(view.sweep, camera), scan.edges)
     near = _in_reach(xyz, camera)
-    xyz, weight = xyz[near] @ turn(np.array([1.0, 0, 0]), pitch).T, view.depth.weight[near]
-    turned = np.concatenate([xyz @ turn(up, -yaw).T for yaw in YAWS])
-    uv, depth = project(turned, camera.intrinsics, camera.distortion)
-    seen = (depth > 1) & in_image(uv, camera.size)
+    xyz = xyz[near] @ turn(np.array([1.0, 0, 0]), -pitch).T
+    uv, seen = _seen(np.concatenate([xyz @ turn(up, -yaw).T for yaw in YAWS]), camera)
     lines, columns = view.image.shape
     x, y = (uv[seen] * np.divide((columns, lines), camera.size)).astype(np.int64).T
-    value = np.zeros((2, len(turned)))
-    value[0, seen] = view.image[np.minimum(y, lines - 1), np.minimum(x, columns - 1)]
-    value[1, seen] = 1
-    value = value.reshape(2, len(YAWS), -1) * view.depth.weight[near]
-    block = np.unique(view.depth.block[near], return_inverse=True)[1]
-    first = np.flatnonzero(np.diff(block, prepend=-1))
-    return np.add.reduceat(value, first, axis=2) if len(first) else np.zeros((2, len(YAWS), 0))
+    strength = view.image[np.minimum(y, lines - 1), np.minimum(x, columns - 1)]
+    weight = np.tile(scan.weight[near], len(YAWS))[seen]
+    cell = (np.arange(len(YAWS))[:, None] * SECTORS + scan.sector[near]).reshape(-1)[seen]
+    size = len(YAWS) * SECTORS
+    sums = [np.bincount(cell, values, minlength=size) for values in (weight * strength, weight)]
+    return np.reshape(sums, (2, len(YAWS), SECTORS))
+
+
+@dataclass(frozen=True)
+class Clearness:
+    """How clearly the edges of scans and images meet.
+
+    Attributes:
+        z: the agreement in standard deviations of that at turns by more than `_PEAK`, where edges meet by
+            chance: about 0 for a wrong calibration, and where there is nothing to see.
+        sectors: the same evidence by sectors, its sum in units of their spread: low if it is of one thing.
+        yaw: degrees to the left that the camera is turned by.
+    """
+
+    z: float = 0.0
+    sectors: float = 0.0
+    yaw: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,50 +104,45 @@ class Curve:
     """Agreement over `YAWS`.
 
     Attributes:
-        sums: (2, Y, B) weight * strength of image edge and weight, summed over the depth edges in the image;
-            B blocks: what one thing in the scene may be, in one frame.
+        sums: (2, Y, SECTORS) over the scans' edges in the image: weight * strength of the image, and weight.
     """
 
     sums: Float64
 
     @property
-    def edges(self) -> Float64:
-        """(Y,) about how many depth edges are in the images."""
-        return self.sums[1].sum(axis=1) / 0.2
-
-    @property
     def strength(self) -> Float64:
-        """(Y,) mean image edge at the depth edges, NaN where too few are in the image."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean = self.sums[0].sum(axis=1) / self.sums[1].sum(axis=1)
-        return np.where(self.edges >= MIN_EDGES, mean, np.nan)
+        """(Y,) mean strength of the image at the scans' edges, NaN where too few are in the image."""
+        total = self.sums.sum(axis=2)
+        enough = total[1] >= MIN_EDGES * FULL_WEIGHT
+        return np.where(enough, total[0] / np.where(enough, total[1], 1), np.nan)
 
-    def clear(self, at: float, within: float = 0.5) -> tuple[float, float, float]:
-        """(z, t, yaw) of the clearest turn within some degrees of `at`.
-
-        z is the agreement in standard deviations of that at turns of another `PEAK` degrees and more,
-        which no edge can know of: it is about 0 for a wrong calibration. 0 if there is nothing to see.
-        """
-        best, strength = (0.0, 0.0, at), self.strength
-        for y, (yaw, value) in enumerate(zip(YAWS, strength, strict=True)):
-            if abs(yaw - at) > within or np.isnan(value):
+    def clearest(self, within: float) -> Clearness:
+        """The clearest turn of at most `within` degrees."""
+        strength, best = self.strength, Clearness()
+        for at, yaw in enumerate(YAWS):
+            others = strength[(np.abs(YAWS - yaw) > _PEAK) & ~np.isnan(strength)]
+            if abs(yaw) > within or np.isnan(strength[at]) or len(others) < _CHANCES or others.std() < 1e-6:
                 continue
-            chance = strength[(np.abs(YAWS - yaw) > PEAK) & ~np.isnan(strength)]
-            if len(chance) >= 20 and chance.std() > 0:
-                more = self.sums[0, y] - chance.mean() * self.sums[1, y]
-                t = float(more.sum() / np.sqrt((more**2).sum()))
-                best = max(best, (float((value - chance.mean()) / chance.std()), t, float(yaw)))
+            z = float((strength[at] - others.mean()) / others.std())
+            if z > best.z:
+                more = self.sums[0, at] - others.mean() * self.sums[1, at]
+                best = Clearness(z, float(more.sum() / np.sqrt((more**2).sum())), float(yaw))
         return best
 
 
 def curve(views: Iterable[View], pitch: float = 0.0) -> Curve:
     """Agreement of all views together, the cameras tilted upwards by `pitch` degrees."""
-    sums = [_sums(view, pitch) for view in views]
-    return Curve(np.concatenate(sums, axis=2))
+    return Curve(sum((_sums(view, pitch) for view in views), np.zeros((2, len(YAWS), SECTORS))))
 
 
-def turned(view: View, yaw: float) -> View:
-    """The camera turned in its place about the ego's vertical axis, degrees to the left."""
-    pose = view.camera.ego_SE3_cam.copy()
-    pose[:3, :3] = turn(np.array([0.0, 0, 1]), yaw) @ pose[:3, :3]
-    return replace(view, camera=replace(view.camera, ego_SE3_cam=pose))
+def coverage(view: View) -> tuple[float, float]:
+    """Share of a scan's points that land in the image, and in that of a level camera in the mean of its turns."""
+    camera, pose = view.camera, view.camera.ego_SE3_cam.copy()
+    share = [_seen(transform_points(cam_SE3_lidar(view.sweep, camera), view.scan.sample), camera)[1].mean()]
+    for step in range(_LEVEL_TURNS):
+        ahead = turn(np.array([0.0, 0, 1]), step * 360 / _LEVEL_TURNS)
+        pose[:3, :3] = ahead @ BODY_R_OPTICAL
+        level = replace(camera, ego_SE3_cam=pose)
+        xyz = transform_points(cam_SE3_lidar(view.sweep, level), view.scan.sample)
+        share.append(_seen(xyz, camera)[1].mean())
+    return float(share[0]), float(np.mean(share[1:]))

@@ -7,16 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pc3d.data.calibration.agreement import turn
+from pc3d.data.calibration.agreement import BODY_R_OPTICAL, turn
 from pc3d.data.records import Camera, Float64, Sweep
 from pc3d.geometry.rigid import compose_SE3, invert_SE3, matrix_to_quaternion, quaternion_to_matrix
 
-BODY_R_OPTICAL = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
-"""From a camera frame of x right, y down, z forward to one of x forward, y left, z up."""
-SCALES = (0.5, 2 / 3, 0.75, 1 / 1.2, 0.9, 1.1, 1.2, 4 / 3, 1.5, 2.0)
-
-
 Mend = Callable[[Sweep, Camera], tuple[Sweep, Camera]]
+Change = Callable[[Float64], Float64]
+
+_SCALES = (0.5, 2 / 3, 0.75, 1 / 1.2, 0.9, 1.1, 1.2, 4 / 3, 1.5, 2.0)
 
 
 @dataclass(frozen=True)
@@ -24,32 +22,39 @@ class Candidate:
     """A fault that a calibration may have.
 
     Attributes:
-        cause: completes "the images fit if ...".
+        kind: the same for all cameras that the fault would show in.
+        cause: as a sentence.
         mend: a sweep and its camera as they should be then.
     """
 
+    kind: str
     cause: str
     mend: Mend
 
 
-def _rotated(pose: Float64, rotation: Float64) -> Float64:
+def _turned(pose: Float64, rotation: Float64) -> Float64:
+    """A pose with another rotation."""
     mended = pose.copy()
     mended[:3, :3] = rotation
     return mended
 
 
-def _reordered(pose: Float64, by: int) -> Float64:
-    return _rotated(pose, quaternion_to_matrix(np.roll(matrix_to_quaternion(pose[:3, :3]), by)))
-
-
-def _camera(change: Callable[[Float64], Float64]) -> Mend:
+def _camera(change: Change) -> Mend:
     """Another ego_SE3_cam."""
     return lambda sweep, camera: (sweep, replace(camera, ego_SE3_cam=change(camera.ego_SE3_cam)))
 
 
-def _lidar(change: Callable[[Float64], Float64]) -> Mend:
+def _lidar(change: Change) -> Mend:
     """Another ego_SE3_lidar."""
     return lambda sweep, camera: (replace(sweep, ego_SE3_lidar=change(sweep.ego_SE3_lidar)), camera)
+
+
+def _reordered(by: int) -> Change:
+    return lambda pose: _turned(pose, quaternion_to_matrix(np.roll(matrix_to_quaternion(pose[:3, :3]), by)))
+
+
+def _axes(rotation: Float64) -> Change:
+    return lambda pose: _turned(pose, pose[:3, :3] @ rotation)
 
 
 def _opposite(sweep: Sweep, camera: Camera) -> tuple[Sweep, Camera]:
@@ -73,34 +78,28 @@ def _in_place_of(name: str, lens: bool) -> Mend:
     return mend
 
 
+def _extrinsics() -> Iterator[tuple[str, Mend]]:
+    yield "ego_SE3_cam is inverted", _camera(invert_SE3)
+    yield "ego_SE3_lidar is inverted", _lidar(invert_SE3)
+    yield "the transform between camera and LiDAR is inverted", _opposite
+    for name, wrap in (("ego_SE3_cam", _camera), ("ego_SE3_lidar", _lidar)):
+        yield f"the quaternion of {name} is x y z w where w x y z is read", wrap(_reordered(1))
+        yield f"the quaternion of {name} is w x y z where x y z w is read", wrap(_reordered(-1))
+    yield "ego_SE3_cam is of a camera frame with x forward and z up", _camera(_axes(BODY_R_OPTICAL))
+    yield "the axes of ego_SE3_cam were exchanged twice", _camera(_axes(BODY_R_OPTICAL.T))
+    for degrees in (90, 180, 270):
+        quarter = _axes(turn(np.array([0.0, 0, 1]), -degrees))
+        yield f"ego_SE3_lidar has axes turned by {degrees} degrees", _lidar(quarter)
+
+
 def candidates(camera: str, rig: tuple[str, ...]) -> Iterator[Candidate]:
     """The known faults of one camera of a rig."""
-    optical = BODY_R_OPTICAL
-    yield Candidate("ego_SE3_cam is inverted", _camera(invert_SE3))
-    yield Candidate("ego_SE3_lidar is inverted", _lidar(invert_SE3))
-    yield Candidate("the transform between camera and LiDAR is inverted", _opposite)
-    for name, wrap in (("ego_SE3_cam", _camera), ("ego_SE3_lidar", _lidar)):
-        for order, by in (("x y z w is read as w x y z", 1), ("w x y z is read as x y z w", -1)):
-            yield Candidate(
-                f"the quaternion of {name}: {order}", wrap(lambda pose, by=by: _reordered(pose, by))
-            )
-    yield Candidate(
-        "ego_SE3_cam is that of a frame with x forward and z up",
-        _camera(lambda pose: _rotated(pose, pose[:3, :3] @ optical)),
-    )
-    yield Candidate(
-        "the axes of ego_SE3_cam were exchanged twice",
-        _camera(lambda pose: _rotated(pose, pose[:3, :3] @ optical.T)),
-    )
-    for degrees in (90, 180, 270):
-        quarter = turn(np.array([0.0, 0, 1]), degrees)
-        yield Candidate(
-            f"ego_SE3_lidar is turned by {360 - degrees} degrees",
-            _lidar(lambda pose, quarter=quarter: _rotated(pose, quarter @ pose[:3, :3])),
-        )
+    for cause, mend in _extrinsics():
+        yield Candidate(cause, cause, mend)
     for name in rig:
         if name != camera:
-            yield Candidate(f"the images are those of {name}'s place", _in_place_of(name, lens=False))
-            yield Candidate(f"the images are those of {name}", _in_place_of(name, lens=True))
-    for factor in SCALES:
-        yield Candidate(f"the intrinsics are {1 / factor:.2g} times too large", _scaled(factor))
+            yield Candidate("swapped", f"it has the place of {name}", _in_place_of(name, lens=False))
+            yield Candidate("swapped", f"its images are those of {name}", _in_place_of(name, lens=True))
+    for factor in _SCALES:
+        cause = f"the intrinsics are {1 / factor:.2g} times what the images need"
+        yield Candidate(cause, cause, _scaled(factor))

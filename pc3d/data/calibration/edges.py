@@ -12,30 +12,39 @@ from scipy.ndimage import gaussian_filter, uniform_filter
 from pc3d.data.images import load_image
 from pc3d.data.records import Camera, Float32, Float64
 
+SECTORS = 90
+"""Parts of the LiDAR's turn, 4 degrees each: one piece of evidence, whatever stands there."""
 _AZIMUTH, _ELEVATION = 0.35, 0.5
 """Degrees per cell of the range image: about a LiDAR's step in azimuth, below its step in elevation."""
 _GAP = 3
 """Cells within which the next return of a ring lies; where there is none, the ray met nothing at all."""
-_JUMP = (0.05, 0.2)
-"""Of the range: so much farther away the next return is at an edge, and beyond the second all edges count alike."""
+_EDGE, FULL_WEIGHT = 0.05, 0.2
+"""Of the range: so much farther away is the next return at an edge; from the second on, all count alike."""
 _NEAR = 3.0
-"""Metres; what is nearer is the vehicle itself, or shows where the camera sits more than where it looks."""
-_BLOCK = 4.0
-"""Degrees of azimuth that are one piece of evidence, whatever stands there."""
+"""Metres; what is nearer is the vehicle, or shows where the camera sits more than where it looks."""
 _PIXELS_PER_RADIAN = 330.0
 """Working size of images: 0.17 degrees per pixel, half a LiDAR's step in azimuth."""
 _SMOOTH, _AROUND, _FLAT = 1.0, 41, 1.0
 """Pixels that an edge is widened by, pixels of the surroundings that it is compared with, and gray levels
 per pixel below which there is no edge but noise."""
+_SAMPLE = 4000
 
 
 @dataclass(frozen=True, eq=False)
-class DepthEdges:
-    """(N, 3) float64 points, LiDAR frame, beside which the ring goes on farther away; their weights (N,)."""
+class Scan:
+    """What of a scan is compared with images; all in the LiDAR frame.
 
-    xyz: Float64
+    Attributes:
+        edges: (N, 3) float64 points beside which their ring goes on farther away.
+        weight: (N,) up to `FULL_WEIGHT`.
+        sector: (N,) int64 below `SECTORS`.
+        sample: (S, 3) float64 some of all points.
+    """
+
+    edges: Float64
     weight: Float64
-    block: NDArray[np.int64]
+    sector: NDArray[np.int64]
+    sample: Float64
 
 
 def _beside(ranges: Float64, step: int) -> Float64:
@@ -46,8 +55,8 @@ def _beside(ranges: Float64, step: int) -> Float64:
     return np.where(np.isnan(found), np.inf, found)
 
 
-def depth_edges(points: Float32) -> DepthEdges:
-    """The upright edges of what stands in front of something, of a scan (P, C >= 3) in the LiDAR frame."""
+def scan_edges(points: Float32) -> Scan:
+    """The upright edges of what stands in front of something, of (P, C >= 3) points in the LiDAR frame."""
     xyz = points[:, :3].astype(np.float64)
     ranges = np.linalg.norm(xyz, axis=1)
     xyz, ranges = xyz[ranges > _NEAR], ranges[ranges > _NEAR]
@@ -61,11 +70,11 @@ def depth_edges(points: Float32) -> DepthEdges:
     index[line[far_first], column[far_first]] = far_first
     image = np.where(index >= 0, np.append(ranges, np.nan)[index], np.nan)
     jump = np.maximum(_beside(image, 1), _beside(image, -1)) / image - 1  # NaN in empty cells
-    found = jump > _JUMP[0]
-    by_block = np.argsort(np.nonzero(found)[1], kind="stable")
-    rows = index[found][by_block]
-    block = (azimuth[rows] / _BLOCK).astype(np.int64)
-    return DepthEdges(xyz[rows], np.minimum(jump[found], _JUMP[1])[by_block], block)
+    found = jump > _EDGE
+    rows = index[found]
+    sector = (azimuth[rows] * (SECTORS / 360)).astype(np.int64) % SECTORS
+    sample = xyz[:: max(1, len(xyz) // _SAMPLE)]
+    return Scan(xyz[rows], np.minimum(jump[found], FULL_WEIGHT), sector, sample)
 
 
 def edge_map(camera: Camera, token: str = "") -> Float64:
@@ -74,7 +83,7 @@ def edge_map(camera: Camera, token: str = "") -> Float64:
     Raises:
         DataError: the image is missing or broken.
     """
-    scale = min(1.0, _PIXELS_PER_RADIAN / abs(camera.intrinsics[0, 0]))
+    scale = min(1.0, _PIXELS_PER_RADIAN / max(abs(camera.intrinsics[0, 0]), 1e-6))
     size = (max(16, round(camera.size[0] * scale)), max(9, round(camera.size[1] * scale)))
     picture = Image.fromarray(load_image(camera.path, token, at_least=size))
     rgb = np.asarray(picture.resize(size, Image.Resampling.BOX), dtype=np.float64)

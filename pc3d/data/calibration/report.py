@@ -4,41 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pc3d.data.calibration.scores import TURNED, CalibrationScore, Fit, calibration_scores
+from pc3d.data.calibration.scores import CalibrationScore, Fit, calibration_scores
 from pc3d.data.index import SweepIndex
 from pc3d.findings import Finding
 
-REMEDY = (
-    "look at it (`data_prep/calibration.py INDEX`), mend the extrinsics or intrinsics of the data set and index "
-    'it again; to go on all the same, `data.calibration="warn"`'
+_REMEDY = (
+    "mend the calibration of the data set and build the index again; docs/calibration.md says what "
+    'this can see; to go on all the same, `data.calibration="warn"`'
 )
 
 
-def _cause(fit: Fit) -> str:
-    if fit.cause != TURNED:
-        return f"the images fit if {fit.cause}"
-    parts = []
-    if fit.yaw:
-        parts.append(f"by {abs(fit.yaw):g} degrees to the {'left' if fit.yaw > 0 else 'right'}")
+def _better(fit: Fit) -> str:
+    if fit.kind != "turned":
+        return fit.cause
+    ways = []
+    if fit.clear.yaw:
+        side = "left" if fit.clear.yaw > 0 else "right"
+        ways.append(f"by {abs(fit.clear.yaw):g} degrees to the {side} about the vertical axis")
     if fit.pitch:
-        parts.append(f"by {abs(fit.pitch):g} degrees {'upwards' if fit.pitch > 0 else 'downwards'}")
-    return f"the images fit with the camera turned {' and '.join(parts)}"
+        ways.append(f"by {abs(fit.pitch):g} degrees {'upwards' if fit.pitch > 0 else 'downwards'}")
+    return f"it fits better turned {' and '.join(ways)}"
 
 
-def _finding(score: CalibrationScore) -> Finding:
-    name = f"calibration {score.camera}"
-    given = f"edges agree by {score.given.clear:.1f} of {score.frames} frames"
-    if score.verdict == "wrong":
-        text = f"{_cause(score.best)} (edges agree by {score.best.clear:.1f}; as it is by {score.given.clear:.1f})"
-        return Finding(name, "problem", text, REMEDY)
+def _line(score: CalibrationScore) -> str:
+    given, best = score.given.clear.z, score.best.clear.z
+    numbers = (
+        f"edges of the scans meet edges of the images at {given:.1f} sigma in {score.frames} frames; "
+        f"{score.coverage:.1%} of the points land in them, {score.expected:.1%} are expected"
+    )
     if score.verdict == "fits":
-        return Finding(name, "ok", given)
-    return Finding(name, "ok", f"cannot tell: {given}, and no other calibration fits clearly")
+        return numbers
+    if score.verdict == "cannot tell":
+        return f"cannot tell: {numbers}; nothing else fits clearly (at most {best:.1f} sigma)"
+    both = f"; {', '.join(score.alike)} say the same: look at the LiDAR's too" if score.alike else ""
+    return f"{_better(score.best)} ({best:.1f} sigma); as it is, {numbers}{both}"
 
 
 def calibration_findings(index: SweepIndex, cameras: Sequence[str] | None = None) -> list[Finding]:
-    """A finding for each camera of an index (`cameras`: only these): `problem` where its calibration is wrong.
+    """A finding for each camera of an index (`cameras`: only these): `problem` if its calibration is wrong.
 
-    Reads at most 24 key frames. Where nothing can be told (dark images, nothing upright) it is `ok` and says so.
+    Where nothing can be told (dark images, nothing upright, few points) it is `ok` and says so.
+    Deterministic; reads at most 24 key frames.
     """
-    return [_finding(score) for score in calibration_scores(index, cameras)]
+    return [
+        Finding(f"calibration {score.camera}", "problem", _line(score), _REMEDY)
+        if score.verdict == "wrong"
+        else Finding(f"calibration {score.camera}", "ok", _line(score))
+        for score in calibration_scores(index, cameras)
+    ]

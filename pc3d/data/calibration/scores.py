@@ -1,67 +1,75 @@
-"""Scores of the calibration of each camera, of a few key frames spread over an index."""
+"""Scores of the calibration of each camera, from a few key frames spread over an index."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from pc3d.data.calibration.agreement import Curve, View, curve, turned
+from pc3d.data.calibration.agreement import Clearness, View, coverage, curve, turned
 from pc3d.data.calibration.candidates import Candidate, candidates
-from pc3d.data.calibration.edges import depth_edges, edge_map
+from pc3d.data.calibration.edges import edge_map, scan_edges
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
 from pc3d.data.points import load_points
 
 Verdict = Literal["fits", "wrong", "cannot tell"]
 
-FRAMES = 24
-"""Key frames that are looked at, at most."""
-ENOUGH = (6, 12, FRAMES)
-"""After so many frames a camera that fits is done."""
-FITS = 5.0
-"""Clearness of a calibration that fits; see docs/calibration.md for the measured distributions."""
-WRONG = 5.5
-"""Clearness that another calibration must have, ..."""
+# Where these come from: docs/calibration.md. By chance, the clearest of all that is tried has a z of 4.
+STAGES = (6, 12, 24)
+"""Key frames looked at; a camera that is clear after a stage is done."""
+FITS = 4.5
+"""z of a calibration that fits: far above one turn by chance."""
+ALONE, TOGETHER = 5.0, 4.2
+"""z of another calibration, for the given one to be wrong; TOGETHER where another camera shows the same."""
 MARGIN = 2.5
-"""... so much more than the given one, ..."""
-BLOCKS = 2.2
-"""... from several things in the scenes, not from one: sum over blocks in units of their spread."""
-TURN = 1.5
-"""Degrees of the smallest turn that is called wrong; a smaller one cannot be told from edges of a degree."""
-TURNED = "turned"
-PITCHES = tuple(np.arange(-4.0, 4.5, 0.5).tolist())
+"""z by which it must be better than the given one."""
+SECTORS = 2.2
+"""Evidence by sectors, for either: one vehicle may look like another one."""
+SMALLEST = 1.5
+"""Degrees; a smaller turn is no wider than the edges."""
+_PITCHES = np.arange(-4.0, 4.5, 0.5)
+_TURNS, _AROUND, _NEAR = 15.0, 20.0, 1.0
+"""Degrees searched about the given calibration, about each turn by 40 degrees, and about each candidate."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How clearly a calibration fits.
+    """A calibration and how clearly it fits.
 
     Attributes:
-        cause: what would be wrong with the given one, "" for the given one itself.
-        clear: the agreement of depth edges with image edges, in standard deviations of that by chance.
-        blocks: the same evidence counted by things in the scene.
-        yaw, pitch: degrees that the camera is turned from the cause: to the left, upwards.
+        kind, cause: as in `Candidate`; "given" for the calibration as it is, "turned" for turns of it.
+        clear: see `Clearness`; its yaw is from what the cause makes right.
+        pitch: degrees upwards.
     """
 
+    kind: str
     cause: str
-    clear: float
-    blocks: float
-    yaw: float = 0.0
+    clear: Clearness
     pitch: float = 0.0
+
+    @property
+    def turned(self) -> float:
+        """Degrees, the larger of both."""
+        return max(abs(self.clear.yaw), abs(self.pitch))
+
+    def alike(self, other: Fit) -> bool:
+        """Whether both say the same of their cameras."""
+        near = abs(self.clear.yaw - other.clear.yaw) <= 1 and abs(self.pitch - other.pitch) <= 1
+        return self.kind == other.kind and near
 
 
 @dataclass(frozen=True)
 class CalibrationScore:
-    """What the calibration of one camera was judged by.
+    """What the calibration of a camera was judged by.
 
     Attributes:
-        frames: looked at.
-        coverage: share of the points that land in the image; expected: by how much of the LiDAR's own view the
-            image takes.
-        given, best: agreement of depth edges at the calibration as it is, and at the best of all others.
+        frames: with a readable image.
+        coverage, expected: share of the points that land in the image, and in that of a level camera.
+        given, best: the calibration as it is, and the clearest of the others that were tried.
+        alike: other cameras that show the same.
     """
 
     camera: str
@@ -70,28 +78,12 @@ class CalibrationScore:
     expected: float
     given: Fit
     best: Fit
+    alike: tuple[str, ...]
     verdict: Verdict
 
 
-def _fit(curve: Curve, cause: str, within: float, pitch: float = 0.0) -> Fit:
-    clear, blocks, yaw = curve.clear(0.0, within)
-    return Fit(cause, clear, blocks, yaw, pitch)
-
-
-def given_fit(views: Sequence[View]) -> Fit:
-    return _fit(curve(views), "", 0.5)
-
-
-def other_fits(views: Sequence[View]) -> Iterable[Fit]:
-    """How the given calibration fits turned, and mended by each known fault."""
-    for pitch in PITCHES:
-        yield _fit(curve(views, pitch), TURNED, 15.0, pitch)
-    for yaw in range(40, 360, 40):
-        fit = _fit(curve([turned(view, yaw) for view in views]), TURNED, 20.0)
-        yield replace(fit, yaw=(fit.yaw + yaw + 180) % 360 - 180)
-    rig = tuple(camera.name for camera in views[0].sweep.cameras)
-    for candidate in candidates(views[0].camera.name, rig):
-        yield _fit(curve([_mended(view, candidate) for view in views]), candidate.cause, 1.0)
+def _given(views: Sequence[View]) -> Fit:
+    return Fit("given", "it fits as it is", curve(views).clearest(0.5))
 
 
 def _mended(view: View, candidate: Candidate) -> View:
@@ -99,67 +91,96 @@ def _mended(view: View, candidate: Candidate) -> View:
     return replace(view, sweep=sweep, camera=camera)
 
 
-def judge(views: Sequence[View]) -> tuple[Fit, Fit, Verdict]:
-    """The given calibration, the best other one, and the verdict."""
-    given = given_fit(views)
-    if given.clear >= FITS and given.blocks >= BLOCKS:
-        return given, given, "fits"
-    others = [fit for fit in other_fits(views) if fit.blocks >= BLOCKS]
-    best = max(others, key=lambda fit: fit.clear, default=given)
-    if best.clear < WRONG or best.clear < given.clear + MARGIN:
-        return given, best, "cannot tell"
-    if best.cause == TURNED and max(abs(best.yaw), abs(best.pitch)) < TURN:
-        return given, best, "fits"
-    return given, best, "wrong"
+def _others(views: Sequence[View]) -> Iterator[Fit]:
+    """The given calibration turned, and mended by each candidate."""
+    for pitch in _PITCHES.tolist():
+        yield Fit("turned", "it is turned", curve(views, pitch).clearest(_TURNS), pitch)
+    for yaw in range(40, 360, 40):
+        clear = curve([turned(view, yaw) for view in views]).clearest(_AROUND)
+        yield Fit("turned", "it is turned", replace(clear, yaw=(clear.yaw + yaw + 180) % 360 - 180))
+    for candidate in candidates(views[0].camera.name, tuple(c.name for c in views[0].sweep.cameras)):
+        clear = curve([_mended(view, candidate) for view in views]).clearest(_NEAR)
+        yield Fit(candidate.kind, candidate.cause, clear)
 
 
-def _spread(rows: Sequence[int], count: int) -> list[int]:
-    """At most `count` of the rows, evenly, in an order whose every beginning is spread over all of them."""
-    picked = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64))
+def _fits(fit: Fit) -> bool:
+    return fit.clear.z >= FITS and fit.clear.sectors >= SECTORS
+
+
+def _score(views: Sequence[View]) -> CalibrationScore:
+    """The score of one camera, the verdict still open where it does not fit."""
+    given = _given(views)
+    best = given
+    if not _fits(given):
+        others = [fit for fit in _others(views) if fit.clear.sectors >= SECTORS]
+        best = max(others, key=lambda fit: fit.clear.z, default=given)
+    share, expected = np.mean([coverage(view) for view in views], axis=0).tolist()
+    verdict: Verdict = "fits" if best is given and _fits(given) else "cannot tell"
+    return CalibrationScore(views[0].camera.name, len(views), share, expected, given, best, (), verdict)
+
+
+def _judged(score: CalibrationScore, rig: Sequence[CalibrationScore]) -> CalibrationScore:
+    """The verdict on a camera that does not fit as it is, with what the others show."""
+    best, needed = score.best.clear.z, ALONE
+    alike = tuple(
+        other.camera
+        for other in rig
+        if other.camera != score.camera and other.best.clear.z >= TOGETHER and other.best.alike(score.best)
+    )
+    if score.verdict == "fits":
+        return score
+    if alike:
+        needed = TOGETHER
+    if best < max(needed, score.given.clear.z + MARGIN):
+        return score
+    small = score.best.kind == "turned" and score.best.turned < SMALLEST
+    return replace(score, alike=alike, verdict="fits" if small else "wrong")
+
+
+def _spread(rows: Sequence[int]) -> list[int]:
+    """At most as many rows as the last stage takes, in an order whose beginnings are spread over all."""
+    picked = np.unique(np.linspace(0, len(rows) - 1, min(STAGES[-1], len(rows))).astype(np.int64))
     order = np.argsort([int(f"{place:05b}"[::-1], 2) for place in range(len(picked))], kind="stable")
     return [int(rows[place]) for place in picked[order]]
 
 
-def _views(index: SweepIndex, row: int, wanted: set[str]) -> list[View]:
-    """The views of a key frame; what cannot be read is for other checks to say."""
+def _views(index: SweepIndex, row: int, wanted: set[str]) -> Iterator[View]:
+    """The views of a key frame; files that cannot be read are for others to name."""
     sweep = index[row]
     cameras = [camera for camera in sweep.cameras if camera.name in wanted]
-    views: list[View] = []
     try:
-        edges = depth_edges(load_points(sweep.path, sweep.lidar_format, sweep.token)) if cameras else None
+        scan = scan_edges(load_points(sweep.path, sweep.lidar_format, sweep.token)) if cameras else None
     except DataError:
-        return views
+        return
     for camera in cameras:
         try:
-            views.append(View(sweep, camera, edges, edge_map(camera, sweep.token)))
+            if scan is not None:
+                yield View(sweep, camera, scan, edge_map(camera, sweep.token))
         except DataError:
             continue
-    return views
 
 
 def calibration_scores(index: SweepIndex, cameras: Sequence[str] | None = None) -> list[CalibrationScore]:
     """Score the cameras of an index (`cameras`: only these), by name.
 
-    Reads at most `FRAMES` key frames, fewer where a calibration fits clearly. Cameras without a readable
-    image are left out; so is an index without images.
+    Deterministic; reads at most 24 key frames, 6 where all cameras fit. Cameras without a readable image are
+    left out, and with them an index without images.
     """
     rows = index.key_rows()
-    order = _spread(rows, FRAMES) if len(rows) else []
-    names = {camera.name for row in order for camera in index[row].cameras}
-    open_names = names if cameras is None else names & set(cameras)
+    order = _spread(rows.tolist()) if len(rows) else []
+    unclear = {camera.name for row in order for camera in index[row].cameras}
+    unclear &= unclear if cameras is None else set(cameras)
     views: dict[str, list[View]] = {}
     scores: dict[str, CalibrationScore] = {}
     for number, row in enumerate(order, start=1):
-        for view in _views(index, row, open_names):
+        for view in _views(index, row, unclear):
             views.setdefault(view.camera.name, []).append(view)
-        if number not in ENOUGH and number != len(order):
-            continue
-        for name in sorted(open_names & set(views)):
-            fit = given_fit(views[name])
-            if fit.clear >= FITS and fit.blocks >= BLOCKS or number == len(order):
-                given, best, verdict = judge(views[name])
-                scores[name] = CalibrationScore(name, len(views[name]), 0.0, 0.0, given, best, verdict)
-        open_names = open_names - set(scores)
-        if not open_names:
-            break
-    return [scores[name] for name in sorted(scores)]
+        if number in STAGES or number == len(order):
+            scores |= {name: _score(views[name]) for name in sorted(unclear & set(views))}
+            judged = {name: _judged(score, list(scores.values())) for name, score in scores.items()}
+            unclear = {
+                name for name in unclear if name not in judged or judged[name].verdict == "cannot tell"
+            }
+            if not unclear or number == len(order):
+                return [judged[name] for name in sorted(judged)]
+    return []
