@@ -7,9 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmengine.config import DictAction
-
 from pc3d.engine.command_line import run_command
+from pc3d.engine.settings.options import OptionsAction
 
 if TYPE_CHECKING:
     from pc3d.evaluation.study import Task
@@ -155,7 +154,7 @@ def add_real(commands: Commands) -> None:
     text = "a detector that learns the real nuScenes key frame by heart"
     command = commands.add_parser("overfit", help=text, description=text)
     command.add_argument("--real", type=Path, required=True, metavar="DATA", help="real samples")
-    command.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
+    command.add_argument("--cfg-options", nargs="+", action=OptionsAction, metavar="KEY=VALUE")
     command.set_defaults(run=overfit)
 
 
@@ -210,7 +209,7 @@ def add_label_efficiency(commands: Commands) -> None:
     command.add_argument(
         "--pretrain-options",
         nargs="+",
-        action=DictAction,
+        action=OptionsAction,
         metavar="KEY=VALUE",
         help="settings over the pretraining configs, for example schedule.iterations=150",
     )

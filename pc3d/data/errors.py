@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import NoReturn
 
 
@@ -19,3 +20,9 @@ def some(tokens: Sequence[str], of: int) -> str:
     """How many tokens of how many, and the first three."""
     shown = ", ".join(repr(token[:80]) for token in tokens[:3])
     return f"{len(tokens)} of {of} tokens ({shown}{', ...' if len(tokens) > 3 else ''})"
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """The known name that is nearest to a wrong one, as the end of a message; empty where none is near."""
+    close = get_close_matches(str(name), list(known), 1)
+    return f"; did you mean {close[0]!r}?" if close else ""

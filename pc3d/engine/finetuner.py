@@ -11,8 +11,10 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from pc3d.data.batch import Batch, Needs
+from pc3d.data.errors import fail
+from pc3d.data.label_maps import LABEL_MAPS
 from pc3d.engine.config import plain
-from pc3d.engine.data import build_dataset, frame_settings
+from pc3d.engine.data import MixedDataset, build_dataset, frame_settings
 from pc3d.engine.data_checks import check_boxes, check_data, write_checks
 from pc3d.engine.frozen_parts import refuse_random_frozen
 from pc3d.engine.initial_weights import load_initial, load_part
@@ -99,6 +101,34 @@ def build_finetuner(config: Config) -> Finetuner:
     return Finetuner(build_segmenter(lidar, head, plain(config.get("init")), config.get("seed", 0)))
 
 
+def follow_index(config: Config, dataset: MixedDataset) -> Config:
+    """A config with `head.num_classes` as many as the labels of the data have.
+
+    Raises:
+        DataError: it is set to another number, or the sources have labels of different maps, or none.
+    """
+    if config.get("task", LIDARSEG) != LIDARSEG:
+        return config
+    indices = [part.index for part in dataset.datasets]  # type: ignore[attr-defined]
+    maps = {str(index.folder): index.metadata.get("label_map") for index in indices}
+    listed, name = ", ".join(f"{folder} ({kind})" for folder, kind in maps.items()), next(iter(maps.values()))
+    head = plain(config.get("head") or {})
+    if set(maps.values()) != {name} or name not in LABEL_MAPS:
+        fail(
+            "the data has no labels of one map",
+            listed,
+            "fine-tune on an index with LiDAR segmentation labels",
+        )
+    count = len(LABEL_MAPS[name][0])
+    if head.get("num_classes", count) != count:
+        fail(
+            f"`head.num_classes` is {head['num_classes']}, but the labels of the data have {count} classes",
+            listed,
+            "leave `head.num_classes` out: it follows the index",
+        )
+    return Config({**plain(config), "head": {**head, "num_classes": count}})
+
+
 def _needs(config: Config) -> Needs:
     """What the task asks of the loader."""
     task = config.get("task", LIDARSEG)
@@ -147,6 +177,7 @@ def finetune(
     name = FILES.get(config.get("task", LIDARSEG), "model")
     refuse_random_frozen(plain(config))
     dataset = build_dataset(plain(config.data), _needs(config), config.get("seed", 0))
+    config = follow_index(config, dataset)
     with open_run(config, dataset, Path(work_dir), mode) as run:
         if not run.start.finished:
             write_checks(run.folder, check_data(dataset, config.data.get("calibration", "stop")))

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from pc3d.data.errors import did_you_mean
 from pc3d.geometry.grid import BevGrid
 
 T = TypeVar("T")
@@ -27,15 +28,15 @@ def build(config: Mapping[str, Any], registry: Mapping[str, Callable[..., T]], w
     arguments = {key: value for key, value in config.items() if key != "type"}
     name = str(config.get("type"))
     if name not in registry:
-        raise ValueError(f"unknown {what} type {name!r}; known: {', '.join(sorted(registry))}")
+        near = did_you_mean(name, registry)
+        raise ValueError(f"unknown {what} type {name!r}{near}; known: {', '.join(sorted(registry))}")
     if isinstance(arguments.get("grid"), Mapping):
         arguments["grid"] = build({"type": "BevGrid", **arguments["grid"]}, {"BevGrid": BevGrid}, "grid")
     signature = inspect.signature(registry[name])
     unknown = sorted(set(arguments) - set(signature.parameters))
     if unknown:
-        raise ValueError(
-            f"{what} {name} has no argument {', '.join(unknown)}; known: {', '.join(signature.parameters)}"
-        )
+        near, known = did_you_mean(unknown[0], signature.parameters), ", ".join(signature.parameters)
+        raise ValueError(f"{what} {name} has no argument {', '.join(unknown)}{near}; known: {known}")
     try:
         signature.bind(**arguments)
     except TypeError as error:
