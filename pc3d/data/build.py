@@ -9,8 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
+from pc3d.data.calibration import calibration_findings
 from pc3d.data.checks import write_findings
-from pc3d.data.errors import fail
+from pc3d.data.errors import DataError, fail
 from pc3d.data.index import SweepIndex, write_index
 from pc3d.data.readers import open_reader
 from pc3d.data.readers.nuscenes_splits import listed_splits
@@ -58,10 +59,20 @@ def build_index(
     sweeps = track(source.sweeps(), "writing the index", total=len(source), console=console)
     write_index(out, survey.watch(selection.take(sweeps)), {**metadata, "rebuild": rebuild})
     index = SweepIndex.open(out)
-    findings = sorted(survey.findings, key=lambda finding: _ORDER.index(finding.state))
+    with console.status("comparing points with images"):
+        found = [*survey.findings, *_of_calibration(index)]
+    findings = sorted(found, key=lambda finding: _ORDER.index(finding.state))
     write_findings(index.folder, findings)
     _report(index, out, findings, verbose, console)
     return index
+
+
+def _of_calibration(index: SweepIndex) -> list[Finding]:
+    try:
+        return calibration_findings(index)
+    except DataError as error:  # of a damaged file, which a run may have a budget for
+        what = " ".join(str(error).split())
+        return [Finding("calibration", "warning", f"it could not be looked at: {what}", "mend the file")]
 
 
 def _report(

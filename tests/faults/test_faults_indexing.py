@@ -278,17 +278,26 @@ ODD = [
 ]
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calibration has tests of its own."""
+    monkeypatch.setattr("pc3d.data.build.calibration_findings", lambda index: [])
+
+
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("fault", MISSING + PLACES + ODD, ids=lambda fault: fault.name)
 def test_fault(fault: Fault, place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     check(fault, place, capfd)
     assert (place.tmp / "index").is_dir() == (fault.code == 0), "no index where an error is said"
 
 
+@pytest.mark.usefixtures("quick")
 def test_names_without_their_prefix(real_place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     says = ["problem +box categories: none of 645 boxes", "'adult' .*human.pedestrian.adult"]
     check(Fault("category names without prefix", "indexing", 0, says, plain_names), real_place, capfd)
 
 
+@pytest.mark.usefixtures("quick")
 def test_an_index_that_was_there_stays(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     assert run_script(index_of(place, place.sound_root), capfd)[0] == 0
     before = {path: path.read_bytes() for path in (place.tmp / "index").rglob("*") if path.is_file()}
@@ -296,6 +305,7 @@ def test_an_index_that_was_there_stays(place: Place, capfd: pytest.CaptureFixtur
     assert {path: path.read_bytes() for path in (place.tmp / "index").rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.usefixtures("quick")
 def test_what_is_selected(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     options = ("--cameras", "CAM_BACK", "--no-labels", "--no-sweeps")
     spoil = without("samples/CAM_FRONT/*", "lidarseg/*/*", "sweeps/*/*", options=options)
@@ -315,9 +325,10 @@ def test_sound_drives_raise_nothing(
     assert code == 0
     assert "warning" not in text
     assert "problem" not in text
-    assert read_findings(place.tmp / "index") == []
+    assert {finding.state for finding in read_findings(place.tmp / "index") or []} <= {"ok"}
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_vehicle_that_stands_raises_nothing(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     def stand(rows: Rows) -> None:
         first: dict[int, dict[str, Any]] = {}
@@ -343,6 +354,7 @@ def test_the_real_samples_raise_nothing(real_place: Place, capfd: pytest.Capture
         assert code == 0, text
         assert {finding.state for finding in read_findings(target) or []} <= {"ok"}, text
         assert "warning" not in text
+        assert "problem" not in text
         shutil.rmtree(target)
 
 
