@@ -180,7 +180,7 @@ class FrameDataset(Dataset[Sample]):
 
     def _draw(self, cameras: tuple[str, ...], rng: np.random.Generator) -> ImageDraw:
         flips = tuple(bool(flip) for flip in rng.random(len(cameras)) < self.config.image_flip)
-        return ImageDraw(cameras, flips, self.config.image_size)
+        return ImageDraw(cameras, flips, self.config.image_size, self.config.resize)
 
     def _earlier(self, row: int) -> list[Sweep]:
         """The sweeps before a key frame that its views show too."""

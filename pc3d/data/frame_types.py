@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.data.batch import Needs
+from pc3d.data.image_crops import Box, ImageCrop
+from pc3d.data.images import ImageMap, resize_and_crop, stretch
 from pc3d.data.map_targets import MapRasteriser
 from pc3d.data.pairing import PairingConfig
 from pc3d.data.paste import PasteConfig, PasteDatabase
@@ -33,7 +36,11 @@ class FrameConfig:
     Attributes:
         num_cameras: random cameras taken of each sample (the same in its neighbour frames), None: all.
         cameras: names to choose from, None: all.
-        image_size: (height, width) that images are resized and cropped to.
+        image_size: (height, width) of the images.
+        resize: how an image gets there: `crop` keeps its aspect, fills the width and cuts the top off;
+            `stretch` (SLidR, SuperFlow) keeps all of it.
+        image_crop: draw a part of each image that is stretched instead of the whole, None for none. The
+            frames of a sample draw theirs alone.
         image_flip: probability of mirroring an image.
         features: point channels after x y z: "intensity"; of nuScenes sweeps "ring"; "time", the seconds
             from the point's sweep to the key frame, 0 for the key frame's own points.
@@ -64,8 +71,14 @@ class FrameConfig:
     map_grid: BevGrid = BEVFUSION_MAP_GRID
     sweeps: int = 1
     paste: PasteConfig | None = None
+    resize: Literal["crop", "stretch"] = "crop"
+    image_crop: ImageCrop | None = None
 
     def __post_init__(self) -> None:
+        if self.resize not in ("crop", "stretch"):
+            raise ValueError(f"unknown resize {self.resize!r}; known: crop, stretch")
+        if self.image_crop is not None and self.resize != "stretch":
+            raise ValueError("`image_crop` stretches the parts that it draws: set `resize` to stretch, too")
         if not 1 <= self.sweeps <= MAX_SWEEPS:
             raise ValueError(f"sweeps is {self.sweeps}, expected 1 to {MAX_SWEEPS}")
 
@@ -93,11 +106,24 @@ class FrameSources:
 
 @dataclass(frozen=True)
 class ImageDraw:
-    """Which cameras a frame shows, in this order, which of them mirrored, at which (height, width)."""
+    """Which cameras a frame shows, in this order, which of them mirrored, at which (height, width).
+
+    `resize` is `FrameConfig.resize`; `boxes` the drawn parts of the images by camera, the whole where there
+    is none.
+    """
 
     cameras: tuple[str, ...]
     flips: tuple[bool, ...]
     size: tuple[int, int]
+    resize: str = "crop"
+    boxes: Mapping[str, Box] = field(default_factory=dict)
+
+    def image_map(self, number: int, source: tuple[int, int]) -> ImageMap:
+        """The map of the camera `number` of the draw, whose images have `source` (width, height)."""
+        flip, box = self.flips[number], self.boxes.get(self.cameras[number])
+        if self.resize == "stretch":
+            return stretch(source, *self.size, flip, box)
+        return resize_and_crop(source, *self.size, flip)
 
 
 @dataclass(frozen=True, eq=False)

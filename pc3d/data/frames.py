@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.data.errors import fail
+from pc3d.data.frame_images import image_ids, images_of, pairs_of, seen_pairs, with_boxes
 from pc3d.data.frame_types import (
     NOT_LOOKED_AT,
     FrameConfig,
@@ -19,12 +20,11 @@ from pc3d.data.frame_types import (
     ImagesSample,
     PairsSample,
 )
-from pc3d.data.images import ImageMap, check_aspect, load_image, resize_and_crop
 from pc3d.data.label_maps import load_lidarseg
-from pc3d.data.pairing import cam_SE3_lidar, pair_camera
-from pc3d.data.records import Boxes, Camera, Float32, Float64, Sweep
+from pc3d.data.pairing import CameraPairs
+from pc3d.data.records import Boxes, Float32, Float64, Sweep
 from pc3d.data.sweeps import stack_sweeps
-from pc3d.data.transforms import ViewSample, make_view
+from pc3d.data.transforms import ViewSample, make_view, without_cuboid
 
 __all__ = [
     "NO_PSEUDO_LABEL",
@@ -69,19 +69,21 @@ def load_frame(
     points, own = stack_sweeps(sweep, earlier, sources.config.features)
     boxes = _boxes(sweep) if needs.boxes else None
     points, boxes, hidden = _pasted(sources, points, boxes, rng)
+    seen = seen_pairs(sources, points[:own], sweep, draw)
+    views = _views(sources, points, seen, rng, hidden)
+    draw = with_boxes(sources, sweep, draw, seen, views, rng)
     of_points = _ids_of_points(sources, sweep, own, tracks_from)
     ids: dict[str, Any] = {
-        **{name: _image_ids(sources, sweep, draw, name) for name in IMAGE_IDS if getattr(needs, name)},
+        **{name: image_ids(sources, sweep, draw, name) for name in IMAGE_IDS if getattr(needs, name)},
         **{name: _pad(name, array, len(points)) for name, array in of_points.items()},
     }
-    views = _views(sources, points, rng, hidden)
     return FrameSample(
         views=views,
         num_points=len(points),
         world_SE3_lidar=sweep.world_SE3_ego @ sweep.ego_SE3_lidar,
         draw=draw,
-        images=_images(sweep, draw, needs.images) if draw.cameras else None,
-        pairs=_pairs(sources, points[:own], sweep, draw) if draw.cameras else None,
+        images=images_of(sweep, draw, needs.images) if draw.cameras else None,
+        pairs=pairs_of(seen, sweep, draw) if draw.cameras else None,
         **ids,
         boxes=boxes,
         maps=_maps(sources, sweep, views["a"].view_T_lidar) if needs.maps else None,
@@ -96,13 +98,14 @@ def load_dense_frame(
     The first rows are the key frame's own; the sweeps follow, the nearest in time first.
     """
     points, _ = stack_sweeps(sweep, earlier, sources.config.features, without_ego=False)
+    seen = seen_pairs(sources, points, sweep, now.draw)
     return FrameSample(
-        views=_views(sources, points, rng),
+        views=_views(sources, points, seen, rng),
         num_points=len(points),
         world_SE3_lidar=now.world_SE3_lidar,
         draw=now.draw,
         images=now.images,
-        pairs=_pairs(sources, points, sweep, now.draw) if now.draw.cameras else None,
+        pairs=pairs_of(seen, sweep, now.draw) if now.draw.cameras else None,
         superpixels=now.superpixels,
         semantics=now.semantics,
     )
@@ -139,81 +142,23 @@ def _pasted(
 
 
 def _views(
-    sources: FrameSources, points: Float32, rng: np.random.Generator, hidden: NDArray[np.bool_] | None = None
+    sources: FrameSources,
+    points: Float32,
+    seen: Mapping[int, CameraPairs],
+    rng: np.random.Generator,
+    hidden: NDArray[np.bool_] | None = None,
 ) -> dict[str, ViewSample]:
     settings = sources.config.augmentation
     shown = None if hidden is None or not hidden.any() else np.flatnonzero(~hidden)
     visible = points if shown is None else points[shown]
-    views = {
-        name: make_view(visible, settings[min(number, len(settings) - 1)], sources.config.points, rng)
-        for number, name in enumerate(("a", "b")[: sources.needs.views])
-    }
-    if shown is None:
-        return views
-    return {name: replace(view, row=shown[view.row]) for name, view in views.items()}
-
-
-def _drawn(sweep: Sweep, draw: ImageDraw) -> list[tuple[int, Camera, ImageMap]]:
-    """Position, camera and image map of the drawn cameras that the sweep has."""
-    by_name = {camera.name: camera for camera in sweep.cameras}
-    return [
-        (number, by_name[name], resize_and_crop(by_name[name].size, *draw.size, flip))
-        for number, (name, flip) in enumerate(zip(draw.cameras, draw.flips, strict=True))
-        if name in by_name
-    ]
-
-
-def _images(sweep: Sweep, draw: ImageDraw, pixels: bool) -> ImagesSample:
-    count = len(draw.cameras)
-    rgb = np.zeros((count, *draw.size, 3), dtype=np.uint8) if pixels else None
-    mask = np.zeros(count, dtype=np.bool_)
-    intrinsics, poses = np.tile(np.eye(3), (count, 1, 1)), np.tile(np.eye(4), (count, 1, 1))
-    for number, camera, image_map in _drawn(sweep, draw):
-        mask[number] = True
-        intrinsics[number] = image_map.intrinsics(camera.intrinsics)
-        poses[number] = cam_SE3_lidar(sweep, camera)
-        if rgb is not None:
-            image = load_image(camera.path, sweep.token, at_least=image_map.resized, size=camera.size)
-            rgb[number] = image_map.image(image)
-    return ImagesSample(rgb, mask, intrinsics, poses)
-
-
-def _pairs(sources: FrameSources, points: Float32, sweep: Sweep, draw: ImageDraw) -> PairsSample:
-    height, width = draw.size
-    rows, cameras, uvs = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros((0, 2), np.float32)]
-    for number, camera, image_map in _drawn(sweep, draw):
-        mask = sources.ego_masks.get(camera.name)
-        if mask is not None:
-            where = f"{sources.config.ego_masks}/{camera.name}.png"
-            check_aspect(mask.shape, camera.size, "the ego mask", where)
-        pairs = pair_camera(points, sweep, camera, sources.config.pairing, mask)
-        # Rounding to float32 may reach the far edge, which is outside: cut afterwards.
-        uv = image_map.uv(pairs.uv).astype(np.float32)
-        inside = ((uv >= 0) & (uv < [width, height])).all(axis=1)
-        rows.append(pairs.row[inside])
-        cameras.append(np.full(int(inside.sum()), number, dtype=np.int64))
-        uvs.append(uv[inside])
-    return PairsSample(np.concatenate(rows), np.concatenate(cameras), np.concatenate(uvs))
-
-
-def _image_ids(sources: FrameSources, sweep: Sweep, draw: ImageDraw, name: str) -> NDArray[np.int64]:
-    """(V, H, W) ids of the drawn cameras, -1 where a camera is missing."""
-    cache = sources.caches[name]
-    maps = cache.load_all(sweep.token)
-    ids = np.full((len(draw.cameras), *draw.size), -1, dtype=np.int64)
-    for number, camera, image_map in _drawn(sweep, draw):
-        if camera.name not in maps:
-            fail(
-                f"no {name} of camera {camera.name}",
-                cache.path(sweep.token),
-                f"remove the file and run {cache.maker} again",
-            )
-        found = maps[camera.name]
-        # The cells of an image network may cover a stretched image.
-        size = camera.size if name == "superpixels" else None
-        check_aspect(found.shape, size, f"{name} of camera {camera.name}", cache.path(sweep.token))
-        ids[number] = image_map.ids(found)
-    return ids
+    paired = [pairs.row for pairs in seen.values()]
+    views = {}
+    for number, name in enumerate(("a", "b")[: sources.needs.views]):
+        augmentation = settings[min(number, len(settings) - 1)]
+        view = make_view(visible, augmentation, sources.config.points, rng)
+        view = view if shown is None else replace(view, row=shown[view.row])
+        views[name] = without_cuboid(view, augmentation, paired, rng)
+    return views
 
 
 def _point_ids(

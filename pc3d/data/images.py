@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pc3d.data.errors import fail
+from pc3d.data.image_crops import Box
 from pc3d.data.image_file import open_image, turn_of
 from pc3d.data.records import Float64
 
@@ -68,7 +69,8 @@ def load_ego_masks(folder: str | Path | None) -> dict[str, NDArray[np.bool_]]:
 class ImageMap:
     """Resize to `resized`, cut `size` out at `offset`, then mirror if `flip`; all (width, height).
 
-    It maps continuous pixel coordinates (centres at integer + 0.5) of an image of `source` pixels.
+    It maps continuous pixel coordinates (centres at integer + 0.5) of an image of `source` pixels. Where
+    there is a `box`, that part of the source is resized instead of the whole.
     """
 
     source: tuple[int, int]
@@ -76,22 +78,42 @@ class ImageMap:
     offset: tuple[int, int]
     size: tuple[int, int]
     flip: bool = False
+    box: Box | None = None
+
+    @property
+    def part(self) -> Box:
+        """What of the source is resized."""
+        return self.box or (0, 0, *self.source)
 
     @property
     def scale(self) -> Float64:
         """(2,) resized pixels per source pixel, in x and y."""
-        return np.divide(self.resized, self.source)
+        return np.divide(self.resized, self.part[2:])
+
+    @property
+    def enough(self) -> tuple[int, int]:
+        """(width, height) at which a source image is not too small to be read."""
+        width, height = np.ceil(np.multiply(self.source, self.scale)).astype(int)
+        return int(width), int(height)
+
+    def _part_at(self, shape: tuple[int, ...]) -> tuple[float, float, float, float]:
+        """`part`, in pixels of a source of (rows, columns, ...) `shape`."""
+        (left, top, width, height), (w, h) = self.part, self.source
+        rows, columns = shape[:2]
+        return left * columns / w, top * rows / h, width * columns / w, height * rows / h
 
     def image(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(height, width, 3) uint8 of the source image, given at its own or a reduced size."""
         x, y = self.offset
-        cut = Image.fromarray(rgb).resize(self.resized, Image.Resampling.BILINEAR)
+        left, top, width, height = self._part_at(rgb.shape)
+        box = (left, top, left + width, top + height)
+        cut = Image.fromarray(rgb).resize(self.resized, Image.Resampling.BILINEAR, box=box)
         result = np.asarray(cut.crop((x, y, x + self.size[0], y + self.size[1])))
         return result[:, ::-1] if self.flip else result
 
     def uv(self, uv: Float64) -> Float64:
         """(M, 2) pixel coordinates in the result of (M, 2) in the source."""
-        mapped = uv * self.scale - self.offset
+        mapped = (uv - self.part[:2]) * self.scale - self.offset
         if self.flip:
             mapped[:, 0] = self.size[0] - mapped[:, 0]
         return mapped
@@ -99,15 +121,16 @@ class ImageMap:
     def intrinsics(self, K: Float64) -> Float64:
         """(3, 3) intrinsics of the result; a mirrored image has a negative focal length in x."""
         affine = np.diag([*self.scale, 1.0])
-        affine[:2, 2] = np.negative(self.offset)
+        affine[:2, 2] = -np.multiply(self.part[:2], self.scale) - self.offset
         if self.flip:
             affine = np.array([[-1.0, 0, self.size[0]], [0, 1, 0], [0, 0, 1]]) @ affine
         return affine @ K
 
     def ids(self, ids: NDArray) -> NDArray:
         """(height, width) nearest samples of an id map that covers the source at any resolution."""
-        x = (np.arange(self.size[0]) + 0.5 + self.offset[0]) / self.resized[0] * ids.shape[1]
-        y = (np.arange(self.size[1]) + 0.5 + self.offset[1]) / self.resized[1] * ids.shape[0]
+        left, top, width, height = self._part_at(ids.shape)
+        x = (np.arange(self.size[0]) + 0.5 + self.offset[0]) / self.resized[0] * width + left
+        y = (np.arange(self.size[1]) + 0.5 + self.offset[1]) / self.resized[1] * height + top
         result = ids[y.astype(np.int64)[:, None], x.astype(np.int64)[None, :]]
         return result[:, ::-1] if self.flip else result
 
@@ -134,8 +157,19 @@ def check_aspect(shape: tuple[int, ...], size: tuple[int, int] | None, what: str
         )
 
 
+def stretch(
+    source: tuple[int, int], height: int, width: int, flip: bool = False, box: Box | None = None
+) -> ImageMap:
+    """The map of SLidR and SuperFlow to (height, width): all of the image, or a box of it, in another aspect.
+
+    Args:
+        source: (width, height) of the image.
+    """
+    return ImageMap((source[0], source[1]), (width, height), (0, 0), (width, height), flip, box)
+
+
 def resize_and_crop(source: tuple[int, int], height: int, width: int, flip: bool = False) -> ImageMap:
-    """The map of SLidR and SuperFlow to (height, width): keep the aspect, fill the width, cut the top.
+    """The map of BEVFusion to (height, width): keep the aspect, fill the width, cut the top.
 
     A 1600 x 900 image becomes 416 x 234, of which the lower 224 rows stay. An image that is too wide
     for that is resized to the height instead and cut left and right alike.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,14 +22,21 @@ class PointAugmentation:
         flip: probability of mirroring x, and of mirroring y.
         crop: share of the points that a random crop keeps (those nearest in x, y to a random point),
             1 for none.
+        cuboid: a box around a random point is left out, with sides of up to this share of the view's extent
+            along each axis (SLidR: 0.2), 0 for none.
+        cuboid_min_pairs: nothing is left out where an image would keep fewer pairs than this (SLidR: 1024).
     """
 
     rotation: tuple[float, float] = (-np.pi / 2, np.pi / 2)
     scale: tuple[float, float] = (0.9, 1.1)
     flip: float = 0.5
     crop: float = 1.0
+    cuboid: float = 0.0
+    cuboid_min_pairs: int = 1024
 
     def __post_init__(self) -> None:
+        if not 0 <= self.cuboid <= 1 or self.cuboid_min_pairs < 0:
+            raise ValueError(f"cuboid must be in [0, 1] and cuboid_min_pairs at least 0: {self}")
         if not (0 <= self.flip <= 1 and 0 < self.crop <= 1 and 0 < self.scale[0] <= self.scale[1]):
             raise ValueError(f"flip must be in [0, 1], crop in (0, 1], scale positive: {self}")
 
@@ -92,3 +100,25 @@ def make_view(
     view_T_lidar = augmentation.draw(rng)
     rows = point_filter.rows(points, augmentation.crop, rng)
     return ViewSample(transform_points(view_T_lidar, points[rows]), rows, view_T_lidar)
+
+
+def without_cuboid(
+    view: ViewSample,
+    augmentation: PointAugmentation,
+    paired: Sequence[NDArray[np.int64]],
+    rng: np.random.Generator,
+) -> ViewSample:
+    """The view without the points in a random box along its axes; as it is where nothing is to be left out.
+
+    Args:
+        paired: rows of the points that each image shows.
+    """
+    if augmentation.cuboid == 0 or not len(view.row):
+        return view
+    xyz = view.points[:, :3]
+    half = np.ptp(xyz, axis=0) * (rng.uniform(0, augmentation.cuboid) / 2)
+    kept = (np.abs(xyz - xyz[rng.integers(len(xyz))]) >= half).any(axis=1)
+    row = view.row[kept]
+    if any(np.isin(rows, row).sum() < augmentation.cuboid_min_pairs for rows in paired):
+        return view
+    return ViewSample(view.points[kept], row, view.view_T_lidar)

@@ -13,6 +13,7 @@ from torch.utils.data import ConcatDataset
 from pc3d.data.batch import ID_KINDS, Needs
 from pc3d.data.dataset import FrameConfig, FrameDataset, Sample
 from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
+from pc3d.data.image_crops import ImageCrop
 from pc3d.data.index import SweepIndex
 from pc3d.data.pairing import PairingConfig
 from pc3d.data.paste import PasteConfig
@@ -82,12 +83,13 @@ FRAME_KEYS = {
     "camera_names": "cameras",
     "image_size": "image_size",
     "image_flip": "image_flip",
+    "resize": "resize",
     "ego_masks": "ego_masks",
     "features": "features",
     "dense_sweeps": "dense_sweeps",
     "sweeps": "sweeps",
 }
-NESTED_KEYS = {"augmentation", "points", "pairing", "map_grid", "paste"}
+NESTED_KEYS = {"augmentation", "points", "pairing", "map_grid", "paste", "image_crop"}
 
 
 class MixedDataset(ConcatDataset[Sample]):
@@ -154,6 +156,7 @@ def frame_config(config: dict[str, Any]) -> FrameConfig:
         ("pairing", PairingConfig),
         ("map_grid", BevGrid),
         ("paste", PasteConfig),
+        ("image_crop", ImageCrop),
     ):
         if config.get(key) is not None:
             settings[key] = _settings(kind, config[key])

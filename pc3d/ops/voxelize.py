@@ -10,6 +10,11 @@ from torch import Tensor
 
 Range = tuple[float, float, float, float, float, float]
 KINDS = ("cubic", "cylinder")
+REACH = (409.6, 409.6, 51.2)
+"""Metres along x, y, z, either way, to which a grid without a range goes: beyond a LiDAR's points, and not
+stretched by a stray one."""
+COARSEST = 16
+"""Voxels along a side of the coarsest voxel of the public U-Nets, which count voxels from the sensor."""
 
 
 @dataclass(frozen=True)
@@ -19,33 +24,47 @@ class VoxelGrid:
     Attributes:
         size: extent of a voxel; cubic: x, y, z in metres; cylinder: rho in metres, phi in degrees, z in
             metres (SuperFlow: 0.1, 1, 0.1).
-        point_range: x_min, y_min, z_min, x_max, y_max, z_max in metres; points outside have no voxel.
+        point_range: x_min, y_min, z_min, x_max, y_max, z_max in metres; points outside have no voxel. None
+            for all points within `REACH`: voxels then begin at multiples of their size, and the voxels of
+            the coarser levels at multiples of theirs, as in SLidR's code (SuperFlow's rounds to the
+            nearest and counts from the lowest voxel of each sweep).
         kind: `cubic` or `cylinder`.
     """
 
     size: tuple[float, float, float]
-    point_range: Range
+    point_range: Range | None
     kind: str = "cubic"
 
     def __post_init__(self) -> None:
-        low, high = self.point_range[:3], self.point_range[3:]
         if self.kind not in KINDS:
             raise ValueError(f"unknown kind of voxel {self.kind!r}; known: {', '.join(KINDS)}")
-        if len(self.size) != 3 or len(self.point_range) != 6:
+        if len(self.size) != 3 or len(self.limits) != 6:
             raise ValueError(
                 f"size needs 3 numbers and point_range 6, got {self.size} and {self.point_range}"
             )
+        low, high = self.limits[:3], self.limits[3:]
         if min(self.size) <= 0 or any(a >= b for a, b in zip(low, high, strict=True)):
             raise ValueError(f"empty voxel grid: size {self.size}, point_range {self.point_range}")
 
     @property
+    def limits(self) -> Range:
+        """`point_range`, or the reach where there is none."""
+        x, y, z = REACH
+        return self.point_range or (-x, -y, -z, x, y, z)
+
+    @property
     def bounds(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Lowest and highest coordinate along the three axes of the grid."""
-        if self.kind == "cubic":
-            return self.point_range[:3], self.point_range[3:]
-        x0, y0, z0, x1, y1, z1 = self.point_range
-        farthest = math.hypot(max(abs(x0), abs(x1)), max(abs(y0), abs(y1)))
-        return (0.0, -180.0, z0), (farthest, 180.0, z1)
+        x0, y0, z0, x1, y1, z1 = self.limits
+        low: tuple[float, ...] = (x0, y0, z0)
+        high: tuple[float, ...] = (x1, y1, z1)
+        if self.kind == "cylinder":
+            farthest = math.hypot(max(abs(x0), abs(x1)), max(abs(y0), abs(y1)))
+            low, high = (0.0, -180.0, z0), (farthest, 180.0, z1)
+        if self.point_range is None:
+            steps = [COARSEST * size for size in self.size]
+            low = tuple(step * math.floor(a / step + 1e-6) for a, step in zip(low, steps, strict=True))
+        return low, high
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -61,6 +80,20 @@ class VoxelGrid:
             return xyz
         x, y, z = xyz.unbind(1)
         return torch.stack((torch.hypot(x, y), torch.rad2deg(torch.atan2(y, x)), z), dim=1)
+
+    def cells(self, xyz: Tensor) -> Tensor:
+        """(P, 3) int64 voxel along each axis of the grid of points within the limits."""
+        along, (low, _) = self.coordinates(xyz), self.bounds
+        if self.point_range is None:  # no shift rounds a point into the next voxel
+            first = [round(a / size) for a, size in zip(low, self.size, strict=True)]
+            cell = (along / along.new_tensor(self.size)).floor().long()
+            cell = cell - cell.new_tensor(first)
+        else:
+            cell = ((along - along.new_tensor(low)) / along.new_tensor(self.size)).floor().long()
+        # Rounding may put a point just below an upper bound into the cell behind it.
+        z_cells, y_cells, x_cells = self.shape
+        limit = cell.new_tensor((x_cells, y_cells, z_cells)) - 1
+        return torch.minimum(cell.clamp(min=0), limit)
 
     def centers(self, coords: Tensor) -> Tensor:
         """(N, 3) x, y, z in metres of the centres of voxels (N, 4) given as (sample, z, y, x)."""
@@ -119,14 +152,9 @@ def voxelize(xyz: Tensor, batch: Tensor, batch_size: int, grid: VoxelGrid) -> Vo
     """
     if xyz.ndim != 2 or xyz.shape[1] != 3 or batch.shape != xyz.shape[:1]:
         raise ValueError(f"xyz {tuple(xyz.shape)} and batch {tuple(batch.shape)}: expected (P, 3) and (P,)")
-    valid = in_range(xyz, grid.point_range)
+    valid = in_range(xyz, grid.limits)
     z_cells, y_cells, x_cells = grid.shape
-    low, _ = grid.bounds
-    inside = grid.coordinates(xyz[valid])
-    cell = ((inside - inside.new_tensor(low)) / inside.new_tensor(grid.size)).floor().long()
-    # Rounding may put a point just below an upper bound into the cell behind it.
-    limit = cell.new_tensor((x_cells, y_cells, z_cells)) - 1
-    x, y, z = torch.minimum(cell.clamp(min=0), limit).unbind(1)
+    x, y, z = grid.cells(xyz[valid]).unbind(1)
     key = ((batch[valid] * z_cells + z) * y_cells + y) * x_cells + x
     key, inverse = torch.unique(key, return_inverse=True)
     index = torch.full_like(batch, -1)

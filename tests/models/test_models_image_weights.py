@@ -72,12 +72,18 @@ def torchvision_state(depths: tuple[int, ...], counted: bool = True) -> dict[str
     return state
 
 
-def torchvision_maps(state: dict[str, Tensor], depths: tuple[int, ...], x: Tensor) -> list[Tensor]:
-    """Maps of the four stages (He et al., CVPR 2016; the stride in the 3x3 convolution)."""
+def torchvision_maps(
+    state: dict[str, Tensor], depths: tuple[int, ...], x: Tensor, dilated: tuple[int, ...] = ()
+) -> list[Tensor]:
+    """Maps of the four stages (He et al., CVPR 2016; the stride in the 3x3 convolution).
 
-    def conv(x: Tensor, name: str, stride: int = 1) -> Tensor:
+    Stages `dilated` have dilation instead of a stride (DRN; Yu et al., CVPR 2017): 1, 2, 2, ... in the
+    first of them, 2, 4, 4, ... in the next.
+    """
+
+    def conv(x: Tensor, name: str, stride: int = 1, dilation: int = 1) -> Tensor:
         weight, norm = state[f"{name}.weight"], norm_of(name)
-        x = conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
+        x = conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2 * dilation, dilation=dilation)
         moments = state[f"{norm}.running_mean"], state[f"{norm}.running_var"]
         return batch_norm(x, *moments, state[f"{norm}.weight"], state[f"{norm}.bias"])
 
@@ -86,11 +92,13 @@ def torchvision_maps(state: dict[str, Tensor], depths: tuple[int, ...], x: Tenso
     for stage, depth in enumerate(depths, start=1):
         for block in range(depth):
             name, stride = f"layer{stage}.{block}", 2 if stage > 1 and block == 0 else 1
+            stride = 1 if stage in dilated else stride
+            beyond = sum(other <= stage for other in dilated) - (block == 0 and stage in dilated)
             shortcut = (
                 conv(x, f"{name}.downsample.0", stride) if f"{name}.downsample.0.weight" in state else x
             )
             if depths == RESNET50:
-                x = conv(conv(x, f"{name}.conv1").relu(), f"{name}.conv2", stride).relu()
+                x = conv(conv(x, f"{name}.conv1").relu(), f"{name}.conv2", stride, 2**beyond).relu()
                 x = (conv(x, f"{name}.conv3") + shortcut).relu()
             else:
                 x = conv(conv(x, f"{name}.conv1", stride).relu(), f"{name}.conv2")
@@ -112,6 +120,59 @@ def assert_same_network(path: Path, state: dict[str, Tensor], depths: tuple[int,
         expected = torchvision_maps(state, depths, (images - mean) / std)
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("stride", "dilated"), [(4, (2, 3, 4)), (8, (3, 4)), (16, (4,)), (32, ())])
+def test_dilation_instead_of_strides(tmp_path: Path, stride: int, dilated: tuple[int, ...]) -> None:
+    """MoCo's names as before, against the plain form; 56 x 104 cells of 224 x 416 pixels at stride 4."""
+    state = torchvision_state(RESNET50)
+    path = tmp_path / "moco.pth.tar"
+    torch.save({"state_dict": {f"module.encoder_q.{name}": t for name, t in state.items()}}, path)
+    network = encoder(path, stages=None, output_stride=stride)
+    assert (network.stride, network.channels) == (stride, 2048)
+    images = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        found = network(images)
+        expected = torchvision_maps(state, RESNET50, (images - network.mean) / network.std, dilated)[-1]
+    assert found.shape == (1, 2048, 64 // stride, 96 // stride)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    if stride == 4:
+        narrow = {"model_type": "resnet", "embedding_size": 4, "hidden_sizes": [4, 4, 4, 4]}
+        teacher = build_image_encoder({"type": "TransformersEncoder", "model": narrow, "output_stride": 4})
+        assert teacher(torch.rand(1, 3, 224, 416)).shape[2:] == (56, 104)
+
+
+def test_what_has_no_output_stride_is_named() -> None:
+    def build(kind: dict[str, Any], **options: Any) -> None:
+        build_image_encoder({"type": "TransformersEncoder", "model": kind, **options})
+
+    with pytest.raises(ValueError, match="not for a resnet of basic layers"):
+        build(MODELS[RESNET18], output_stride=8)
+    with pytest.raises(ValueError, match="output_stride is 6; this ResNet knows 4, 8, 16, 32"):
+        build(MODELS[RESNET50], output_stride=6)
+    swin = {"model_type": "swin", "embed_dim": 6, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 1, 1]}
+    with pytest.raises(ValueError, match=r"not for a swin$"):
+        build(swin, output_stride=8)
+    with pytest.raises(ValueError, match="a swin has no layer norm"):
+        build(swin, final_norm=False)
+
+
+def test_maps_of_a_vit_before_its_last_norm() -> None:
+    """With the norm they are the layer norm of those without."""
+    vit = {"model_type": "dinov2", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    plain, normed, default = (
+        build_image_encoder({"type": "TransformersEncoder", "model": vit, "final_norm": norm}).eval()
+        for norm in (False, True, None)
+    )
+    for other in (normed, default):
+        other.load_state_dict(plain.state_dict())
+    images = torch.rand(1, 3, 28, 42, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        before, after, usual = (network(images) for network in (plain, normed, default))
+    want = torch.nn.functional.layer_norm(before.movedim(1, -1), (16,), eps=1e-6).movedim(-1, 1)
+    torch.testing.assert_close(after, want)
+    assert torch.equal(after, usual)
+    assert not torch.allclose(before, after, atol=0.1)
 
 
 def test_moco_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

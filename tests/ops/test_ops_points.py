@@ -145,6 +145,29 @@ def test_bad_voxel_grids_are_refused() -> None:
         VoxelGrid((0, 1, 1), RANGE)
 
 
+@pytest.mark.parametrize("kind", ["cubic", "cylinder"])
+def test_without_a_range_voxels_begin_at_multiples_of_their_size(kind: str) -> None:
+    """As MinkowskiEngine cuts: floors of x / size, and coarser levels by floors of those."""
+    size = (0.1, 1.0, 0.1) if kind == "cylinder" else (0.1, 0.1, 0.1)
+    xyz, batch = cloud(3, 500, spread=90.0)
+    xyz[:, 2] /= 20
+    grid = VoxelGrid(size, None, kind)
+    voxels = voxelize(xyz, batch, 2, grid)
+    along = xyz
+    if kind == "cylinder":
+        along = torch.stack(
+            (xyz[:, 0].hypot(xyz[:, 1]), xyz[:, 1].atan2(xyz[:, 0]) * 180 / np.pi, xyz[:, 2]), 1
+        )
+    want = torch.floor(along / torch.tensor(size)).long()
+    got = voxels.coords[voxels.index][:, [3, 2, 1]]
+    shift = got[0] - want[0]
+    assert torch.equal(got - want, shift.expand_as(want))
+    assert not (shift % 16).any()
+    assert bool((grid.centers(voxels.coords)[voxels.index] - xyz).norm(dim=1).max() < 1.2)
+    far = torch.tensor([[409.0, 0.0, 0.0], [410.0, 0.0, 0.0], [0.0, 0.0, -52.0], [np.nan, 0.0, 0.0]])
+    assert voxelize(far, torch.zeros(4).long(), 1, grid).valid.tolist() == [True, False, False, False]
+
+
 # ---------------------------------------------------------------- BEV cells and samples
 
 

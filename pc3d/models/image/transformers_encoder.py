@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pc3d.models.image.common import LevelImageEncoder, resize_to_multiple
+from pc3d.models.image.dilation import dilate_resnet
 from pc3d.models.image.resnet_names import load_resnet
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -26,9 +27,14 @@ class TransformersEncoder(LevelImageEncoder):
         frozen: keep evaluation mode, no gradient.
         weights: checkpoint of a ResNet with the names of MoCo, torchvision, DINO or transformers, which
             `load_resnet` reads.
+        output_stride: of a ResNet; strides that would lead beyond it become dilation, see `dilate_resnet`
+            (SLidR: 4; None: 32 after the last stage).
+        final_norm: of a ViT; whether the maps pass the layer norm after the last block (SuperFlow, ScaLR:
+            False); None: as its configuration says, which is yes for DINOv2.
 
     Raises:
-        ValueError: no such stage or kind of model, both `stage` and `stages`, or `weights` that do not fit.
+        ValueError: no such stage or kind of model, both `stage` and `stages`, `weights` that do not fit, or
+            an option that this kind of model does not have.
         OSError: no such folder or name.
     """
 
@@ -42,11 +48,15 @@ class TransformersEncoder(LevelImageEncoder):
         frozen: bool = False,
         stages: Sequence[str] | None = None,
         weights: str | Path | None = None,
+        output_stride: int | None = None,
+        final_norm: bool | None = None,
     ) -> None:
         super().__init__()
         if stages is not None and (stage is not None or not stages):
             raise ValueError(f"stage {stage!r} and stages {tuple(stages)}: give one stage or some stages")
-        self.backbone = _load(model, [stage] if stage is not None else stages)
+        self.backbone = _load(model, [stage] if stage is not None else stages, final_norm)
+        if output_stride is not None:
+            dilate_resnet(self.backbone, output_stride)
         if weights is not None:
             if self.backbone.config.model_type != "resnet":
                 kind = self.backbone.config.model_type
@@ -77,12 +87,18 @@ class TransformersEncoder(LevelImageEncoder):
         return list(self.backbone(images).feature_maps)
 
 
-def _load(model: str | Mapping[str, Any], stages: Sequence[str] | None) -> Any:
+def _load(
+    model: str | Mapping[str, Any], stages: Sequence[str] | None, final_norm: bool | None = None
+) -> Any:
     from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 
     config = _configuration(model)
     if type(config) not in MODEL_FOR_BACKBONE_MAPPING:
         raise ValueError(f"transformers has no backbone of type {config.model_type!r}")
+    if final_norm is not None:
+        if not hasattr(config, "apply_layernorm"):
+            raise ValueError(f"final_norm: a {config.model_type} has no layer norm that can be left out")
+        config.apply_layernorm = final_norm
     if stages is not None:
         for stage in stages:
             if stage not in config.stage_names:

@@ -33,7 +33,11 @@ class PointInputs(nn.Module):
             0.1 m, 1 degree, 0.1 m.
         voxel_feature: `mean` of the voxel's points, or its `first` point in the order of the view, as the
             public codes of SLidR and SuperFlow take it.
+        column_scales: a factor for each column that enters, None for 1: the readers' intensity is 0..1, and
+            255 gives nuScenes' own.
     """
+
+    column_scales: Tensor | None
 
     def __init__(
         self,
@@ -41,8 +45,9 @@ class PointInputs(nn.Module):
         columns: Sequence[int] | None,
         voxel: str,
         voxel_size: Sequence[float] | None,
-        point_range: Sequence[float],
+        point_range: Sequence[float] | None,
         voxel_feature: str = "mean",
+        column_scales: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if voxel_feature not in VOXEL_FEATURES:
@@ -51,8 +56,16 @@ class PointInputs(nn.Module):
         self.columns = list(range(in_channels)) if columns is None else list(columns)
         if len(self.columns) != in_channels:
             raise ValueError(f"in_channels is {in_channels}, but columns names {len(self.columns)}")
+        if column_scales is not None and len(column_scales) != in_channels:
+            raise ValueError(
+                f"in_channels is {in_channels}, but column_scales has {len(column_scales)} factors"
+            )
+        # Not persistent: a setting, and no part of the exported weights.
+        scales = None if column_scales is None else torch.tensor(list(column_scales), dtype=torch.float32)
+        self.register_buffer("column_scales", scales, persistent=False)
         size = DEFAULT_SIZES.get(voxel, (1.0, 1.0, 1.0)) if voxel_size is None else voxel_size
-        self.grid = VoxelGrid(tuple(size), tuple(point_range), voxel)  # type: ignore[arg-type]
+        limits = None if point_range is None else tuple(point_range)
+        self.grid = VoxelGrid(tuple(size), limits, voxel)  # type: ignore[arg-type]
 
     def voxels(self, view: PointView) -> Voxels:
         """The voxels of the view's points.
@@ -76,6 +89,8 @@ class PointInputs(nn.Module):
         """Voxels, and their (N, in_channels) float32 features."""
         voxels = self.voxels(view)
         points = view.points[:, self.columns]
+        if self.column_scales is not None:
+            points = points * self.column_scales
         if self.voxel_feature == "first":
             return voxels, points[_first_rows(voxels)]
         features, _ = segment_mean(points, voxels.index, len(voxels))

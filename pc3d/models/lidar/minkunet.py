@@ -134,8 +134,9 @@ class MinkUNet(LidarEncoder):
             (x y z intensity; SLidR: intensity only).
         voxel: `cubic` or `cylinder`.
         voxel_size: see `VoxelGrid.size`; by default 0.1 m, cylinder 0.1 m, 1 degree, 0.1 m.
-        point_range: see `VoxelGrid.point_range`.
-        voxel_feature: see `PointInputs`.
+        point_range: see `VoxelGrid.point_range`; None for all points.
+        voxel_feature, column_scales: see `PointInputs`.
+        norm_momentum: of the running statistics of batch norm (SLidR, SuperFlow: 0.05).
         grid: BEV grid of the map.
         bev_channels: width of the BEV map.
     """
@@ -149,11 +150,13 @@ class MinkUNet(LidarEncoder):
         columns: Sequence[int] | None = None,
         voxel: str = "cubic",
         voxel_size: Sequence[float] | None = None,
-        point_range: Sequence[float] = (-54.0, -54.0, -5.0, 54.0, 54.0, 3.0),
+        point_range: Sequence[float] | None = (-54.0, -54.0, -5.0, 54.0, 54.0, 3.0),
         grid: BevGrid | None = None,
         bev_channels: int = 128,
         stem_kernels: Sequence[int] = (3, 3),
         voxel_feature: str = "mean",
+        column_scales: Sequence[float] | None = None,
+        norm_momentum: float = 0.1,
     ) -> None:
         super().__init__()
         if depth not in LAYERS:
@@ -162,7 +165,9 @@ class MinkUNet(LidarEncoder):
             raise ValueError(f"widths needs 8 numbers, four levels down and four up, got {tuple(widths)}")
         if not stem_kernels or any(size % 2 == 0 for size in stem_kernels):
             raise ValueError(f"stem_kernels needs odd sizes, at least one, got {tuple(stem_kernels)}")
-        self.inputs = PointInputs(in_channels, columns, voxel, voxel_size, point_range, voxel_feature)
+        self.inputs = PointInputs(
+            in_channels, columns, voxel, voxel_size, point_range, voxel_feature, column_scales
+        )
         self.grid = grid if grid is not None else BevGrid()
         block = Bottleneck if depth in BOTTLENECK_DEPTHS else BasicBlock
         self.point_channels = block.expansion * widths[-1]
@@ -170,6 +175,9 @@ class MinkUNet(LidarEncoder):
         self.stem = self._stem(in_channels, stem, stem_kernels)
         self._build_levels(block, stem, list(widths), LAYERS[depth])
         self.bev_head = bev_convolutions(self.point_channels, bev_channels)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                module.momentum = norm_momentum
 
     @staticmethod
     def _stem(in_channels: int, channels: int, kernels: Sequence[int]) -> nn.Sequential:

@@ -1,0 +1,111 @@
+"""Options of the encoders that the recipes of SLidR and SuperFlow need."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from published_states import slidr, superflow, unet_state
+
+from pc3d.data.batch import PointView
+from pc3d.engine.checkpoints import load_encoder
+from pc3d.engine.config import load_config, plain
+from pc3d.models.lidar import build_lidar_encoder
+from pc3d.models.lidar.minkunet import MinkUNet
+from pc3d.models.lidar.published import import_checkpoint
+from pc3d.ops.voxelize import REACH
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "pretrain"
+UNET: dict[str, Any] = {"type": "MinkUNet", "depth": 18, "widths": (8, 8, 12, 12, 12, 8, 8, 8), "stem": 8}
+PARAMETERS = {"nuscenes_slidr": 37_842_976, "nuscenes_ppkt": 37_842_976, "nuscenes_superflow": 37_873_280}
+"""Of the published networks, without their last layer (SLidR's 96 to 64) and our BEV map."""
+
+
+def view_of(points: torch.Tensor) -> PointView:
+    count = len(points)
+    return PointView(points, torch.zeros(count, dtype=torch.long), torch.arange(count), torch.eye(4)[None], 1)
+
+
+def sweep(count: int = 1500, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.rand(count, 4, generator=generator) * torch.tensor([24.0, 24.0, 4.0, 1.0])
+    return points - torch.tensor([12.0, 12.0, 2.0, 0.0])
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_as_many_parameters_as_the_published_network(name: str) -> None:
+    encoder = build_lidar_encoder(plain(load_config(CONFIGS / f"{name}.py", "pretrain").lidar))
+    parts = {part: sum(p.numel() for p in module.parameters()) for part, module in encoder.named_children()}
+    assert sum(parts.values()) - parts["bev_head"] == PARAMETERS[name]
+    momenta = {m.momentum for m in encoder.modules() if isinstance(m, torch.nn.BatchNorm1d)}
+    assert momenta == {0.05}
+
+
+@pytest.mark.parametrize("voxel", ["cubic", "cylinder"])
+def test_without_a_range_no_point_is_dropped(voxel: str) -> None:
+    """Far points take part; the grid is so wide that no flat index of 32 bits names its voxels."""
+    config = {**UNET, "voxel": voxel, "voxel_size": (0.1, 1.0, 0.1), "point_range": None}
+    encoder = build_lidar_encoder(config)
+    assert isinstance(encoder, MinkUNet)
+    assert math.prod(encoder.inputs.grid.shape) > 2**31
+    x, y, z = REACH
+    far = torch.tensor([[150.0, -2.0, 30.0, 0.5], [x - 1, 1 - y, z - 1, 0.5], [0.0, y, 0.0, 0.5]])
+    lost = torch.tensor([[torch.nan, 0.0, 0.0, 0.5], [0.0, 0.0, -torch.inf, 0.5]])
+    got = encoder(view_of(torch.cat((sweep(), far, lost))))
+    assert got.valid.tolist() == [True] * 1502 + [False] * 3
+    assert got.points[got.valid].isfinite().all()
+    assert got.points[1500:1502].any()
+
+
+def test_without_a_range_the_network_is_the_same() -> None:
+    """A narrow grid of whole coarsest voxels gives the same features."""
+    free, narrow = (
+        build_lidar_encoder({**UNET, "point_range": limits})
+        for limits in (None, (-12.8, -12.8, -3.2, 12.8, 12.8, 3.2))
+    )
+    narrow.load_state_dict(free.state_dict())
+    points = sweep() * torch.tensor([0.2, 0.2, 0.5, 1.0])
+    points[:, :3] = (points[:, :3] * 10).floor() / 10 + 0.05  # middles, which no rounding moves elsewhere
+    a, b = (encoder(view_of(points), want_bev=False).points for encoder in (free, narrow))
+    torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+    assert a.abs().mean() > 0.1
+
+
+def test_a_column_is_scaled_before_it_enters() -> None:
+    torch.manual_seed(0)
+    scaled = build_lidar_encoder({**UNET, "voxel_size": (0.4,) * 3, "column_scales": (1.0, 1.0, 1.0, 255.0)})
+    raw = build_lidar_encoder({**UNET, "voxel_size": (0.4,) * 3})
+    raw.load_state_dict(scaled.state_dict())
+    points = sweep()
+    brighter = points * torch.tensor([1.0, 1.0, 1.0, 255.0])
+    a, b = scaled.eval()(view_of(points)), raw.eval()(view_of(brighter))
+    torch.testing.assert_close(a.points, b.points)
+    with pytest.raises(ValueError, match="in_channels is 4, but column_scales has 1"):
+        build_lidar_encoder({**UNET, "column_scales": (255.0,)})
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "state"),
+    [
+        ("nuscenes_slidr", "slidr", unet_state(slidr(), in_channels=1)),
+        ("nuscenes_superflow", "superflow", unet_state(superflow(), in_channels=4)),
+    ],
+)
+def test_a_published_checkpoint_fits_the_config(tmp_path: Path, config: str, name: str, state: Any) -> None:
+    """Read as the config has it, with raw intensities, it computes the same as read by default."""
+    torch.save({"state_dict": state}, tmp_path / "published.pth")
+    lidar = plain(load_config(CONFIGS / f"{config}.py", "pretrain").lidar)
+    wide = {"voxel_size": [0.4, 4.0, 0.4]}
+    own = {key: lidar[key] for key in ("column_scales", "norm_momentum", "point_range", "voxel_feature")}
+    encoders = []
+    for options in ({"overrides": {"point_range": None}}, {"overrides": own, "intensity_scale": 1.0}):
+        options["overrides"] |= wide
+        out = tmp_path / f"{len(encoders)}.safetensors"
+        import_checkpoint(tmp_path / "published.pth", name, out, **options)
+        encoders.append(load_encoder(out))
+    a, b = (encoder(view_of(sweep()), want_bev=False).points for encoder in encoders)
+    torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+    assert a.abs().mean() > 0.01
