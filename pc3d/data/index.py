@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,12 +11,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pc3d.data.errors import DataError, fail, some
+from pc3d.data.errors import DataError, did_you_mean, fail, some
 from pc3d.data.index_hashes import check_seal, fingerprint, open_map
 from pc3d.data.index_parts import PartReader
 from pc3d.data.index_schema import SCHEMA_VERSION, row_to_sweep
 from pc3d.data.index_writer import token_hash, write_index
 from pc3d.data.records import Sweep
+from pc3d.storage.whole import read_json
 
 __all__ = ["SweepIndex", "write_index"]
 
@@ -71,9 +71,11 @@ class SweepIndex:
             check_seal(metadata)
         except ValueError as error:
             fail(f"index metadata is broken: {error}", folder, "build it again; for another root use `root=`")
+        _check_facts(folder, metadata)
         data_root = Path(root).resolve() if root is not None else Path(metadata["root"])
         if not data_root.is_dir():
-            fail("the data set root does not exist", data_root, "say where the data set is now with `root=`")
+            where = f"{data_root} (of the index {folder})"
+            fail("the data set root does not exist", where, "say where the data set is now with `root=`")
         return cls(folder, data_root, metadata, cached_groups)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -112,7 +114,11 @@ class SweepIndex:
             return self._map("key_rows")
         ranges = self.metadata["key_frames"]
         if split not in ranges:
-            fail(f"no key frame is in split {split!r}", self.folder, f"use one of {sorted(ranges)}")
+            fail(
+                f"no key frame is in split {split!r}{did_you_mean(split, ranges)}",
+                self.folder,
+                f"use one of {sorted(ranges)}",
+            )
         start, stop = ranges[split]
         return self._map("split_rows")[start:stop]
 
@@ -211,13 +217,32 @@ class SweepIndex:
 
 def _read_metadata(folder: Path) -> dict[str, Any]:
     try:
-        metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+        metadata = read_json(folder / "metadata.json")
     except OSError:
         fail("there is no index", folder, "make one: python data_prep/nuscenes.py ROOT --out INDEX")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(
             f"index metadata is broken: {error}\n  where: {folder}\n  remedy: build it again"
         ) from error
     if not isinstance(metadata, dict):
         fail("index metadata is broken: no JSON object", folder, "build it again")
     return metadata
+
+
+def _check_facts(folder: Path, metadata: dict[str, Any]) -> None:
+    """Refuse metadata without hashes of whose facts one is missing or no such fact."""
+    facts: dict[str, type] = {
+        **dict.fromkeys(("num_sweeps", "rows_per_group", "groups_per_part"), int),
+        **{"root": str, "rebuild": str, "key_frames": dict},
+    }
+    for name, kind in facts.items():
+        value = metadata.get(name)
+        if type(value) is not kind or (isinstance(value, int) and value < (name != "num_sweeps")):
+            fail(f"index metadata is broken: {name!r} is {value!r:.80}", folder, "build it again")
+    for split, rows in metadata["key_frames"].items():
+        if not (isinstance(rows, list) and len(rows) == 2 and all(type(row) is int for row in rows)):
+            fail(
+                f"index metadata is broken: the rows of split {split!r} are {rows!r:.80}",
+                folder,
+                "build it again",
+            )

@@ -7,7 +7,6 @@ is sensible (it may stand in a wall); only boxes must not overlap.
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,19 +17,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pc3d.data.array_file import load_arrays, save_arrays
+from pc3d.data.array_file import save_arrays
 from pc3d.data.detection import NUSCENES_DETECTION_CLASSES, class_labels
-from pc3d.data.errors import DataError, fail
+from pc3d.data.errors import fail
 from pc3d.data.index import SweepIndex
+from pc3d.data.paste_file import ARRAYS, OBJECTS, POINTS, TEXTS, described, read_objects
 from pc3d.data.records import Boxes, Float32, Float64
 from pc3d.data.sweeps import stack_sweeps
 from pc3d.geometry.boxes import points_in_boxes
 from pc3d.ops.nms import rotated_iou
 from pc3d.storage.folders import new_folder
 from pc3d.storage.whole import new_file
-
-OBJECTS, POINTS = "objects.npz", "points.bin"
-TRACK_PREFIX = "pasted:"
 
 
 @dataclass(frozen=True)
@@ -103,21 +100,7 @@ class PasteDatabase:
         Raises:
             DataError: none is there, or it is broken.
         """
-        folder = Path(path)
-        remedy = "make one: python data_prep/objects.py INDEX --out FOLDER"
-        if not (folder / OBJECTS).is_file():
-            fail("there is no database of objects to paste", folder, remedy)
-        try:
-            arrays = load_arrays(folder / OBJECTS)
-            boxes = _boxes_of(arrays)
-            shape = _points_shape(arrays, len(boxes))
-            if (folder / POINTS).stat().st_size != 4 * math.prod(shape):
-                raise ValueError(f"{POINTS} does not hold {shape[0]} points of {shape[1]} columns")
-            points = np.memmap(folder / POINTS, dtype="<f4", mode="r", shape=shape)
-        except (OSError, TypeError, ValueError, LookupError) as error:
-            raise DataError(
-                f"database of objects is broken: {error}\n  where: {folder}\n  remedy: {remedy}"
-            ) from error
+        boxes, points, arrays = read_objects(Path(path))
         features = tuple(arrays["features"].tolist())
         checksums = arrays.get("checksums")
         return cls(boxes, points, arrays["starts"], features, int(arrays["sweeps"]), checksums)
@@ -232,7 +215,7 @@ def build_paste_database(
             "sweeps": sweeps,
             "checksums": np.array(checksums, np.uint32),
         }
-        save_arrays(unfinished / OBJECTS, {**_described(parts, counts), **facts})
+        save_arrays(unfinished / OBJECTS, {**described(parts, counts), **facts})
     return PasteDatabase.open(folder)
 
 
@@ -257,47 +240,16 @@ def _objects(
     return _take(sweep.boxes, chosen), [points[inside[n]] for n in chosen]
 
 
-_ARRAYS = ("centers", "sizes", "yaws", "velocities", "num_lidar_pts")
-_TEXTS = ("names", "tracks", "attributes")
-
-
-def _described(parts: list[Boxes], counts: list[int]) -> dict[str, NDArray]:
-    """The boxes of all objects as arrays, and where the points of each start."""
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
-    texts = {
-        name: np.array([text for part in parts for text in getattr(part, name)], dtype=np.str_)
-        for name in _TEXTS
-    }
-    texts["tracks"] = np.char.add(TRACK_PREFIX, texts["tracks"])
-    arrays["num_lidar_pts"] = np.array(counts, dtype=np.int64)
-    return {**arrays, **texts, "starts": np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])}
-
-
-def _points_shape(arrays: Mapping[str, NDArray], count: int) -> tuple[int, int]:
-    """Rows and columns of the points of `count` objects, as `starts` and `features` have them."""
-    starts, checksums = arrays["starts"], arrays.get("checksums", np.zeros(count))
-    whole = starts.dtype == np.int64 and starts.shape == (count + 1,) and checksums.shape == (count,)
-    if not whole or starts[0] != 0 or (np.diff(starts) < 0).any():
-        raise ValueError("`starts` and `checksums` are not those of its boxes")
-    return int(starts[-1]), 3 + len(arrays["features"])
-
-
-def _boxes_of(arrays: Mapping[str, NDArray]) -> Boxes:
-    values: dict[str, Any] = {name: arrays[name] for name in _ARRAYS}
-    values |= {name: tuple(arrays[name].tolist()) for name in _TEXTS}
-    return Boxes(**values)
-
-
 def _take(boxes: Boxes, chosen: NDArray[np.int64]) -> Boxes:
-    values: dict[str, Any] = {name: getattr(boxes, name)[chosen] for name in _ARRAYS}
-    values |= {name: tuple(getattr(boxes, name)[n] for n in chosen) for name in _TEXTS}
+    values: dict[str, Any] = {name: getattr(boxes, name)[chosen] for name in ARRAYS}
+    values |= {name: tuple(getattr(boxes, name)[n] for n in chosen) for name in TEXTS}
     return Boxes(**values)
 
 
 def _join(first: Boxes, second: Boxes) -> Boxes:
-    pairs = {name: (getattr(first, name), getattr(second, name)) for name in _ARRAYS + _TEXTS}
+    pairs = {name: (getattr(first, name), getattr(second, name)) for name in ARRAYS + TEXTS}
     values: dict[str, Any] = {
-        name: np.concatenate(pair) if name in _ARRAYS else pair[0] + pair[1] for name, pair in pairs.items()
+        name: np.concatenate(pair) if name in ARRAYS else pair[0] + pair[1] for name, pair in pairs.items()
     }
     return Boxes(**values)
 

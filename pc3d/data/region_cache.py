@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pc3d.data.array_file import load_arrays, save_arrays
 from pc3d.data.errors import DataError, fail
-from pc3d.storage.whole import write_bytes
+from pc3d.storage.whole import read_json, write_bytes
 
 _KIND = re.compile(r"[a-z0-9_]+\Z")
 _MAKERS = {"pseudo_labels": "python tools/pseudo_label.py CHECKPOINT INDEX --out {folder}"}
@@ -58,11 +58,11 @@ class RegionCache:
             what = f"{len(found)} caches of {kind}" if found else f"no cache of {kind}"
             fail(what, folder, "name a folder that holds one, as its command wrote it")
         try:
-            cache = cls(folder, kind, json.loads(found[0].read_text(encoding="utf-8")))
+            cache = cls(folder, kind, read_json(found[0]))
             if cache.folder.name != found[0].parent.name:
                 raise ValueError("they are not those that its folder was named after")
             return cache
-        except (OSError, RecursionError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise DataError(
                 f"parameters of a cache are broken: {error}\n  where: {found[0]}\n  remedy: make it again"
             ) from error

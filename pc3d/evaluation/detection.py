@@ -22,6 +22,7 @@ from pc3d.evaluation.detection_submission import MAX_BOXES, DetectionWriter, sub
 from pc3d.evaluation.label_efficiency import json_values
 from pc3d.evaluation.official import check_truth, open_devkit, refused, split_samples
 from pc3d.evaluation.settings import write_metrics
+from pc3d.storage.whole import read_json
 
 if TYPE_CHECKING:
     from nuscenes import NuScenes
@@ -74,7 +75,7 @@ def official_evaluator(nusc: NuScenes, split: str, results: Path | str, out: Pat
 
 def _read_submission(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise DataError(
             f"submission cannot be read: {error}\n  where: {path}\n  remedy: write it with DetectionWriter"

@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pc3d.storage.whole import clean, write_bytes
+from pc3d.storage.whole import clean, read_json, write_bytes
 
 RANDOM = "random"
 
@@ -125,7 +125,7 @@ def run_cells(
             )
             write_bytes(path, text.encode())
         try:
-            metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]
+            metrics = read_json(path)["metrics"]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not a result of a cell: delete it and run again") from error
         results.append(CellResult(cell, metrics))

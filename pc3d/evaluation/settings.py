@@ -16,7 +16,7 @@ from pc3d.evaluation.label_efficiency import json_values
 from pc3d.evaluation.temporal_voting import VotingConfig
 from pc3d.evaluation.test_time_augmentation import AugmentedCopies
 from pc3d.storage import disk
-from pc3d.storage.whole import file_sha256, write_bytes
+from pc3d.storage.whole import file_sha256, read_json, write_bytes
 
 METRICS = "metrics.json"
 _NOTES = ("pc3d", "checkpoint")
@@ -105,16 +105,16 @@ def prepare_folder(
 def _differences(path: Path, settings: Mapping[str, Any], weights: bool) -> str:
     """What the metrics of a file were made with otherwise, in words; empty for the same."""
     try:
-        then = json.loads(path.read_text()).get("settings")
+        then = read_json(path).get("settings")
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(
             f"the metrics in the folder cannot be read: {error}\n  where: {path}\n"
             "  remedy: remove the file, or replace it with --overwrite"
         ) from error
-    if not isinstance(then, dict):
+    if not isinstance(then, dict) or not isinstance(then.get("checkpoint"), dict):
         return "an evaluation that does not say how it was made (of an older pc3d)"
-    if then.get("checkpoint", {}).get("file") != settings["checkpoint"]["file"]:
-        return f"another model: {then.get('checkpoint', {}).get('file')}"
+    if then["checkpoint"].get("file") != settings["checkpoint"]["file"]:
+        return f"another model: {then['checkpoint'].get('file')}"
     if weights and then["checkpoint"] != settings["checkpoint"]:
         return "other weights of that name"
     other = [name for name in settings if name not in _NOTES and then.get(name) != settings[name]]

@@ -41,8 +41,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             "\"import torch; file = torch.load('IN', map_location='cpu', weights_only=False); "
             "torch.save({'state_dict': file['state_dict']}, 'OUT')\"",
         )
-    except (RuntimeError, EOFError, OSError) as error:
-        fail(f"the checkpoint cannot be read: {error}", path, "download it again")
+    except Exception as error:  # of a damaged file: of many kinds
+        fail(f"the checkpoint cannot be read: {error or type(error).__name__}", path, "download it again")
     tensors = dict(_flat(content, ""))
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
 

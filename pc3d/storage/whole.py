@@ -135,6 +135,19 @@ def write_json(path: Path, value: Any, durable: bool = True) -> str:
     return write_bytes(path, text.encode(), durable)
 
 
+def read_json(path: Path) -> Any:
+    """Content of a JSON file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON, or is nested deeper than anything that is written here.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()

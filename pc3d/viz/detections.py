@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from pc3d.evaluation.detection_submission import RESULTS, lidar_boxes
 from pc3d.geometry.boxes import corners
 from pc3d.geometry.camera import project
 from pc3d.geometry.rigid import invert_SE3, transform_points
+from pc3d.storage.whole import read_json
 from pc3d.viz.canvas import INK, caption, dark_axis, legend_of, pixel_figure
 from pc3d.viz.colours import class_colours
 from pc3d.viz.detection_plots import class_ap_bars, confusion_picture, precision_recall, range_bars
@@ -98,7 +98,7 @@ def draw_detections(
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError) as error:
         raise DataError(
             f"evaluation is not there or broken: {error}\n  where: {path}\n  remedy: evaluate again"

@@ -6,7 +6,6 @@ tells a run of this pc3d, which is nothing without its marker, from an older one
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pc3d.data.errors import DataError, fail
 from pc3d.engine.runs.contract import LENGTH, Contract, differences, refuse
 from pc3d.engine.runs.store import Checkpoint, CheckpointStore
 from pc3d.storage import disk
-from pc3d.storage.whole import clean, file_sha256, write_json
+from pc3d.storage.whole import clean, file_sha256, read_json, write_json
 
 RUN, FINISHED, FAILURE = "run.json", "finished.json", "failure"
 _WEIGHTS = ("backbone", "image_backbone", "camera", "heads", "segmenter", "detector", "map_segmenter")
@@ -57,7 +56,7 @@ def read_marker(folder: Path, name: str = FINISHED) -> dict[str, Any] | None:
     """
     path = Path(folder) / name
     try:
-        facts = json.loads(path.read_text())
+        facts = read_json(path)
         kinds = {"contract": dict, "files": dict, "iterations": int} if name == FINISHED else {}
         if not isinstance(facts, dict) or not all(isinstance(facts.get(k), t) for k, t in kinds.items()):
             raise TypeError("it is not what pc3d writes")

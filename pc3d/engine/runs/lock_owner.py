@@ -61,7 +61,7 @@ class Owner:
         try:
             facts = json.loads(data)
             owner = cls(**{field.name: facts[field.name] for field in fields(cls)})
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
         texts = (owner.host, owner.boot, owner.pid_namespace, owner.user, owner.started, owner.nonce)
         return owner if isinstance(owner.pid, int) and all(isinstance(text, str) for text in texts) else None

@@ -24,7 +24,7 @@ import torch
 
 from pc3d.data.errors import DataError, fail
 from pc3d.storage import disk
-from pc3d.storage.whole import file_sha256, new_file, write_bytes, write_json
+from pc3d.storage.whole import file_sha256, new_file, read_json, write_bytes, write_json
 
 FORMAT = 2
 POINTER = "last_checkpoint"
@@ -155,7 +155,7 @@ class CheckpointStore:
         if not manifest.exists():
             return _verify_archive(path, step)
         try:
-            facts = json.loads(manifest.read_text())
+            facts = read_json(manifest)
             checkpoint = Checkpoint(path, int(facts["step"]), int(facts["samples"]), dict(facts["contract"]))
             expected = facts["files"][path.name]["sha256"]
             intact = facts == _sealed({key: value for key, value in facts.items() if key != SEAL})
