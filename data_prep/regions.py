@@ -38,7 +38,7 @@ from pc3d.regions.build import KINDS, BuildSummary, Params, build_regions, open_
 from pc3d.regions.ground import GroundParams
 from pc3d.regions.key_frame import key_frames
 from pc3d.regions.semantics import SemanticParams
-from pc3d.storage.whole import write_json
+from pc3d.storage.whole import read_json, write_json
 
 EXAMPLES = """examples:
   python data_prep/regions.py index/mini --out cache/mini
@@ -140,7 +140,7 @@ def _report(summary: BuildSummary, kinds: dict[str, Params], out: Path, console:
             soft_wrap=True,
         )
     path = out / "statistics.json"
-    content = json.loads(path.read_text()) if path.is_file() else {}
+    content = read_json(path) if path.is_file() else {}
     for kind, params in kinds.items():
         content[open_cache(out, kind, params).folder.name] = {
             "kind": kind,

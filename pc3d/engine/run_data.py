@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from pc3d.data.errors import fail
 from pc3d.data.index import SweepIndex
 from pc3d.engine.data import source_settings
-from pc3d.storage.whole import write_json
+from pc3d.storage.whole import read_json, write_json
 
 RUN_DATA = "data.json"
 
@@ -62,7 +61,7 @@ def read_run_data(checkpoint: Path) -> RunData:
     path = Path(checkpoint).parent / RUN_DATA
     remedy = "name the data set with --index and --split"
     try:
-        found = sources_of({"sources": json.loads(path.read_text(encoding="utf-8"))["sources"]})
+        found = sources_of({"sources": read_json(path)["sources"]})
     except FileNotFoundError:
         fail("nothing beside the checkpoint says which data set its run read", path, remedy)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

@@ -140,12 +140,12 @@ def read_json(path: Path) -> Any:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no JSON, or is nested deeper than anything that is written here.
+        ValueError: it is no JSON, or is nested deeper than anything that is written here; with its name.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise ValueError("it is nested too deep") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{Path(path).name} is no JSON that can be read: {error}") from error
 
 
 def file_sha256(path: Path) -> str:

@@ -80,7 +80,7 @@ def draw_detections(
     """
     folder = Path(folder)
     scores, analysis, curves = (
-        _read(folder / name) for name in ("metrics.json", "analysis.json", "metrics_details.json")
+        read_evaluation(folder / name) for name in ("metrics.json", "analysis.json", "metrics_details.json")
     )
     out = folder / "pictures"
     names = ("precision_recall", "class_ap", "ranges", "confusion")
@@ -96,7 +96,12 @@ def draw_detections(
     return paths
 
 
-def _read(path: Path) -> Any:
+def read_evaluation(path: Path) -> Any:
+    """Content of a JSON file of an evaluation.
+
+    Raises:
+        DataError: it is not there, or broken.
+    """
     try:
         return read_json(path)
     except (OSError, ValueError) as error:
@@ -111,7 +116,10 @@ def worst_frames(index: SweepIndex, split: str, folder: Path | str, count: int) 
     Detections are those above the operating point of their class (`detection_analysis.operating_points`).
     """
     folder = Path(folder)
-    analysis, results = _read(folder / "analysis.json"), _read(folder / RESULTS)["results"]
+    analysis, results = (
+        read_evaluation(folder / "analysis.json"),
+        read_evaluation(folder / RESULTS)["results"],
+    )
     worst = analysis["frames"][:count]
     wanted = {frame["sample"] for frame in worst}
     rows: dict[str, int] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from pc3d.evaluation.downstream import MAP_FRAMES, predict_bev
 from pc3d.geometry.grid import BevGrid
 from pc3d.viz.canvas import BACKGROUND, INK, caption, dark_axis, legend_of, pixel_figure
 from pc3d.viz.colours import Rgb
+from pc3d.viz.detections import read_evaluation
 from pc3d.viz.plots import heading_of
 
 #: Later classes are painted over earlier ones: areas, then what lies on them, then lines.
@@ -113,7 +113,7 @@ def draw_worst_maps(checkpoint: Path, index: SweepIndex, folder: Path, pictures:
     scores = folder / MAP_FRAMES
     if not scores.is_file():
         fail("no scores of a map segmenter", folder, "evaluate one with tools/evaluate.py first")
-    frames = {token: miou for token, miou in json.loads(scores.read_text()).items() if miou is not None}
+    frames = {token: miou for token, miou in read_evaluation(scores).items() if miou is not None}
     worst = sorted(frames, key=lambda token: frames[token])[:pictures]
     model, config = load_bev_model(checkpoint), frames_of(checkpoint)
     dataset = FrameDataset(index, model.needs, tokens=worst, config=config)

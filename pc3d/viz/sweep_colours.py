@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pc3d.data.errors import fail
 from pc3d.data.label_maps import LABEL_MAPS, load_lidarseg
 from pc3d.data.records import Float32, Sweep
 from pc3d.data.region_cache import RegionCache
+from pc3d.storage.whole import read_json
 from pc3d.viz.colours import (
     Rgb,
     categorical_colours,
@@ -170,7 +170,7 @@ def _regions(points: Float32, sweep: Sweep, folder: Path | None) -> NDArray[np.i
         from pc3d.regions.lidar_regions import lidar_regions
 
         return lidar_regions(points, -ground_height(sweep))
-    params = [json.loads(file.read_text()) for file in sorted(Path(folder).glob("clusters-*/params.json"))]
+    params = [read_json(file) for file in sorted(Path(folder).glob("clusters-*/params.json"))]
     caches = [RegionCache(folder, "clusters", one) for one in params]
     having = [cache for cache in caches if cache.has(sweep.token)]
     if len(having) != 1:
