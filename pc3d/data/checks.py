@@ -28,6 +28,8 @@ def read_findings(index: str | Path) -> list[Finding] | None:
         findings = [Finding(**row) for row in rows]
     except (OSError, ValueError, TypeError, RecursionError):
         return None
+    if not isinstance(rows, list):
+        return None
     texts = [(finding.name, finding.text, finding.remedy) for finding in findings]
     sound = all(isinstance(text, str) for row in texts for text in row)
     return findings if sound and all(finding.state in get_args(State) for finding in findings) else None

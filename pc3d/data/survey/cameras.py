@@ -88,8 +88,6 @@ def odd_intrinsics(camera: Camera) -> str:
         return centre
     if min(abs(cx / width - 0.5), abs(cy / height - 0.5)) > _OFF_CENTRE:
         return centre
-    if fx <= 0 or fy <= 0:
-        return f"focal lengths {fx:g} and {fy:g}"
     for focal, size in ((fx, width), (fy, height)):
         view = math.degrees(2 * math.atan(size / (2 * focal)))
         if not _VIEW[0] <= view <= _VIEW[1]:

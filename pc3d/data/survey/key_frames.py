@@ -23,15 +23,16 @@ class KeyFrames:
     """
 
     def __init__(self, lists: Mapping[str, Sequence[str]]) -> None:
-        self._lists = lists
-        self._scenes: set[str] = set()
+        self._split_of = {scene: split for split, scenes in lists.items() for scene in scenes}
+        self._listed = Tally(of=len(self._split_of))
+        self._splits = set(lists)
         self._sweeps: Counter[str] = Counter()
         self._frames: Counter[str] = Counter()
-        self._annotated = self._with_points = self._empty = 0
+        self._annotated = self._with_points = 0
         self._far = Tally()
 
     def look(self, sweeps: Sequence[Sweep]) -> None:
-        self._scenes.add(sweeps[0].scene)
+        self._split_of.pop(sweeps[0].scene, None)
         for sweep in sweeps:
             self._sweeps[sweep.split] += 1
             self._frames[sweep.split] += sweep.is_key_frame
@@ -73,13 +74,11 @@ class KeyFrames:
                 f"it has {self._sweeps[split]} sweeps and no key frame",
                 "key frames (is_key_frame) are what a run trains on; compare its list of scenes",
             )
-            for split in sorted(self._sweeps.keys() | self._lists.keys())
+            for split in sorted(self._sweeps.keys() | self._splits)
             if not self._frames[split]
         ]
-        listed = Tally()
-        for split, scenes in sorted(self._lists.items()):
-            for scene in scenes:
-                listed.look(scene not in self._scenes, f"{scene!r} of split {split}")
-        return found + listed.finding(
+        for scene, split in self._split_of.items():
+            self._listed.see(f"{scene!r} of split {split}")
+        return found + self._listed.finding(
             "lists of splits", "warning", "scenes of splits.json are not indexed", "correct their names there"
         )

@@ -1,0 +1,257 @@
+"""What is seen while sweeps pass into an index: files, times, poses, rigs, names, and what is kept of it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import make_sweep, write_files
+
+from pc3d.data.checks import CHECKS, read_findings, write_findings
+from pc3d.data.errors import DataError
+from pc3d.data.readers.nuscenes_splits import listed_splits
+from pc3d.data.records import Camera, Sweep
+from pc3d.data.selection import Selection
+from pc3d.data.survey import Survey
+from pc3d.data.survey.cameras import odd_intrinsics
+from pc3d.data.survey.classes import nearest_category
+from pc3d.data.survey.files import FolderListing
+from pc3d.findings import Finding
+
+STEPS = 30
+
+
+@pytest.fixture
+def drives(tmp_path: Path) -> list[Sweep]:
+    """Two scenes of `STEPS` sweeps at 20 Hz, with all their files."""
+    rng = np.random.default_rng(0)
+    sweeps = [make_sweep(tmp_path, scene, step, "train", rng) for scene in (1, 100) for step in range(STEPS)]
+    for sweep in sweeps:
+        write_files(sweep, rng)
+    return sweeps
+
+
+def found(sweeps: list[Sweep], root: Path, **options: Any) -> dict[str, Finding]:
+    survey = Survey({"root": str(root)}, len(sweeps), **options)
+    assert len(list(survey.watch(sweeps))) == len(sweeps)
+    return {finding.name: finding for finding in survey.findings}
+
+
+def changed(sweeps: list[Sweep], change: Callable[[Sweep], dict[str, Any]]) -> list[Sweep]:
+    return [replace(sweep, **change(sweep)) for sweep in sweeps]
+
+
+def moved(pose: np.ndarray, by: float) -> np.ndarray:
+    pose = pose.copy()
+    pose[0, 3] += by
+    return pose
+
+
+def test_sound_drives_raise_nothing(drives: list[Sweep], tmp_path: Path) -> None:
+    assert found(drives, tmp_path) == {}
+    bare = changed(drives, lambda sweep: {"cameras": (), "boxes": None, "lidarseg_path": None})
+    assert found(bare, tmp_path) == {}
+    half = changed(drives, lambda sweep: {"cameras": sweep.cameras if sweep.scene == "scene-1" else ()})
+    assert {finding.state for finding in found(half, tmp_path).values()} == {"ok"}
+
+
+def test_a_vehicle_that_stands_or_turns_raises_nothing(drives: list[Sweep], tmp_path: Path) -> None:
+    def at(pose: Callable[[Sweep], np.ndarray]) -> list[Sweep]:
+        return changed(
+            drives,
+            lambda sweep: {
+                "world_SE3_ego": pose(sweep),
+                "cameras": tuple(replace(c, world_SE3_ego=pose(sweep)) for c in sweep.cameras),
+            },
+        )
+
+    def turned(sweep: Sweep) -> np.ndarray:
+        angle = 3.0 * 1e-6 * sweep.timestamp
+        c, s = np.cos(angle), np.sin(angle)
+        return np.array([[c, -s, 0, 5], [s, c, 0, 6], [0, 0, 1, 0], [0, 0, 0, 1]])
+
+    assert found(at(lambda sweep: drives[7].world_SE3_ego), tmp_path) == {}
+    assert found(at(turned), tmp_path) == {}
+    assert set(found(at(lambda sweep: np.eye(4)), tmp_path)) == {"poses"}
+
+
+@pytest.mark.parametrize(
+    ("factor", "names"),
+    [(1e-6, "equal times unit of time"), (1e-3, "unit of time"), (1e3, "unit of time"), (4.0, "")],
+)
+def test_units_of_time(drives: list[Sweep], tmp_path: Path, factor: float, names: str) -> None:
+    sweeps = changed(
+        drives,
+        lambda sweep: {
+            "timestamp": int(factor * sweep.timestamp),
+            "cameras": tuple(replace(c, timestamp=int(factor * c.timestamp)) for c in sweep.cameras),
+        },
+    )
+    assert set(found(sweeps, tmp_path)) - {"jumps"} == set(re.findall(r"equal times|unit of time", names))
+
+
+def test_a_gap_is_said_and_a_lost_sweep_is_not(drives: list[Sweep], tmp_path: Path) -> None:
+    assert found([s for n, s in enumerate(drives) if n % STEPS not in (4, 5, 8)], tmp_path) == {}
+    late = changed(
+        drives, lambda sweep: {"timestamp": sweep.timestamp + 2_000_000 * (sweep.token == "s1f29")}
+    )
+    finding = found(late, tmp_path)["gaps in time"]
+    assert finding.text.startswith("1 intervals")
+    assert "2.05 s after sweep s1f28" in finding.text
+
+
+def test_jumps_and_mounts(drives: list[Sweep], tmp_path: Path) -> None:
+    # 50 m in 50 ms; an estimate that is off by half a metre is none.
+    jump = changed(drives, lambda s: {"world_SE3_ego": moved(s.world_SE3_ego, 50.0 * (s.token == "s1f4"))})
+    assert found(jump, tmp_path)["jumps"].text.startswith("2 of 58 ")
+    noise = changed(drives, lambda s: {"world_SE3_ego": moved(s.world_SE3_ego, 0.5 * (s.token == "s1f4"))})
+    assert found(noise, tmp_path) == {}
+    far = changed(drives, lambda s: {"ego_SE3_lidar": moved(s.ego_SE3_lidar, 900.0)})
+    assert set(found(far, tmp_path)) == {"mount of the LiDAR"}
+    image = changed(
+        drives,
+        lambda s: {
+            "cameras": tuple(replace(c, world_SE3_ego=moved(c.world_SE3_ego, 9.0)) for c in s.cameras)
+        },
+    )
+    assert set(found(image, tmp_path)) == {"poses of images"}
+
+
+@pytest.mark.parametrize(
+    ("K", "odd"),
+    [
+        ([1266.4, 1266.4, 816.3, 491.5], False),  # nuScenes CAM_FRONT
+        ([796.9, 796.9, 857.8, 476.9], False),  # nuScenes CAM_BACK, 110 degrees wide
+        ([1266.4, 1266.4, 816.3, 191.5], False),  # cut at the top
+        ([2532.8, 2532.8, 1632.6, 983.0], True),  # of an image twice as large
+        ([633.2, 633.2, 408.2, 245.8], True),  # of one half as large
+        ([0.8, 0.8, 816.3, 491.5], True),
+        ([1e5, 1e5, 816.3, 491.5], True),
+    ],
+)
+def test_intrinsics(drives: list[Sweep], K: list[float], odd: bool) -> None:
+    fx, fy, cx, cy = K
+    camera: Camera = replace(
+        drives[0].cameras[0], size=(1600, 900), intrinsics=np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
+    )
+    assert bool(odd_intrinsics(camera)) == odd
+
+
+def test_files_are_looked_up_by_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk, data = tmp_path / "disk", tmp_path / "data"
+    for path in (disk / "a", disk / "b", disk / "empty"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"" if path.name == "empty" else b"x")
+    data.symlink_to(disk)
+    (disk / "link").symlink_to(disk / "a")
+    (disk / "broken").symlink_to(disk / "nothing")
+    (disk / "folder").mkdir()
+    listed: list[object] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: listed.append(folder) or scandir(folder))
+    listing = FolderListing(folders=2)
+    there = [
+        name for name in ("a", "b", "link", "empty", "broken", "folder", "no") if listing.holds(data / name)
+    ]
+    assert there == ["a", "b", "link"]
+    assert not listing.holds(tmp_path / "nowhere" / "a")
+    assert not listing.holds(disk / "a" / "below a file")
+    assert len(listed) == 3
+    assert listing.holds(data / "a"), "forgotten, and listed again"
+
+
+def test_scenes_pass_one_at_a_time(drives: list[Sweep], tmp_path: Path) -> None:
+    read: list[str] = []
+
+    def reader() -> Iterator[Sweep]:
+        for sweep in drives:
+            read.append(sweep.scene)
+            yield sweep
+
+    survey = Survey({"root": str(tmp_path)}, len(drives))
+    next(survey.watch(reader()))
+    assert read.count("scene-1") == STEPS
+    assert read.count("scene-100") <= 1
+
+
+def test_what_is_kept_does_not_grow(drives: list[Sweep], tmp_path: Path) -> None:
+    """A survey of ten times as many scenes, all of them odd, takes no more memory."""
+
+    def size(scenes: int) -> int:
+        survey = Survey({"root": str(tmp_path)}, 20, skip_missing=True)
+        first = replace(drives[0], timestamp=0, cameras=())
+        for number in range(scenes):
+            scene = f"scene-{number:06d}"
+            lost = replace(first, scene=scene, path=tmp_path / "no.bin")
+            list(survey.watch([lost]) if number % 2 else survey.watch([replace(first, scene=scene)] * 3))
+        return len(pickle.dumps([survey._files, *survey._looks[:-1]]))
+
+    assert size(400) < size(40) + 200
+
+
+def test_no_scene_is_whole(drives: list[Sweep], tmp_path: Path) -> None:
+    for sweep in drives[::STEPS]:
+        sweep.path.unlink()
+    survey = Survey({"root": str(tmp_path)}, len(drives), skip_missing=True)
+    with pytest.raises(DataError, match=r"2 of \d+ files .* 2 of 2 scenes"):
+        list(survey.watch(drives))
+
+
+def test_splits_without_key_frames(drives: list[Sweep], tmp_path: Path) -> None:
+    tables = tmp_path / "v1"
+    tables.mkdir()
+    (tables / "splits.json").write_text('{"train": ["scene-1", "scene-100"], "val": ["scene-7"]}')
+    seen = found(drives, tmp_path, splits=listed_splits(tables))
+    assert set(seen) == {"split val", "lists of splits"}
+    assert "1 of 3 scenes" in seen["lists of splits"].text
+    assert "'scene-7' of split val" in seen["lists of splits"].text
+    (tables / "splits.json").write_text('{"train": "scene-1"}')
+    with pytest.raises(DataError, match="no object of scene lists"):
+        listed_splits(tables)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("Car", "vehicle.car"),
+        ("adult", "human.pedestrian.adult"),
+        ("Pedestrian", "human.pedestrian.adult"),
+        ("traffic cone", "movable_object.trafficcone"),
+        ("vehicle.cra", "vehicle.car"),
+        ("Truck", "vehicle.truck"),
+        ("DontCare", None),
+    ],
+)
+def test_what_a_name_means(name: str, meant: str | None) -> None:
+    assert nearest_category(name) == meant
+
+
+def test_selection(drives: list[Sweep]) -> None:
+    taken = list(Selection(cameras=("LEFT",), labels=False, sweeps=False).take(drives))
+    assert len(taken) == 2 * STEPS // 3
+    assert {camera.name for sweep in taken for camera in sweep.cameras} == {"LEFT"}
+    assert all(sweep.lidarseg_path is None for sweep in taken)
+    assert list(Selection().take(drives)) == drives
+    assert Selection().command_line() == ""
+    with pytest.raises(DataError, match=r"camera 'LEFTT'[\s\S]*did you mean LEFT\?"):
+        list(Selection(cameras=("LEFTT",)).take(drives))
+
+
+def test_findings_come_back(tmp_path: Path) -> None:
+    findings = [Finding("a", "problem", "it is", "mend"), Finding("b", "ok", "fine")]
+    assert read_findings(tmp_path) is None
+    path = write_findings(tmp_path, findings)
+    assert read_findings(tmp_path) == findings
+    before = path.read_bytes()
+    write_findings(tmp_path, findings)
+    assert path.read_bytes() == before
+    for broken in ("", "[", "{}", "3", '[{"name": 1}]', before.decode().replace("problem", "trouble")):
+        (tmp_path / CHECKS).write_text(broken)
+        assert read_findings(tmp_path) is None
