@@ -14,7 +14,6 @@ from pc3d.data.checks import write_findings
 from pc3d.data.errors import DataError, fail
 from pc3d.data.index import SweepIndex, write_index
 from pc3d.data.readers import open_reader
-from pc3d.data.readers.nuscenes_splits import listed_splits
 from pc3d.data.selection import Selection
 from pc3d.data.survey import Survey
 from pc3d.data.survey.classes import check_label_order
@@ -52,10 +51,9 @@ def build_index(
     with console.status(f"reading the tables of {root}"):
         source = open_reader(reader, root, **options)
     metadata = source.metadata
-    tables = Path(metadata["root"]) / metadata.get("version", "")
     if selection.labels:
-        check_label_order(tables, metadata["label_map"])
-    survey = Survey(metadata, len(source), selection.skip_missing, listed_splits(tables))
+        check_label_order(Path(metadata["root"]) / metadata.get("version", ""), metadata["label_map"])
+    survey = Survey(metadata, len(source), selection.skip_missing)
     sweeps = track(source.sweeps(), "writing the index", total=len(source), console=console)
     write_index(out, survey.watch(selection.take(sweeps)), {**metadata, "rebuild": rebuild})
     index = SweepIndex.open(out)

@@ -16,7 +16,6 @@ from conftest import make_sweep, write_files
 
 from pc3d.data.checks import CHECKS, read_findings, write_findings
 from pc3d.data.errors import DataError
-from pc3d.data.readers.nuscenes_splits import listed_splits
 from pc3d.data.records import Camera, Sweep
 from pc3d.data.selection import Selection
 from pc3d.data.survey import Survey
@@ -204,17 +203,13 @@ def test_no_scene_is_whole(drives: list[Sweep], tmp_path: Path) -> None:
         list(survey.watch(drives))
 
 
-def test_splits_without_key_frames(drives: list[Sweep], tmp_path: Path) -> None:
-    tables = tmp_path / "v1"
-    tables.mkdir()
-    (tables / "splits.json").write_text('{"train": ["scene-1", "scene-100"], "val": ["scene-7"]}')
-    seen = found(drives, tmp_path, splits=listed_splits(tables))
-    assert set(seen) == {"split val", "lists of splits"}
-    assert "1 of 3 scenes" in seen["lists of splits"].text
-    assert "'scene-7' of split val" in seen["lists of splits"].text
-    (tables / "splits.json").write_text('{"train": "scene-1"}')
-    with pytest.raises(DataError, match="no object of scene lists"):
-        listed_splits(tables)
+def test_a_split_without_key_frames(drives: list[Sweep], tmp_path: Path) -> None:
+    plain = changed(
+        drives, lambda s: {"split": s.scene, "is_key_frame": s.is_key_frame and s.scene == "scene-1"}
+    )
+    seen = found(plain, tmp_path)
+    assert seen["split scene-100"].text == "it has 30 sweeps and no key frame"
+    assert "split scene-1" not in seen
 
 
 @pytest.mark.parametrize(

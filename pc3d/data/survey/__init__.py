@@ -38,19 +38,12 @@ class Survey:
         metadata: of the reader.
         total: sweeps, about.
         skip_missing: leave scenes with missing files out, where else they end the survey.
-        splits: scene names by split, as the data set lists its own.
 
     Attributes:
         findings: what was odd, once all sweeps have passed.
     """
 
-    def __init__(
-        self,
-        metadata: Mapping[str, Any],
-        total: int,
-        skip_missing: bool = False,
-        splits: Mapping[str, Sequence[str]] | None = None,
-    ) -> None:
+    def __init__(self, metadata: Mapping[str, Any], total: int, skip_missing: bool = False) -> None:
         self._root = Path(metadata["root"])
         self._skip_missing = skip_missing
         self._files = MissingFiles()
@@ -60,7 +53,7 @@ class Survey:
             Poses(stated),
             Cameras(),
             BoxCategories(),
-            KeyFrames(splits or {}),
+            KeyFrames(),
             Samples(total),
         ]
         self.findings: list[Finding] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,23 +16,15 @@ FAR = 300.0
 
 
 class KeyFrames:
-    """Looks at the splits and boxes of one scene after the other.
+    """Looks at the splits and boxes of one scene after the other."""
 
-    Args:
-        lists: scene names by split, as a data set lists its own.
-    """
-
-    def __init__(self, lists: Mapping[str, Sequence[str]]) -> None:
-        self._split_of = {scene: split for split, scenes in lists.items() for scene in scenes}
-        self._listed = Tally(of=len(self._split_of))
-        self._splits = set(lists)
+    def __init__(self) -> None:
         self._sweeps: Counter[str] = Counter()
         self._frames: Counter[str] = Counter()
         self._annotated = self._with_points = 0
         self._far = Tally()
 
     def look(self, sweeps: Sequence[Sweep]) -> None:
-        self._split_of.pop(sweeps[0].scene, None)
         for sweep in sweeps:
             self._sweeps[sweep.split] += 1
             self._frames[sweep.split] += sweep.is_key_frame
@@ -49,7 +41,16 @@ class KeyFrames:
             self._far.see(f"{boxes.names[far[0]]} at ({place}) of sweep {token}", len(far))
 
     def findings(self) -> list[Finding]:
-        found = self._of_splits()
+        found = [
+            Finding(
+                f"split {split}",
+                "warning",
+                f"it has {count} sweeps and no key frame",
+                "mark key frames (is_key_frame) in it: they are what a run trains on",
+            )
+            for split, count in sorted(self._sweeps.items())
+            if not self._frames[split]
+        ]
         found += self._far.finding(
             "far boxes",
             "warning",
@@ -65,20 +66,3 @@ class KeyFrames:
                 Finding("points in boxes", "problem", text, "count num_lidar_pts, or write -1 for unknown")
             )
         return found
-
-    def _of_splits(self) -> list[Finding]:
-        found = [
-            Finding(
-                f"split {split}",
-                "warning",
-                f"it has {self._sweeps[split]} sweeps and no key frame",
-                "key frames (is_key_frame) are what a run trains on; compare its list of scenes",
-            )
-            for split in sorted(self._sweeps.keys() | self._splits)
-            if not self._frames[split]
-        ]
-        for scene, split in self._split_of.items():
-            self._listed.see(f"{scene!r} of split {split}")
-        return found + self._listed.finding(
-            "lists of splits", "warning", "scenes of splits.json are not indexed", "correct their names there"
-        )
