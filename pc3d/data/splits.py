@@ -17,7 +17,7 @@ from pc3d.data.errors import DataError, fail, some
 from pc3d.data.index import SweepIndex
 from pc3d.storage.whole import write_bytes
 
-RULES = ("scenes", "frames")
+RULES = ("scenes", "last_scenes", "frames")
 PERCENTS = (1, 5, 10, 20, 25, 50, 100)
 """Label fractions of which lists are published, `configs/splits/`."""
 
@@ -35,13 +35,13 @@ def label_fraction(index: SweepIndex, split: str, percent: float, rule: str = "a
         index: of the data set.
         split: e.g. `train`.
         percent: in (0, 100]; the stride is `round(100 / percent)`.
-        rule: "scenes" takes all key frames of every k-th scene, the first included (CALICO; SLidR
-            takes every 100th scene for 1 %); "frames" takes every k-th key frame of the split
-            (SuperFlow's lists are of frames); "auto" takes scenes where there are at least k of them,
-            else frames.
+        rule: "scenes" takes all key frames of every k-th scene, the first included (CALICO); "last_scenes"
+            those of the last of each k (SLidR); "frames" takes every k-th key frame of the split
+            (SuperFlow's lists are of frames); "auto" takes "scenes" where there are at least k of them,
+            else "frames".
 
     Raises:
-        DataError: no such split, or it has fewer scenes than the rule "scenes" needs for one whole
+        DataError: no such split, or it has fewer scenes than a rule by scenes needs for one whole
             stride.
     """
     stride = _stride(percent)
@@ -49,14 +49,16 @@ def label_fraction(index: SweepIndex, split: str, percent: float, rule: str = "a
     scenes = _by_scene(index, rows)
     if rule == "auto":
         rule = "scenes" if len(scenes) >= stride else "frames"
-    if rule == "scenes":
+    if rule in ("scenes", "last_scenes"):
         if len(scenes) < stride:
             fail(
                 f"{percent} % by scenes is every {stride}th scene, split {split!r} has {len(scenes)}",
                 index.folder,
                 'use rule "frames", or a larger share',
             )
-        chosen = [row for scene in scenes[::stride] for row in scene]
+        chosen = [
+            row for scene in scenes[stride - 1 if rule == "last_scenes" else 0 :: stride] for row in scene
+        ]
     elif rule == "frames":
         chosen = rows[::stride].tolist()
     else:

@@ -61,7 +61,8 @@ def test_the_lists_of_the_simulator() -> None:
 def test_the_lists_of_nuscenes() -> None:
     splits = pytest.importorskip("nuscenes.utils.splits")
     assert {path.name for path in SPLITS.glob("nuscenes_*")} == {
-        f"nuscenes_{percent}_percent_scenes.txt" for percent in STRIDES
+        "nuscenes_1_percent_scenes_slidr.txt",
+        *(f"nuscenes_{percent}_percent_scenes.txt" for percent in STRIDES),
     }
     sizes = []
     for percent, stride in STRIDES.items():
@@ -70,6 +71,10 @@ def test_the_lists_of_nuscenes() -> None:
         assert names == sorted(splits.train)[::stride]
         sizes.append(len(names))
     assert sizes == [7, 35, 70, 140, 175, 350, 700]
+    # SLidR's loader counts the scenes of the split from 1 and keeps those that 100 divides.
+    counted = enumerate(sorted(splits.train), start=1)
+    last = [name for count, name in counted if count % 100 == 0]
+    assert read_tokens(SPLITS / "nuscenes_1_percent_scenes_slidr.txt") == last
 
 
 def test_lists_of_an_index_are_its_fractions(tiny_index: Path, tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ def test_rules_by_name(make_index: MakeIndex) -> None:
     index = make_index(10, 4)
     assert label_fraction(index, "train", 10, rule="frames") == ["s000f00", "s002f02", "s005f00", "s007f02"]
     assert label_fraction(index, "train", 10, rule="scenes") == [f"s000f0{f}" for f in range(4)]
+    assert label_fraction(index, "train", 10, rule="last_scenes") == [f"s009f0{f}" for f in range(4)]
+    assert {t[:4] for t in label_fraction(index, "train", 20, rule="last_scenes")} == {"s004", "s009"}
     with pytest.raises(DataError, match="has 10"):
         label_fraction(index, "train", 1, rule="scenes")
     with pytest.raises(ValueError, match="unknown rule"):
