@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pc3d.data.calibration.edges import FULL_WEIGHT, SECTORS, Scan
 from pc3d.data.pairing import cam_SE3_lidar
 from pc3d.data.records import Camera, Float64, Sweep
-from pc3d.geometry.camera import in_image, project
+from pc3d.geometry.camera import distortion_radius, in_image, project
 from pc3d.geometry.rigid import transform_points
+from pc3d.storage.compiled import njit
 
 YAWS = np.arange(-20.0, 20.25, 0.5)
 """Degrees to the left that a camera is turned by. An edge is about a degree wide in the working image."""
@@ -45,42 +44,46 @@ def turn(axis: Float64, degrees: float) -> Float64:
     return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
 
 
-def turned(view: View, yaw: float) -> View:
-    """The camera turned in its place about the ego's vertical axis, degrees to the left."""
-    pose = view.camera.ego_SE3_cam.copy()
-    pose[:3, :3] = turn(np.array([0.0, 0, 1]), yaw) @ pose[:3, :3]
-    return replace(view, camera=replace(view.camera, ego_SE3_cam=pose))
+@njit(cache=True)
+def _accumulate(xyz, turns, K, bend, max_radius2, size, image, weight, sector, sums):  # type: ignore[no-untyped-def]
+    """Add what (N, 3) edges in the camera frame see under each of (Y, 3, 3) turns to (2, Y, SECTORS) sums."""
+    k1, k2, p1, p2, k3 = bend
+    lines, columns = image.shape
+    for t in range(len(turns)):
+        for n in range(len(xyz)):
+            z = turns[t, 2, 0] * xyz[n, 0] + turns[t, 2, 1] * xyz[n, 1] + turns[t, 2, 2] * xyz[n, 2]
+            if z < 1:
+                continue
+            a = (turns[t, 0, 0] * xyz[n, 0] + turns[t, 0, 1] * xyz[n, 1] + turns[t, 0, 2] * xyz[n, 2]) / z
+            b = (turns[t, 1, 0] * xyz[n, 0] + turns[t, 1, 1] * xyz[n, 1] + turns[t, 1, 2] * xyz[n, 2]) / z
+            r2 = a * a + b * b
+            if r2 > max_radius2:
+                continue
+            radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+            bent_a = a * radial + 2 * p1 * a * b + p2 * (r2 + 2 * a * a)
+            bent_b = b * radial + p1 * (r2 + 2 * b * b) + 2 * p2 * a * b
+            u = (K[0, 0] * bent_a + K[0, 1] * bent_b + K[0, 2]) / size[0] * columns
+            v = (K[1, 0] * bent_a + K[1, 1] * bent_b + K[1, 2]) / size[1] * lines
+            if 0 <= u < columns and 0 <= v < lines:
+                sums[0, t, sector[n]] += weight[n] * image[int(v), int(u)]
+                sums[1, t, sector[n]] += weight[n]
 
 
-def _in_reach(xyz: Float64, camera: Camera) -> NDArray[np.bool_]:
-    """(N,) which points in the camera frame a turn of `YAWS` may bring into the image."""
-    focal = max(1e-6, np.abs(np.diag(camera.intrinsics)[:2]).min())
-    reach = min(np.pi, np.arctan(np.hypot(*camera.size) / focal) + np.radians(YAWS[-1] + 5))
-    return xyz[:, 2] > np.cos(reach) * np.linalg.norm(xyz, axis=1)
+def edge_sums(view: View) -> Float64:
+    """(2, Y, SECTORS) of a view under the turns of `YAWS`, over the scan's edges in the image.
 
-
-def _seen(xyz: Float64, camera: Camera) -> tuple[Float64, NDArray[np.bool_]]:
-    """(P, 2) pixels of points in the camera frame, and (P,) which are in the image."""
-    uv, depth = project(xyz, camera.intrinsics, camera.distortion)
-    return uv, (depth > 1) & in_image(uv, camera.size)
-
-
-def _sums(view: View, pitch: float) -> Float64:
-    """`Curve.sums` of one view."""
+    Weight * strength of the image there, and weight. Sums of several views can be added.
+    """
     camera, scan = view.camera, view.scan
     up = camera.ego_SE3_cam[2, :3]  # of the ego frame, in the camera's
+    turns = np.stack([turn(up, -yaw) for yaw in YAWS])
+    bend = (*camera.distortion, 0.0, 0.0, 0.0, 0.0, 0.0)[:5]
+    max_radius2 = distortion_radius(camera.distortion) ** 2 if any(bend) else np.inf
+    sums = np.zeros((2, len(YAWS), SECTORS))
     xyz = transform_points(cam_SE3_lidar(view.sweep, camera), scan.edges)
-    near = _in_reach(xyz, camera)
-    xyz = xyz[near] @ turn(np.array([1.0, 0, 0]), -pitch).T
-    uv, seen = _seen(np.concatenate([xyz @ turn(up, -yaw).T for yaw in YAWS]), camera)
-    lines, columns = view.image.shape
-    x, y = (uv[seen] * np.divide((columns, lines), camera.size)).astype(np.int64).T
-    strength = view.image[np.minimum(y, lines - 1), np.minimum(x, columns - 1)]
-    weight = np.tile(scan.weight[near], len(YAWS))[seen]
-    cell = (np.arange(len(YAWS))[:, None] * SECTORS + scan.sector[near]).reshape(-1)[seen]
-    size = len(YAWS) * SECTORS
-    sums = [np.bincount(cell, values, minlength=size) for values in (weight * strength, weight)]
-    return np.reshape(sums, (2, len(YAWS), SECTORS))
+    lens = (camera.intrinsics, bend, max_radius2, camera.size)
+    _accumulate(xyz, turns, *lens, view.image, scan.weight, scan.sector, sums)
+    return sums
 
 
 @dataclass(frozen=True)
@@ -99,50 +102,38 @@ class Clearness:
     yaw: float = 0.0
 
 
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """Agreement over `YAWS`.
-
-    Attributes:
-        sums: (2, Y, SECTORS) over the scans' edges in the image: weight * strength of the image, and weight.
-    """
-
-    sums: Float64
-
-    @property
-    def strength(self) -> Float64:
-        """(Y,) mean strength of the image at the scans' edges, NaN where too few are in the image."""
-        total = self.sums.sum(axis=2)
-        enough = total[1] >= MIN_EDGES * FULL_WEIGHT
-        return np.where(enough, total[0] / np.where(enough, total[1], 1), np.nan)
-
-    def clearest(self, within: float) -> Clearness:
-        """The clearest turn of at most `within` degrees."""
-        strength, best = self.strength, Clearness()
-        for at, yaw in enumerate(YAWS):
-            others = strength[(np.abs(YAWS - yaw) > _PEAK) & ~np.isnan(strength)]
-            if abs(yaw) > within or np.isnan(strength[at]) or len(others) < _CHANCES or others.std() < 1e-6:
-                continue
-            z = float((strength[at] - others.mean()) / others.std())
-            if z > best.z:
-                more = self.sums[0, at] - others.mean() * self.sums[1, at]
-                best = Clearness(z, float(more.sum() / np.sqrt((more**2).sum())), float(yaw))
-        return best
+def clearest(sums: Float64, within: float) -> Clearness:
+    """The clearest turn of at most `within` degrees, of (2, Y, SECTORS) `edge_sums`."""
+    strength, weight = sums.sum(axis=2)
+    enough = weight >= MIN_EDGES * FULL_WEIGHT
+    mean = strength / np.where(enough, weight, 1)
+    best = Clearness()
+    for at in np.flatnonzero(enough & (np.abs(YAWS) <= within)):
+        others = enough & (np.abs(YAWS - YAWS[at]) > _PEAK)
+        if others.sum() < _CHANCES:
+            continue
+        chance = np.average(mean[others], weights=weight[others])
+        spread = np.sqrt(np.mean((mean[others] - chance) ** 2 * weight[others]))
+        z = float((mean[at] - chance) * np.sqrt(weight[at]) / max(spread, 1e-6))
+        if z > best.z:
+            more = sums[0, at] - chance * sums[1, at]
+            best = Clearness(z, float(more.sum() / np.sqrt((more**2).sum())), float(YAWS[at]))
+    return best
 
 
-def curve(views: Iterable[View], pitch: float = 0.0) -> Curve:
-    """Agreement of all views together, the cameras tilted upwards by `pitch` degrees."""
-    return Curve(sum((_sums(view, pitch) for view in views), np.zeros((2, len(YAWS), SECTORS))))
+def _seen(view: View, camera: Camera) -> float:
+    xyz = transform_points(cam_SE3_lidar(view.sweep, camera), view.scan.sample)
+    uv, depth = project(xyz, camera.intrinsics, camera.distortion)
+    return float(((depth > 0) & in_image(uv, camera.size)).mean())
 
 
 def coverage(view: View) -> tuple[float, float]:
-    """Share of a scan's points that land in the image, and in that of a level camera in the mean of its turns."""
+    """Share of the points that land in the image, and in a level one in the mean of all directions."""
     camera, pose = view.camera, view.camera.ego_SE3_cam.copy()
-    share = [_seen(transform_points(cam_SE3_lidar(view.sweep, camera), view.scan.sample), camera)[1].mean()]
+    share = [_seen(view, camera)]
     for step in range(_LEVEL_TURNS):
         ahead = turn(np.array([0.0, 0, 1]), step * 360 / _LEVEL_TURNS)
         pose[:3, :3] = ahead @ BODY_R_OPTICAL
         level = replace(camera, ego_SE3_cam=pose)
-        xyz = transform_points(cam_SE3_lidar(view.sweep, level), view.scan.sample)
-        share.append(_seen(xyz, camera)[1].mean())
-    return float(share[0]), float(np.mean(share[1:]))
+        share.append(_seen(view, level))
+    return share[0], float(np.mean(share[1:]))

@@ -1,4 +1,4 @@
-"""Calibrations that are wrong in a known way, and what would be right then."""
+"""Calibrations that are turned, or wrong in a known way, and what would be right then."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pc3d.geometry.rigid import compose_SE3, invert_SE3, matrix_to_quaternion, q
 Mend = Callable[[Sweep, Camera], tuple[Sweep, Camera]]
 Change = Callable[[Float64], Float64]
 
+_PITCHES = tuple(np.arange(-4.0, 4.5, 0.5).tolist())
 _SCALES = (0.5, 2 / 3, 0.75, 1 / 1.2, 0.9, 1.1, 1.2, 4 / 3, 1.5, 2.0)
 
 
@@ -25,14 +26,22 @@ class Candidate:
         kind: the same for all cameras that the fault would show in.
         cause: as a sentence.
         mend: a sweep and its camera as they should be then.
+        within: degrees about that which are searched too.
+        yaw, pitch: degrees to the left and upwards that `mend` turns a camera by.
     """
 
     kind: str
     cause: str
     mend: Mend
+    within: float = 1.0
+    yaw: float = 0.0
+    pitch: float = 0.0
 
 
-def _turned(pose: Float64, rotation: Float64) -> Float64:
+GIVEN = Candidate("given", "it fits as it is", lambda sweep, camera: (sweep, camera), within=0.5)
+
+
+def _with(pose: Float64, rotation: Float64) -> Float64:
     """A pose with another rotation."""
     mended = pose.copy()
     mended[:3, :3] = rotation
@@ -50,11 +59,11 @@ def _lidar(change: Change) -> Mend:
 
 
 def _reordered(by: int) -> Change:
-    return lambda pose: _turned(pose, quaternion_to_matrix(np.roll(matrix_to_quaternion(pose[:3, :3]), by)))
+    return lambda pose: _with(pose, quaternion_to_matrix(np.roll(matrix_to_quaternion(pose[:3, :3]), by)))
 
 
 def _axes(rotation: Float64) -> Change:
-    return lambda pose: _turned(pose, pose[:3, :3] @ rotation)
+    return lambda pose: _with(pose, pose[:3, :3] @ rotation)
 
 
 def _opposite(sweep: Sweep, camera: Camera) -> tuple[Sweep, Camera]:
@@ -92,8 +101,20 @@ def _extrinsics() -> Iterator[tuple[str, Mend]]:
         yield f"ego_SE3_lidar has axes turned by {degrees} degrees", _lidar(quarter)
 
 
+def _turns() -> Iterator[Candidate]:
+    """Of the camera in its place: a little in any direction, or anywhere about the vertical axis."""
+    for pitch in _PITCHES:
+        tilt = _axes(turn(np.array([1.0, 0, 0]), pitch))
+        yield Candidate("turned", "it is turned", _camera(tilt), within=15, pitch=pitch)
+    for yaw in range(40, 360, 40):
+        about = turn(np.array([0.0, 0, 1]), yaw)
+        left = _camera(lambda pose, about=about: _with(pose, about @ pose[:3, :3]))  # type: ignore[misc]
+        yield Candidate("turned", "it is turned", left, within=20, yaw=yaw)
+
+
 def candidates(camera: str, rig: tuple[str, ...]) -> Iterator[Candidate]:
-    """The known faults of one camera of a rig."""
+    """What is tried of one camera of a rig."""
+    yield from _turns()
     for cause, mend in _extrinsics():
         yield Candidate(cause, cause, mend)
     for name in rig:

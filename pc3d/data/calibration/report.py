@@ -18,16 +18,16 @@ def _better(fit: Fit) -> str:
     if fit.kind != "turned":
         return fit.cause
     ways = []
-    if fit.clear.yaw:
-        side = "left" if fit.clear.yaw > 0 else "right"
-        ways.append(f"by {abs(fit.clear.yaw):g} degrees to the {side} about the vertical axis")
+    if fit.yaw:
+        side = "left" if fit.yaw > 0 else "right"
+        ways.append(f"by {abs(fit.yaw):g} degrees to the {side} about the vertical axis")
     if fit.pitch:
         ways.append(f"by {abs(fit.pitch):g} degrees {'upwards' if fit.pitch > 0 else 'downwards'}")
     return f"it fits better turned {' and '.join(ways)}"
 
 
 def _line(score: CalibrationScore) -> str:
-    given, best = score.given.clear.z, score.best.clear.z
+    given, best = score.given.z, score.best.z
     numbers = (
         f"edges of the scans meet edges of the images at {given:.1f} sigma in {score.frames} frames; "
         f"{score.coverage:.1%} of the points land in them, {score.expected:.1%} are expected"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from pc3d.data.calibration.agreement import Clearness, View, coverage, curve, turned
-from pc3d.data.calibration.candidates import Candidate, candidates
+from pc3d.data.calibration.agreement import View, clearest, coverage, edge_sums
+from pc3d.data.calibration.candidates import GIVEN, Candidate, candidates
 from pc3d.data.calibration.edges import edge_map, scan_edges
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
 from pc3d.data.points import load_points
+from pc3d.data.records import Float64
 
 Verdict = Literal["fits", "wrong", "cannot tell"]
 
@@ -30,9 +31,6 @@ SECTORS = 2.2
 """Evidence by sectors, for either: one vehicle may look like another one."""
 SMALLEST = 1.5
 """Degrees; a smaller turn is no wider than the edges."""
-_PITCHES = np.arange(-4.0, 4.5, 0.5)
-_TURNS, _AROUND, _NEAR = 15.0, 20.0, 1.0
-"""Degrees searched about the given calibration, about each turn by 40 degrees, and about each candidate."""
 
 
 @dataclass(frozen=True)
@@ -40,24 +38,25 @@ class Fit:
     """A calibration and how clearly it fits.
 
     Attributes:
-        kind, cause: as in `Candidate`; "given" for the calibration as it is, "turned" for turns of it.
-        clear: see `Clearness`; its yaw is from what the cause makes right.
-        pitch: degrees upwards.
+        kind, cause: see `Candidate`. z, sectors: see `Clearness`.
+        yaw, pitch: degrees to the left and upwards, from what the cause makes right.
     """
 
     kind: str
     cause: str
-    clear: Clearness
-    pitch: float = 0.0
+    z: float
+    sectors: float
+    yaw: float
+    pitch: float
 
     @property
-    def turned(self) -> float:
-        """Degrees, the larger of both."""
-        return max(abs(self.clear.yaw), abs(self.pitch))
+    def clear(self) -> bool:
+        """Whether a calibration that was not searched for fits."""
+        return self.z >= FITS and self.sectors >= SECTORS
 
     def alike(self, other: Fit) -> bool:
         """Whether both say the same of their cameras."""
-        near = abs(self.clear.yaw - other.clear.yaw) <= 1 and abs(self.pitch - other.pitch) <= 1
+        near = abs(self.yaw - other.yaw) <= 1 and abs(self.pitch - other.pitch) <= 1
         return self.kind == other.kind and near
 
 
@@ -82,58 +81,49 @@ class CalibrationScore:
     verdict: Verdict
 
 
-def _given(views: Sequence[View]) -> Fit:
-    return Fit("given", "it fits as it is", curve(views).clearest(0.5))
+class _Evidence:
+    """The views of a camera, and what each candidate makes of them."""
+
+    def __init__(self, camera: str, rig: tuple[str, ...]) -> None:
+        self.camera = camera
+        self.views: list[View] = []
+        self._candidates = (GIVEN, *candidates(camera, rig))
+        self._sums: dict[Candidate, Float64] = {}
+        self._used: dict[Candidate, int] = {}
+
+    def fit(self, candidate: Candidate) -> Fit:
+        for view in self.views[self._used.get(candidate, 0) :]:
+            sweep, camera = candidate.mend(view.sweep, view.camera)
+            sums = edge_sums(replace(view, sweep=sweep, camera=camera))
+            self._sums[candidate] = self._sums.get(candidate, 0) + sums
+        self._used[candidate] = len(self.views)
+        clear = clearest(self._sums[candidate], candidate.within)
+        yaw = (clear.yaw + candidate.yaw + 180) % 360 - 180
+        return Fit(candidate.kind, candidate.cause, clear.z, clear.sectors, yaw, candidate.pitch)
+
+    def score(self) -> CalibrationScore:
+        """The verdict is open where it does not fit as it is."""
+        given = best = self.fit(GIVEN)
+        if not given.clear:
+            fits = [self.fit(candidate) for candidate in self._candidates]
+            best = max((fit for fit in fits if fit.sectors >= SECTORS), key=lambda fit: fit.z, default=given)
+        share, expected = np.mean([coverage(view) for view in self.views], axis=0).tolist()
+        verdict: Verdict = "fits" if given.clear else "cannot tell"
+        return CalibrationScore(self.camera, len(self.views), share, expected, given, best, (), verdict)
 
 
-def _mended(view: View, candidate: Candidate) -> View:
-    sweep, camera = candidate.mend(view.sweep, view.camera)
-    return replace(view, sweep=sweep, camera=camera)
-
-
-def _others(views: Sequence[View]) -> Iterator[Fit]:
-    """The given calibration turned, and mended by each candidate."""
-    for pitch in _PITCHES.tolist():
-        yield Fit("turned", "it is turned", curve(views, pitch).clearest(_TURNS), pitch)
-    for yaw in range(40, 360, 40):
-        clear = curve([turned(view, yaw) for view in views]).clearest(_AROUND)
-        yield Fit("turned", "it is turned", replace(clear, yaw=(clear.yaw + yaw + 180) % 360 - 180))
-    for candidate in candidates(views[0].camera.name, tuple(c.name for c in views[0].sweep.cameras)):
-        clear = curve([_mended(view, candidate) for view in views]).clearest(_NEAR)
-        yield Fit(candidate.kind, candidate.cause, clear)
-
-
-def _fits(fit: Fit) -> bool:
-    return fit.clear.z >= FITS and fit.clear.sectors >= SECTORS
-
-
-def _score(views: Sequence[View]) -> CalibrationScore:
-    """The score of one camera, the verdict still open where it does not fit."""
-    given = _given(views)
-    best = given
-    if not _fits(given):
-        others = [fit for fit in _others(views) if fit.clear.sectors >= SECTORS]
-        best = max(others, key=lambda fit: fit.clear.z, default=given)
-    share, expected = np.mean([coverage(view) for view in views], axis=0).tolist()
-    verdict: Verdict = "fits" if best is given and _fits(given) else "cannot tell"
-    return CalibrationScore(views[0].camera.name, len(views), share, expected, given, best, (), verdict)
-
-
-def _judged(score: CalibrationScore, rig: Sequence[CalibrationScore]) -> CalibrationScore:
-    """The verdict on a camera that does not fit as it is, with what the others show."""
-    best, needed = score.best.clear.z, ALONE
+def _judged(score: CalibrationScore, rig: Iterable[CalibrationScore]) -> CalibrationScore:
+    """The verdict on a camera, with what the others show."""
+    best = score.best
     alike = tuple(
         other.camera
         for other in rig
-        if other.camera != score.camera and other.best.clear.z >= TOGETHER and other.best.alike(score.best)
+        if other.camera != score.camera and other.best.z >= TOGETHER and other.best.alike(best)
     )
-    if score.verdict == "fits":
+    needed = max(TOGETHER if alike else ALONE, score.given.z + MARGIN)
+    if score.verdict == "fits" or best.z < needed:
         return score
-    if alike:
-        needed = TOGETHER
-    if best < max(needed, score.given.clear.z + MARGIN):
-        return score
-    small = score.best.kind == "turned" and score.best.turned < SMALLEST
+    small = best.kind == "turned" and max(abs(best.yaw), abs(best.pitch)) < SMALLEST
     return replace(score, alike=alike, verdict="fits" if small else "wrong")
 
 
@@ -168,19 +158,20 @@ def calibration_scores(index: SweepIndex, cameras: Sequence[str] | None = None) 
     """
     rows = index.key_rows()
     order = _spread(rows.tolist()) if len(rows) else []
-    unclear = {camera.name for row in order for camera in index[row].cameras}
-    unclear &= unclear if cameras is None else set(cameras)
-    views: dict[str, list[View]] = {}
+    names = {camera.name for row in order for camera in index[row].cameras}
+    unclear = names if cameras is None else names & set(cameras)
+    evidence: dict[str, _Evidence] = {}
     scores: dict[str, CalibrationScore] = {}
     for number, row in enumerate(order, start=1):
         for view in _views(index, row, unclear):
-            views.setdefault(view.camera.name, []).append(view)
+            name, rig = view.camera.name, tuple(camera.name for camera in view.sweep.cameras)
+            evidence.setdefault(name, _Evidence(name, rig)).views.append(view)
         if number in STAGES or number == len(order):
-            scores |= {name: _score(views[name]) for name in sorted(unclear & set(views))}
-            judged = {name: _judged(score, list(scores.values())) for name, score in scores.items()}
+            scores |= {name: evidence[name].score() for name in sorted(unclear & set(evidence))}
+            scores |= {name: _judged(score, scores.values()) for name, score in scores.items()}
             unclear = {
-                name for name in unclear if name not in judged or judged[name].verdict == "cannot tell"
+                name for name in unclear if name not in scores or scores[name].verdict == "cannot tell"
             }
-            if not unclear or number == len(order):
-                return [judged[name] for name in sorted(judged)]
-    return []
+            if not unclear:
+                break
+    return [scores[name] for name in sorted(scores)]
