@@ -48,7 +48,7 @@ def _without_alternatives(settings: dict[str, Any], overrides: Mapping[str, Any]
 
 
 def _check(settings: dict[str, Any], kind: str, files: list[Path], overrides: Mapping[str, Any]) -> None:
-    faults = list(dict.fromkeys(_faults(settings, kind)))
+    faults = list(dict.fromkeys(faults_of(settings, kind)))
     if not faults:
         return
     elsewhere = keys_by_name(KINDS[kind], settings)
@@ -67,12 +67,13 @@ def _where(key: str, files: list[Path], overrides: Mapping[str, Any]) -> str:
     return place_of(key, files)
 
 
-def _faults(settings: Mapping[str, Any], kind: str) -> Iterator[Fault]:
+def faults_of(settings: Mapping[str, Any], kind: str) -> Iterator[Fault]:
+    """What is wrong with a config, as plain values."""
     other = next(name for name in KINDS if name != kind)
     theirs = [name for name in ONLY_IN[other] if settings.get(name)]
     if theirs and not any(settings.get(name) for name in ONLY_IN[kind]):
         yield Fault(theirs[0], f"is a section of tools/{other}.py: run that with this config")
-    elif settings.get("stages") and kind == "pretrain":
+    elif settings.get("stages") is not None and kind == "pretrain":
         yield from _stage_faults(settings)
     else:
         yield from _own_faults(settings, kind)
@@ -89,7 +90,7 @@ def _stage_faults(settings: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault("objectives", "stands beside `stages`: each stage has its own objectives")
     stages = settings["stages"]
     names: list[str] = []
-    if not isinstance(stages, list | tuple) or not all(isinstance(stage, Mapping) for stage in stages):
+    if not isinstance(stages, list | tuple) or not stages or not all(isinstance(stage, Mapping) for stage in stages):
         yield Fault("stages", f"is {shown(stages)}, expected a list of sections")
         return
     shared = {key: value for key, value in settings.items() if key not in ("stages", "objectives")}
@@ -107,7 +108,9 @@ def _stage_faults(settings: Mapping[str, Any]) -> Iterator[Fault]:
         names.append(name)
         own = {key: value for key, value in stage.items() if key != "name"}
         for fault in _own_faults(merged(shared, own), "pretrain"):
-            in_stage = _has(own, fault.key) or not _has(shared, fault.key)
+            section = fault.key.split(".")[0]
+            lacks = not _has(shared, fault.key) and section in {"objectives", *own}
+            in_stage = _has(own, fault.key) or lacks
             yield replace(fault, key=f"stages.{number}.{fault.key}") if in_stage else fault
 
 

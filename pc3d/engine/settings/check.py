@@ -47,11 +47,9 @@ def section_faults(
     found = False
     for key, value in settings.items():
         if key not in fields:
-            faults = [
-                Fault(
-                    dotted(path, str(key)), f"is no {'setting' if path else 'section'}", tuple(sorted(fields))
-                )
-            ]
+            owner = section.owner(settings)
+            text = f"is no {'setting' if path else 'section'}{owner and f' of {owner}'}"
+            faults = [Fault(dotted(path, str(key)), text, tuple(sorted(fields)))]
         else:
             faults = list(value_faults(value, fields[key].expected, (*path, key)))
         found |= bool(faults)

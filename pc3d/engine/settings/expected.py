@@ -32,6 +32,10 @@ class Section:
         """The settings that there are, given some of them; None where these do not tell."""
         raise NotImplementedError
 
+    def owner(self, settings: Mapping[str, Any]) -> str:
+        """What they are the settings of, where it has a name."""
+        return ""
+
     def make(self, settings: Mapping[str, Any]) -> None:
         """Look at them together.
 
@@ -70,6 +74,9 @@ class Arguments(Section):
             own[name] = Field(self.nested[name], own[name].required)
         return {**own, **self.more}
 
+    def owner(self, settings: Mapping[str, Any]) -> str:
+        return self.build.__name__
+
     def make(self, settings: Mapping[str, Any]) -> None:
         if is_dataclass(self.build) and not self.given:
             self.build(**settings)
@@ -96,6 +103,9 @@ class OneOf(Section):
             return None
         more = {**self.more, "type": self.kind}
         return Arguments(build, self.given, self.nested, more).fields(settings)
+
+    def owner(self, settings: Mapping[str, Any]) -> str:
+        return str(settings.get("type", self.default))
 
 
 @dataclass(frozen=True, eq=False)

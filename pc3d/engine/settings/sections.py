@@ -124,16 +124,15 @@ class Pretrain(Section):
     """A pretraining config, or one stage of it with what all share."""
 
     def fields(self, settings: Mapping[str, Any]) -> dict[str, Field]:
-        staged = "stages" in settings
         return {
             **_SHARED,
             "lidar": Field(LIDAR, required=True),
-            "objectives": Field(Named(OBJECTIVE), required=not staged),
+            "objectives": Field(Named(OBJECTIVE), required=True),
             "shared_heads": Field(Mapping[str, str]),
             "init": Field((PRETRAIN_INIT, None)),
             "frozen": Field(FROZEN),
             "expected_losses": Field(tuple[float, ...]),
-            "stages": Field(ListOf(Group({}))),
+            "stages": Field((ListOf(Group({})), None)),
         }
 
 
