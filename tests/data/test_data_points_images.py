@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from pc3d.data.errors import DataError
@@ -63,18 +65,71 @@ def test_points_that_are_missing_or_not_finite(tmp_path: Path) -> None:
         load_points(path, "las")
 
 
-def test_a_broken_image_is_named(real_data: Path, tmp_path: Path) -> None:
-    whole = _one(real_data / "nuscenes", "*.jpg")
-    assert load_image(whole).shape == (900, 1600, 3)
-    small = load_image(whole, at_least=(448, 252))
-    assert small.shape == (450, 800, 3)
-    broken = tmp_path / "broken.jpg"
-    broken.write_bytes(whole.read_bytes()[:20000])
-    for path, data in ((broken, None), (tmp_path / "text.jpg", b"no image"), (tmp_path / "none.jpg", None)):
-        if data is not None:
-            path.write_bytes(data)
-        with pytest.raises(DataError, match=rf"{path.name} \(sweep abc\)[\s\S]*remedy"):
-            load_image(path, "abc")
+def _sweep(columns: int = 5, count: int = 200) -> np.ndarray:
+    """Points as a file of nuScenes (5 columns) or KITTI (4) has them."""
+    rng = np.random.default_rng(columns)
+    points = rng.uniform(-50, 50, (count, columns)).astype(np.float32)
+    points[:, 3] = rng.integers(0, 256, count) / (1 if columns == 5 else 256)
+    points[:, 4:] = rng.integers(0, 32, (count, columns - 4))
+    return points
+
+
+NUSCENES, KITTI = _sweep(5), _sweep(4)
+IMPLAUSIBLE = {
+    "KITTI as nuScenes": ("nuscenes", KITTI, "intensity is -"),
+    "nuScenes as KITTI": ("kitti", NUSCENES, "intensity is -.*expected 0 to 1"),
+    "big endian": ("kitti", KITTI.astype(">f4"), "expected|not finite"),
+    "float64": ("nuscenes", NUSCENES.astype(np.float64), "x is -?[0-9.]+e"),
+    "float16": ("kitti", KITTI.astype(np.float16), "expected|not finite"),
+    "integers": ("kitti", np.abs(KITTI * 100).astype(np.int32), "all 200 points lie at 0, 0, 0"),
+    "map coordinates": ("nuscenes", NUSCENES + np.float32([4e5, 0, 0, 0, 0]), "x is 399.*-2000 to 2000"),
+    "millimetres": ("kitti", KITTI * np.float32([1e3, 1e3, 1e3, 1]), "expected -2000 to 2000"),
+    "intensity to 255": ("kitti", KITTI * np.float32([1, 1, 1, 255]), "intensity is .* expected 0 to 1:"),
+    "intensity to 1": ("nuscenes", NUSCENES / np.float32([1, 1, 1, 255, 1]), "intensity is 0.*in fractions"),
+    "intensity below 0": ("nuscenes", NUSCENES * np.float32([1, 1, 1, -1, 1]), "intensity is -25"),
+    "a time as ring": ("nuscenes", NUSCENES * np.float32([1, 1, 1, 1, 0.01]), "not in whole numbers"),
+    "ring of 1000": ("nuscenes", NUSCENES * np.float32([1, 1, 1, 1, 100]), "ring is 0 to 3100"),
+    "zeros": ("nuscenes", np.zeros((100, 5), np.float32), "all 100 points lie at 0, 0, 0"),
+    "one place": ("kitti", np.full((100, 4), 0.5, np.float32), "all 100 points lie at 0.5"),
+}
+
+
+@pytest.mark.parametrize("name", IMPLAUSIBLE)
+def test_columns_that_cannot_be_are_named(tmp_path: Path, name: str) -> None:
+    lidar_format, points, said = IMPLAUSIBLE[name]
+    path = tmp_path / "sweep.bin"
+    points.tofile(path)
+    with pytest.raises(DataError, match=rf"({said})[\s\S]*sweep.bin \(sweep abc\)[\s\S]*remedy"):
+        load_points(path, lidar_format, "abc")
+
+
+def test_odd_but_sound_points_are_read(tmp_path: Path, real_data: Path) -> None:
+    """No intensity, one ring, one point, a dark scene, all real samples."""
+    path = tmp_path / "sweep.bin"
+    one_ring, dark = NUSCENES * np.float32([1, 1, 1, 0, 0]), NUSCENES.copy()
+    dark[:, 3] = dark[:, 3] > 200
+    for points in (one_ring, dark, NUSCENES[:1]):
+        points.tofile(path)
+        np.testing.assert_allclose(load_points(path, "nuscenes") * [1, 1, 1, 255, 1], points, rtol=1e-6)
+    for folder in ("kitti_raw", "kitti_object", "semantic_kitti"):
+        for sweep in (real_data / folder).rglob("*.bin"):
+            assert load_points(sweep, "kitti").shape[1] == 4
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    arrays(np.float32, st.tuples(st.integers(1, 30), st.sampled_from([4, 5])), elements=st.floats(width=32)),
+    st.sampled_from(["nuscenes", "kitti"]),
+)
+def test_whatever_numbers_a_file_holds(
+    tmp_path_factory: pytest.TempPathFactory, points: np.ndarray, lidar_format: str
+) -> None:
+    path = tmp_path_factory.mktemp("points") / "sweep.bin"
+    points.tofile(path)
+    with contextlib.suppress(DataError):
+        loaded = load_points(path, lidar_format)
+        assert np.abs(loaded[:, :3]).max() <= 2000
+        assert 0 <= loaded[:, 3].min() <= loaded[:, 3].max() <= 1
 
 
 def test_resize_keeps_the_aspect_and_cuts_the_top() -> None:
@@ -147,6 +202,11 @@ def test_labels_must_fit_the_sweep(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_lidarseg(path, 4, "nuscenes_lidarseg"), [3, -1, 10, -1])
     with pytest.raises(DataError, match=r"4 labels, the sweep has 5 points[\s\S]*sweep abc"):
         load_lidarseg(path, 5, "nuscenes_lidarseg", "abc")
+    np.arange(8, dtype=np.uint32).tofile(path)
+    with pytest.raises(DataError, match=r"4 bytes for each point[\s\S]*labels.bin \(sweep abc\)"):
+        load_lidarseg(path, 8, "nuscenes_lidarseg", "abc")
+    with pytest.raises(DataError, match="32 labels, the sweep has 0 points"):
+        load_lidarseg(path, 0, "nuscenes_lidarseg")
     np.array([40], np.uint8).tofile(path)
     with pytest.raises(DataError, match="label 40"):
         load_lidarseg(path, 1, "nuscenes_lidarseg")
