@@ -1,4 +1,4 @@
-"""What is looked at in the data of a run before its first step: cameras, boxes, neighbours, findings of the index."""
+"""What is looked at in the data of a run before its first step: cameras, boxes, neighbours, findings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pc3d.data.checks import read_findings
 from pc3d.data.dataset import FrameDataset
 from pc3d.data.detection import class_labels, counted_boxes
 from pc3d.data.errors import fail
-from pc3d.data.records import Boxes, Sweep
+from pc3d.data.records import Boxes
 from pc3d.engine.data import MixedDataset
 from pc3d.engine.runs.ranks import on_first, rank
 from pc3d.findings import Finding
@@ -139,13 +139,11 @@ def _neighbours(parts: list[FrameDataset]) -> Iterator[Finding]:
     for name in parts[0].needs.frames:
         if name == "t" or any(_has(part, row, name) for part in parts for row in _spread(part)):
             continue
-        what = "earlier sweeps" if name == "dense" else "key frame there"
+        what = "earlier sweeps" if name == "dense" else "a key frame there"
         yield Finding(
             f"frame {name}",
             "warning",
-            f"no frame has a {what} in its scene: {name} is the key frame itself everywhere".replace(
-                "a earlier", "earlier"
-            ),
+            f"no frame has {what} in its scene: {name} is the key frame itself everywhere",
             "take an index with whole scenes, or leave out the terms of the loss that compare with it",
         )
 
@@ -189,9 +187,9 @@ def _check_boxes(parts: list[FrameDataset], labels: Collection[int], grid: BevGr
             outside += int((known & counted & ~inside).sum())
     listed = ", ".join(f"{name} {count:,}" for name, count in names.most_common(5))
     fail(
-        f"no box can be learned: of {total:,} boxes in {frames:,} frames, {names.total():,} are of no class of "
-        f"the detector{f' ({listed})' if listed else ''}, {without_points:,} hold no LiDAR point, {outside:,} "
-        "lie outside of its map",
+        f"no box can be learned: of {total:,} boxes in {frames:,} frames, {names.total():,} are of no class "
+        f"of the detector{f' ({listed})' if listed else ''}, {without_points:,} hold no LiDAR point, "
+        f"{outside:,} lie outside of its map",
         ", ".join(sorted({str(part.index.folder) for part in parts})),
         "categories are those of nuScenes (vehicle.car, human.pedestrian.adult, ...): rename them and build "
         "the index again; else look at the split, the frame of the boxes, and the grid of `lidar`",
