@@ -13,6 +13,7 @@ from pc3d.data.calibration import calibration_findings
 from pc3d.data.checks import write_findings
 from pc3d.data.errors import DataError, fail
 from pc3d.data.index import SweepIndex, write_index
+from pc3d.data.index_writer import check_free
 from pc3d.data.readers import open_reader
 from pc3d.data.selection import Selection
 from pc3d.data.survey import Survey
@@ -52,7 +53,7 @@ def build_index(
         source = open_reader(reader, root, **options)
     metadata = source.metadata
     if selection.labels:
-        check_label_order(Path(metadata["root"]) / metadata.get("version", ""), metadata["label_map"])
+        check_label_order(Path(metadata["root"]) / metadata.get("version", ""), metadata.get("label_map"))
     survey = Survey(metadata, len(source), selection.skip_missing)
     sweeps = track(source.sweeps(), "writing the index", total=len(source), console=console)
     write_index(out, survey.watch(selection.take(sweeps)), {**metadata, "rebuild": rebuild})
@@ -97,8 +98,9 @@ def check_places(root: Path, out: Path) -> None:
         fail(
             "the index would lie inside the data set", out, "name an --out outside ROOT, which stays as it is"
         )
-    there = next(folder for folder in (out.absolute(), *out.absolute().parents) if os.path.lexists(folder))
+    check_free(out)
+    there = next(folder for folder in out.absolute().parents if os.path.lexists(folder))
     if not there.is_dir():
-        fail("the output folder is a file, or below one", there, "name another --out")
+        fail("the output folder would lie below a file", there, "name another --out")
     if not os.access(there, os.W_OK | os.X_OK):
         fail("the output folder cannot be written", there, "name an --out that you may write to")

@@ -37,6 +37,12 @@ def token_hash(token: str) -> int:
     return int.from_bytes(blake2b(token.encode(), digest_size=8).digest(), "little")
 
 
+def check_free(folder: Path) -> None:
+    """Refuse to write an index over something else."""
+    if folder.exists() and not (folder / "metadata.json").is_file():
+        fail("the output folder exists and is not an index", folder, "remove it or name another --out")
+
+
 def write_index(folder: str | Path, sweeps: Iterable[Sweep], metadata: dict[str, Any]) -> Path:
     """Write an index; it appears at `folder` complete and on the disk, or not at all.
 
@@ -56,8 +62,7 @@ def write_index(folder: str | Path, sweeps: Iterable[Sweep], metadata: dict[str,
             and is no index.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder / "metadata.json").is_file():
-        fail("the output folder exists and is not an index", folder, "remove it or name another --out")
+    check_free(folder)
     missing = {"dataset", "root", "rebuild"} - metadata.keys()
     if missing:
         raise ValueError(f"index metadata lacks {sorted(missing)}")

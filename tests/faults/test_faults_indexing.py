@@ -165,8 +165,8 @@ MISSING = [
 PLACES = [
     Fault("no data set there", "start", 2, ["does not exist"], lambda p: index_of(p, p.tmp / "no")),
     Fault("a file as data set", "start", 2, ["root is a file"], lambda p: out(p, "index", p.tmp / "file")),
-    Fault("a file as index", "start", 2, ["is a file"], lambda p: out(p, "file")),
-    Fault("an index below a file", "start", 2, ["is a file, or below"], lambda p: out(p, "file/index")),
+    Fault("a file as index", "start", 2, ["exists and is not an index"], lambda p: out(p, "file")),
+    Fault("an index below a file", "start", 2, ["below a file"], lambda p: out(p, "file/index")),
     Fault("an index in the data set", "start", 2, ["inside the data set"], inside),
     Fault("unknown version", "start", 2, ["--version v1.0-sim"], indexed("--version", "v1.0-mini")),
     Fault("no drive of KITTI", "start", 2, ["no drive with velodyne_points"], kitti),
