@@ -22,8 +22,10 @@ RUN, FINISHED, FAILURE = "run.json", "finished.json", "failure"
 _WEIGHTS = ("backbone", "image_backbone", "camera", "heads", "segmenter", "detector", "map_segmenter")
 _OURS = (
     *(f"{name}.safetensors" for name in _WEIGHTS),
+    "bad_samples.jsonl",
     "config.py",
     "data.json",
+    "data_checks.json",
     "environment.json",
     "metrics.jsonl",
 )
