@@ -26,7 +26,7 @@ class PointContrast(Objective):
         lidar: the encoder that is trained.
         num_points: matched points of a batch, 4096 (the authors' code).
         dim: width of the linear head's features, 32 (the authors' code).
-        temperature: 0.07 (the authors' code).
+        temperature: 0.07 (the default of the authors' code; their script for the NCE sets 0.4).
         gather: points of the other ranks are negatives too (our option).
     """
 
