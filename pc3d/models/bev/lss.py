@@ -20,7 +20,8 @@ class LSS(ViewTransform):
 
     A small network gives each feature cell a softmax over depth bins and a context vector. The context,
     weighted by the bin's probability, is added to the BEV cell that the centre of the cell and of the bin
-    lies in; two convolutions follow.
+    lies in; two convolutions follow. (The public codes take the bin's near edge and spread the cells from the
+    first pixel to the last: 0.28 m elsewhere in the mean over nuScenes' cameras.)
 
     Args:
         image: the encoder whose features are lifted; only its width is read.
