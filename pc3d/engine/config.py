@@ -90,7 +90,8 @@ def _stage_faults(settings: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault("objectives", "stands beside `stages`: each stage has its own objectives")
     stages = settings["stages"]
     names: list[str] = []
-    if not isinstance(stages, list | tuple) or not stages or not all(isinstance(stage, Mapping) for stage in stages):
+    listed = isinstance(stages, list | tuple) and len(stages) > 0
+    if not listed or not all(isinstance(stage, Mapping) for stage in stages):
         yield Fault("stages", f"is {shown(stages)}, expected a list of sections")
         return
     shared = {key: value for key, value in settings.items() if key not in ("stages", "objectives")}

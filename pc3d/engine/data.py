@@ -204,7 +204,7 @@ def _source(source: dict[str, Any], config: FrameConfig, needs: Needs, seed: int
 
 def _cache(source: dict[str, Any], name: str) -> RegionCache:
     kind = ID_KINDS[name]
-    params = _settings(KINDS[kind].params, source.get(PARAM_KEYS[name], {}))
+    params = _settings(KINDS[kind].params, source.get(PARAM_KEYS[name]) or {})
     return open_cache(source["regions"], kind, params)
 
 

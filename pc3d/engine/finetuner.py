@@ -88,7 +88,7 @@ def bev_network(config: Config) -> dict[str, Any]:
 def bev_head(config: Config) -> dict[str, Any]:
     """Arguments of the task's head; masks of the map are predicted on the grid that they are loaded on."""
     head = plain(config.get("head") or {})
-    if config.task == "map" and "map_grid" in config.data:
+    if config.task == "map" and config.data.get("map_grid") is not None:
         head["map_grid"] = plain(config.data.map_grid)
     return head
 

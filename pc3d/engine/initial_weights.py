@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from pc3d.data.errors import fail
+from pc3d.data.errors import did_you_mean, fail
 from pc3d.engine.runs.folder import check_weights
 from pc3d.models.weights import load_backbone
 
@@ -28,6 +28,22 @@ def load_part(module: nn.Module, path: Path, partial: bool = False, prefix: str 
     report = load_backbone(module, path, partial, prefix)
     if partial and not report.complete:
         print(f"{path} fits {type(module).__name__} in part:\n{report}")
+
+
+def layer_of(objectives: nn.Module, name: str, setting: str) -> nn.Module:
+    """A layer of the objectives by its name.
+
+    Raises:
+        ValueError: there is none; it names the setting and the layers that there are.
+    """
+    layers = dict(objectives.named_modules())
+    if name not in layers:
+        known = [layer for layer in layers if layer.count(".") == 1]
+        near = did_you_mean(name, known)
+        raise ValueError(
+            f"{setting} names {name!r}, a layer of no objective{near}; known: {', '.join(known)}"
+        )
+    return layers[name]
 
 
 def load_initial(init: Mapping[str, Any], modules: Mapping[str, nn.Module], objectives: nn.Module) -> None:
@@ -73,4 +89,4 @@ def load_initial(init: Mapping[str, Any], modules: Mapping[str, nn.Module], obje
     for here, there in init.get("heads", {}).items():
         if run is None:
             raise ValueError("init.heads names layers of an earlier run: set init.run")
-        load_part(objectives.get_submodule(here), run / f"{HEADS}.safetensors", prefix=f"{there}.")
+        load_part(layer_of(objectives, here, "init.heads"), run / f"{HEADS}.safetensors", prefix=f"{there}.")

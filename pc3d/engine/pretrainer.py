@@ -21,7 +21,7 @@ from pc3d.engine.data import MixedDataset, build_dataset
 from pc3d.engine.data_checks import check_data, write_checks
 from pc3d.engine.frozen_parts import refuse_random_frozen
 from pc3d.engine.gradients import gradient_conflicts
-from pc3d.engine.initial_weights import FILES, HEADS, load_initial
+from pc3d.engine.initial_weights import FILES, HEADS, layer_of, load_initial
 from pc3d.engine.runs.run import Mode
 from pc3d.engine.stages import run_stages
 from pc3d.engine.training import TrainableModel, open_run, seeded, start_distributed, train
@@ -80,7 +80,8 @@ class Pretrainer(TrainableModel):
                 }
             )
         for borrower, lender in (shared_heads or {}).items():
-            self.objectives.set_submodule(borrower, self.objectives.get_submodule(lender))
+            layer_of(self.objectives, borrower, "shared_heads")
+            self.objectives.set_submodule(borrower, layer_of(self.objectives, lender, "shared_heads"))
         unknown = sorted(set(frozen) - set(self.parts))
         if unknown:
             raise ValueError(f"frozen names {', '.join(unknown)}; the config has {', '.join(self.parts)}")

@@ -8,6 +8,7 @@ from typing import Any
 from pc3d.engine.settings.check import Fault
 from pc3d.engine.settings.expected import arguments
 from pc3d.engine.settings.sections import PARTS
+from pc3d.geometry.grid import BevGrid
 from pc3d.models.lidar import LIDAR_ENCODERS
 from pc3d.objectives.registry import OBJECTIVES
 
@@ -24,6 +25,8 @@ def cross_faults(config: Settings, kind: str) -> Iterator[Fault]:
     yield from _sources(config["data"])
     yield from _parts(config)
     yield from _columns(config)
+    for where, grid in _grids(config):
+        yield from _whole_cells(where, grid)
     if kind == "pretrain":
         yield from _objectives(config)
     else:
@@ -61,7 +64,14 @@ def _sources(data: Settings) -> Iterator[Fault]:
         listed = whole.get("tokens") is not None or whole.get("scenes") is not None
         if whole.get("fraction") is not None and whole.get("split") is None and not listed:
             yield Fault(f"{where}.split", "is missing: `fraction` is the share of a split")
+    views = data.get("augmentation", {})
+    if isinstance(views, list | tuple) and len(views) not in (1, 2):
+        yield Fault(
+            "data.augmentation", f"has {len(views)} sections, expected one for both views or one each"
+        )
     names, count = data.get("camera_names"), data.get("cameras")
+    if names is not None and not names:
+        yield Fault("data.camera_names", "is empty: name cameras, or leave it out for all")
     if names is not None and count is not None and count > len(names):
         yield Fault("data.cameras", f"is {count}, but `data.camera_names` has {len(names)}")
 
@@ -73,6 +83,23 @@ def _parts(config: Settings) -> Iterator[Fault]:
     for name in config.get("frozen", ()):
         if name not in present:
             yield Fault("frozen", f"names {name}, which the config does not have: {', '.join(present)}")
+
+
+def _grids(config: Settings) -> Iterator[tuple[str, Settings]]:
+    for section, name in (("lidar", "grid"), ("camera", "grid"), ("data", "map_grid")):
+        grid = (config.get(section) or {}).get(name)
+        if isinstance(grid, Mapping):
+            yield f"{section}.{name}", grid
+
+
+def _whole_cells(where: str, settings: Settings) -> Iterator[Fault]:
+    """A map of another size than the grid says would be made of it."""
+    grid = BevGrid(**settings)
+    for low, high in ((grid.x_min, grid.x_max), (grid.y_min, grid.y_max)):
+        cells = (high - low) / grid.cell
+        if abs(cells - round(cells)) > 1e-3 * cells:
+            yield Fault(f"{where}.cell", f"is {grid.cell} m, which does not divide {low} to {high} m evenly")
+            return
 
 
 def _columns(config: Settings) -> Iterator[Fault]:

@@ -197,7 +197,10 @@ def _entries_fit(value: Mapping[Any, Any], of: tuple[Any, ...]) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+    """Whether it is finite; a whole number too where it is of 64 bits."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < (2**63 if isinstance(value, int) else math.inf)
 
 
 _WORDS = {

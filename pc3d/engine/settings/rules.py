@@ -88,9 +88,11 @@ RULES: dict[str, Rule] = {
         "bev_widths bev_layers height_channels channels levels downsample fused_channels layers "
         "shared_channels head_channels queries heads feedforward hidden num_classes num_anchors matches "
         "num_region_points num_pairs num_points num_proposals num_neighbours candidates num_prototypes "
-        "rounds dim pixel_stride max_points top_k max_kept peak_window",
+        "rounds dim pixel_stride output_stride max_points top_k max_kept peak_window",
     ),
-    **_names(_SHARE, "image_flip flip momentum dampening alpha probability min_overlap iou_threshold"),
+    **_names(
+        _SHARE, "image_flip flip momentum norm_momentum dampening alpha probability min_overlap iou_threshold"
+    ),
     **_names(_BELOW_1, "warmup dropout score_threshold betas"),
     **_names(_RANGE, "rotation scale z_range"),
     **_names(_BOX, "point_range centre_range"),
