@@ -24,7 +24,7 @@ from torch import Tensor
 from pc3d.models.lidar.published.base import Converted, PublishedFormat
 from pc3d.models.lidar.published.kernels import from_minkowski, from_torchsparse
 from pc3d.models.lidar.published.superflow import MMDET3D
-from pc3d.models.lidar.published.unet import WHOLE_SWEEP, LevelNames, UNetNames, convert_unet
+from pc3d.models.lidar.published.unet import LevelNames, UNetNames, convert_unet
 
 NAMES = UNetNames(
     stem=(("stem.0", "stem.1"), ("stem.3", "stem.4")),
@@ -48,7 +48,7 @@ def convert(tensors: Mapping[str, Tensor], intensity_scale: float) -> Converted:
     inputs = {
         "voxel": "cubic",
         "voxel_size": [size] * 3,
-        "point_range": WHOLE_SWEEP,
+        "point_range": None,
         "voxel_feature": "first",
     }
     return convert_unet(tensors, NAMES, layout, intensity_scale, inputs, OTHER_PARTS)

@@ -4,8 +4,7 @@ Names and shapes follow `model/res16unet.py`; OLIVINE and the other heirs of tha
 stem is one convolution of size `kernel_size`, 3 in the published configs (5 in PointContrast's).
 
 Published input: intensity only (0..255), cylinder voxels of 0.1 m, 1 degree, 0.1 m, no range limit, one
-point's intensity per voxel. Our z range starts at a multiple of sixteen voxels, so that the levels cut z
-as the published network did.
+point's intensity per voxel. Without a range our levels cut space where the published network's did.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from pc3d.models.lidar.published.base import Converted, PublishedFormat
 from pc3d.models.lidar.published.kernels import from_minkowski
-from pc3d.models.lidar.published.unet import WHOLE_SWEEP, LevelNames, UNetNames, convert_unet
+from pc3d.models.lidar.published.unet import LevelNames, UNetNames, convert_unet
 
 NAMES = UNetNames(
     stem=(("conv0p1s1", "bn0.bn"),),
@@ -45,7 +44,7 @@ HEADS = {"final": "head", "final_class_level": "head"}
 CYLINDER = {
     "voxel": "cylinder",
     "voxel_size": [0.1, 1.0, 0.1],
-    "point_range": WHOLE_SWEEP,
+    "point_range": None,
     "voxel_feature": "first",
 }
 

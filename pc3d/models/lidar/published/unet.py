@@ -15,8 +15,6 @@ LEVELS = tuple(f"{side}.{i}" for side in ("down", "up") for i in range(4))
 MOST_BLOCKS = max(max(layers) for layers in LAYERS.values())
 FRESH = ("bev_head.",)
 """No published MinkUNet has a BEV map."""
-WHOLE_SWEEP = [-102.4, -102.4, -6.4, 102.4, 102.4, 20.8]
-"""The published networks cut nothing off: a range in metres beyond the reach of nuScenes' LiDAR."""
 
 
 @dataclass(frozen=True)
