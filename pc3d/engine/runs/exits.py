@@ -43,10 +43,10 @@ def is_disk_error(error: BaseException) -> bool:
 
 def disk_message(error: OSError) -> str:
     """What a person reads of a disk that takes no more."""
-    where = error.filename or "the run folder"
+    where = error.filename or "the output folder"
     return (
         f"the disk takes no more: {error.strerror}\n  where: {where}\n"
-        "  remedy: make room, then go on with --resume: the last whole checkpoint is untouched"
+        "  remedy: make room and start it again, a training run with --resume: what was whole is untouched"
     )
 
 
