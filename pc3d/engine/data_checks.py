@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pc3d.data.calibration import calibration_findings
 from pc3d.data.checks import read_findings
 from pc3d.data.dataset import FrameDataset
 from pc3d.data.detection import class_labels, counted_boxes
@@ -26,12 +27,6 @@ from pc3d.storage.whole import write_json
 DATA_CHECKS = "data_checks.json"
 CALIBRATION = "calibration "
 """Begin of the name of a finding about a camera; the camera's follows."""
-
-
-def calibration_findings(index):
-    return []
-
-
 LOOKED_AT = 200
 """Frames, evenly spaced, that are looked at first; the others only where these do not decide."""
 
@@ -71,7 +66,7 @@ def _checked(parts: list[FrameDataset], calibration: str) -> list[Finding]:
             fail(
                 "; ".join(f"{one.name}: {one.text}" for one in wrong),
                 part.index.folder,
-                f"{wrong[0].remedy or 'mend the calibration'}; or train all the same: data.calibration=warn",
+                "mend the calibration and build the index again; or train all the same: data.calibration=warn",
             )
     for finding in findings:
         if finding.state != "ok":
@@ -81,11 +76,10 @@ def _checked(parts: list[FrameDataset], calibration: str) -> list[Finding]:
 
 def _of_index(part: FrameDataset, calibration: str) -> list[Finding]:
     """The findings about an index, those on a camera's calibration only where it is read."""
-    looks = part.needs.cameras and calibration != "off"
+    looks, names = part.needs.cameras and calibration != "off", part.config.cameras
     found = read_findings(part.index.folder)
     if found is None:
-        found = calibration_findings(part.index) if looks else []
-    names = part.config.cameras
+        found = calibration_findings(part.index, names) if looks else []
 
     def concerns(finding: Finding) -> bool:
         if not finding.name.startswith(CALIBRATION):

@@ -32,19 +32,19 @@ DETECTOR = [
 ]
 
 
-def pretraining(place: Place, name: str, *options: str, index: Path | None = None, steps: int = 2) -> Command:
-    """A short narrow run of `sim_NAME`; with a later `data.regions` that one is read."""
-    data = [f"data.index={index or place.index}", f"data.regions={place.regions}"]
+def pretraining(
+    place: Place,
+    name: str,
+    *options: str,
+    index: Path | None = None,
+    regions: Path | None = None,
+    steps: int = 2,
+) -> Command:
+    """A short narrow run of `sim_NAME`."""
+    data = [f"data.index={index or place.index}", f"data.regions={regions or place.regions}"]
     options = (*QUICK, *data, f"schedule.iterations={steps}", *options)
-    run = place.tmp / "run"
-    return [
-        "tools/pretrain.py",
-        f"configs/pretrain/sim_{name}.py",
-        "--work-dir",
-        run,
-        "--cfg-options",
-        *options,
-    ]
+    config, run = f"configs/pretrain/sim_{name}.py", place.tmp / "run"
+    return ["tools/pretrain.py", config, "--work-dir", run, "--cfg-options", *options]
 
 
 def finetuning(place: Place, name: str, *options: str, index: Path | None = None) -> Command:
@@ -80,7 +80,7 @@ def regions_of_nothing(kind: str, name: str, params: Any = None) -> Callable[[Pl
         for row in index.key_rows(None):
             arrays = there.load_all(index[row].token)
             bare.save(index[row].token, {key: np.full_like(array, -1) for key, array in arrays.items()})
-        return pretraining(place, name, f"data.regions={place.tmp / 'regions'}")
+        return pretraining(place, name, regions=place.tmp / "regions")
 
     return command
 
@@ -93,7 +93,7 @@ def cameras_that_look_away(place: Place) -> Command:
         cameras = tuple(replace(c, world_SE3_ego=c.world_SE3_ego + 1e3 * up) for c in sweep.cameras)
         return replace(sweep, cameras=cameras)
 
-    return pretraining(place, "ppkt", index=changed_index(place, lifted))
+    return pretraining(place, "ppkt", "data.calibration=off", index=changed_index(place, lifted))
 
 
 def no_neighbours(place: Place) -> Command:
