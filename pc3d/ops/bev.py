@@ -50,6 +50,7 @@ def scatter_bev(features: Tensor, xy: Tensor, batch: Tensor, batch_size: int, gr
     return mean.view(batch_size, grid.rows, grid.cols, -1).permute(0, 3, 1, 2).contiguous()
 
 
+@full_precision
 def blur_bev(maps: Tensor, sigma: float) -> Tensor:
     """Maps under a Gaussian.
 

@@ -30,6 +30,7 @@ from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.pointpillars import PointPillars
 from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.proposal_contrast import ProposalContrast
+from pc3d.ops.bev import blur_bev
 from pc3d.ops.interpolate import sample_bev
 from pc3d.ops.precision import full_precision, layer_in_full
 
@@ -144,6 +145,8 @@ def test_weights_of_a_sample_are_not_rounded_with_the_map() -> None:
     assert torch.equal(half, exact.bfloat16())
     head = MapHead(1, grid, BevGrid(1, 7, 1, 7, 0.3))
     assert torch.equal(head.resample(bev.bfloat16()), head.resample(bev))
+    exact, half = both(lambda: blur_bev(bev, 1.3))
+    assert torch.equal(exact, half)
 
 
 def test_boxes_are_decoded_where_they_are() -> None:
@@ -223,7 +226,18 @@ def test_tensors_of_half_precision_are_widened() -> None:
         assert (narrow @ narrow).dtype == torch.bfloat16
 
 
-PRODUCTS = {"matmul", "einsum", "inv", "bmm", "grid_sample", "affine_grid", "solve", "cdist", "baddbmm"}
+PRODUCTS = {
+    "conv2d",
+    "matmul",
+    "einsum",
+    "inv",
+    "bmm",
+    "grid_sample",
+    "affine_grid",
+    "solve",
+    "cdist",
+    "baddbmm",
+}
 ROOMS = ("models", "objectives", "ops")
 
 
