@@ -117,7 +117,7 @@ def _implausible(columns: Float32, low: Float64, high: Float64, layout: PointFor
     if layout.intensity > 1 and 0 < high[3] <= 1 and _fractions(columns[3]):
         return f"intensity is {low[3]:.3g} to {high[3]:.3g} in fractions, expected 0 to {layout.intensity:g}"
     if columns.shape[1] > 1 and (high[:3] - low[:3]).max() < 1e-3:
-        place = ", ".join(f"{round(float(value), 3):g}" for value in low[:3])
+        place = ", ".join(f"{round(float(value), 3) + 0.0:g}" for value in low[:3])
         return f"all {columns.shape[1]} points lie at {place}"
     return ""
 
