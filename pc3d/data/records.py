@@ -11,6 +11,14 @@ from numpy.typing import NDArray
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 
+MAX_DISTANCE = 1e8
+"""Metres: no place on earth is farther from the origin of its map, UTM included."""
+MAX_PIXELS = 1e6
+"""No focal length and no principal point is longer."""
+MAX_DISTORTION = 1e6
+ROTATION_TOLERANCE = 1e-3
+"""Largest sum of what the columns of a rotation lack of length 1 and of right angles."""
+
 
 def _check_shape(name: str, array: NDArray, shape: tuple[int | None, ...]) -> None:
     """Raise ValueError unless `array` has `shape` (None stands for any length)."""
@@ -19,6 +27,40 @@ def _check_shape(name: str, array: NDArray, shape: tuple[int | None, ...]) -> No
     )
     if not fits:
         raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
+
+
+def _check_whole(name: str, value: object, least: int | None = None) -> None:
+    """Raise ValueError unless `value` is a whole number (no bool), at least `least`."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or (least is not None and value < least):  # type: ignore[operator]
+        expected = "a whole number" if least is None else f"a whole number, at least {least}"
+        raise ValueError(f"{name} is {value!r}, expected {expected}")
+
+
+def check_pose(name: str, pose: Float64) -> None:
+    """Raise ValueError unless `pose` is a rigid transform; in plain numbers, which numpy is slow at."""
+    _check_shape(name, pose, (4, 4))
+    a, b, c, x, d, e, f, y, g, h, i, z, *last = pose.reshape(-1).tolist()
+    if not abs(x) + abs(y) + abs(z) < MAX_DISTANCE:
+        raise ValueError(f"{name} has the translation {[x, y, z]}, expected metres below {MAX_DISTANCE:g}")
+    lengths = abs(a * a + d * d + g * g - 1) + abs(b * b + e * e + h * h - 1) + abs(c * c + f * f + i * i - 1)
+    products = abs(a * b + d * e + g * h) + abs(a * c + d * f + g * i) + abs(b * c + e * f + h * i)
+    if not lengths + products <= ROTATION_TOLERANCE:
+        raise ValueError(f"{name} holds no rotation: {[[a, b, c], [d, e, f], [g, h, i]]}")
+    if a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g) < 0:
+        raise ValueError(f"{name} mirrors (determinant -1): {[[a, b, c], [d, e, f], [g, h, i]]}")
+    if last != [0.0, 0.0, 0.0, 1.0]:
+        raise ValueError(f"{name} has the last row {last}, expected 0 0 0 1")
+
+
+def check_intrinsics(K: Float64) -> None:
+    """Raise ValueError unless `K` (3, 3) is that of a pinhole camera."""
+    _check_shape("intrinsics", K, (3, 3))
+    fx, skew, cx, low, fy, cy, *last = K.reshape(-1).tolist()
+    if not (0 < fx < MAX_PIXELS and 0 < fy < MAX_PIXELS and abs(skew) + abs(cx) + abs(cy) < MAX_PIXELS):
+        raise ValueError(f"intrinsics are {K.tolist()}, expected pixels with focal lengths above 0")
+    if low != 0 or last != [0.0, 0.0, 1.0]:
+        raise ValueError(f"intrinsics are {K.tolist()}, expected zeros below the diagonal and 1 at its end")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +96,22 @@ class Boxes:
         _check_shape("num_lidar_pts", self.num_lidar_pts, (n,))
         if len(self.tracks) != n or len(self.attributes) != n:
             raise ValueError("names, tracks and attributes must have the same length")
+        for what, fits in (
+            ("centre", np.abs(self.centers) < MAX_DISTANCE),
+            ("size", (self.sizes > 0) & (self.sizes < MAX_DISTANCE)),
+            ("yaw", np.isfinite(self.yaws)),
+            ("velocity", ~np.isinf(self.velocities)),
+            ("number of points", self.num_lidar_pts >= -1),
+        ):
+            if not fits.all():
+                raise ValueError(f"the {what} is out of range in {self._shown(np.argwhere(~fits)[0, 0])}")
+
+    def _shown(self, n: int) -> str:
+        return (
+            f"box {n} ({self.names[n]}, track {self.tracks[n]!r}): centre {self.centers[n]}, size "
+            f"{self.sizes[n]}, yaw {self.yaws[n]}, velocity {self.velocities[n]}, "
+            f"{self.num_lidar_pts[n]} points"
+        )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -85,9 +143,14 @@ class Camera:
     distortion: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_shape("intrinsics", self.intrinsics, (3, 3))
-        _check_shape("ego_SE3_cam", self.ego_SE3_cam, (4, 4))
-        _check_shape("world_SE3_ego", self.world_SE3_ego, (4, 4))
+        check_intrinsics(self.intrinsics)
+        check_pose("ego_SE3_cam", self.ego_SE3_cam)
+        check_pose("world_SE3_ego", self.world_SE3_ego)
+        _check_whole("timestamp", self.timestamp)
+        for name, pixels in zip(("width", "height"), self.size, strict=True):
+            _check_whole(name, pixels, least=1)
+        if not sum(map(abs, self.distortion)) < MAX_DISTORTION:
+            raise ValueError(f"distortion is {self.distortion}, expected small numbers")
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,5 +186,6 @@ class Sweep:
     sample_token: str = ""
 
     def __post_init__(self) -> None:
-        _check_shape("ego_SE3_lidar", self.ego_SE3_lidar, (4, 4))
-        _check_shape("world_SE3_ego", self.world_SE3_ego, (4, 4))
+        check_pose("ego_SE3_lidar", self.ego_SE3_lidar)
+        check_pose("world_SE3_ego", self.world_SE3_ego)
+        _check_whole("timestamp", self.timestamp)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex, write_index
 from pc3d.data.records import Boxes, Camera, Sweep
+from pc3d.geometry.rigid import make_SE3, quaternion_to_matrix
 
 META = {"dataset": "x", "root": "/tmp", "rebuild": "python data_prep/x.py ROOT --out INDEX"}
 
@@ -49,7 +50,8 @@ def records(draw: st.DrawFn) -> list[Sweep]:
     for scene in range(draw(st.integers(1, 4))):
         for step in range(draw(st.integers(1, 40))):
             rng = np.random.default_rng(draw(seeds))
-            pose = np.vstack([rng.normal(size=(3, 4)), [0, 0, 0, 1]])
+            pose = make_SE3(quaternion_to_matrix(rng.normal(size=4)), rng.normal(size=3))
+            K = np.vstack([np.triu(rng.uniform(1, 9, (2, 3))), [0, 0, 1]])
             n = int(rng.integers(0, 3))
             boxes = Boxes(
                 rng.normal(size=(n, 3)),
@@ -61,9 +63,7 @@ def records(draw: st.DrawFn) -> list[Sweep]:
                 rng.integers(-1, 9, n),
                 tuple("" for _ in range(n)),
             )
-            camera = Camera(
-                "CAM", Path("/tmp/a/ü.jpg"), (16, 9), rng.normal(size=(3, 3)), pose, pose, 5, (0.1, -0.2)
-            )
+            camera = Camera("CAM", Path("/tmp/a/ü.jpg"), (16, 9), K, pose, pose, 5, (0.1, -0.2))
             sweep = Sweep(
                 token=f"{scene}-{step}-{draw(names)}",
                 scene=f"scene-{scene}",

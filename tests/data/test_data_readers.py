@@ -109,8 +109,13 @@ def test_splits_come_from_the_custom_file(tables: Path) -> None:
     path = tables / "v1.0-mini" / "splits.json"
     path.write_text(json.dumps({"mine": ["scene-0061"], "other": ["scene-0061", "scene-1"]}))
     assert _read(tables)[0].split == "mine"
-    path.write_text(json.dumps({"other": ["scene-1"]}))
+    path.write_text(json.dumps({"other": []}))
     assert _read(tables)[0].split == "none"
+    path.write_text(json.dumps({"other": ["scene-61"]}))
+    with pytest.raises(
+        DataError, match=r"'scene-61', which is not in table scene; did you mean 'scene-0061'"
+    ):
+        _read(tables)
     path.write_text("{")
     with pytest.raises(DataError, match=r"no JSON[\s\S]*splits.json"):
         _read(tables)
@@ -160,7 +165,7 @@ def test_a_dangling_token_is_named(tables: Path, table: str, column: str) -> Non
 
 def test_a_broken_rotation_is_named(tables: Path) -> None:
     _edit(tables, "ego_pose", 0, rotation=[0, 0, 0, 0])
-    with pytest.raises(DataError, match=r"pose is broken[\s\S]*row"):
+    with pytest.raises(DataError, match=r"'rotation' is \[0, 0, 0, 0\][\s\S]*ego_pose.json, row 0"):
         _read(tables)
 
 

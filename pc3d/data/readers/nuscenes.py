@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pc3d.data.errors import DataError, fail
+from pc3d.data.errors import fail
 from pc3d.data.label_maps import NUSCENES_LIDARSEG_CLASSES
-from pc3d.data.readers.json_tables import stream_rows
+from pc3d.data.readers.columns import PIXELS, take_columns
+from pc3d.data.readers.json_tables import Row
 from pc3d.data.readers.nuscenes_boxes import AnnotationTable
-from pc3d.data.readers.nuscenes_splits import listed_splits
+from pc3d.data.readers.nuscenes_splits import split_of_scenes
+from pc3d.data.readers.nuscenes_tables import NuScenesTables
 from pc3d.data.records import Camera, Float64, Sweep
 from pc3d.geometry.camera import shift_pixel_centres
 from pc3d.geometry.rigid import invert_SE3, make_SE3, quaternion_to_matrix
-
-OFFICIAL_SPLITS: dict[str, tuple[str, ...]] = {
-    "v1.0-trainval": ("train", "val"),
-    "v1.0-test": ("test",),
-    "v1.0-mini": ("mini_train", "mini_val"),
-}
-"""The devkit's splits that partition each official version."""
 
 
 class NuScenesReader:
@@ -47,9 +42,9 @@ class NuScenesReader:
 
     def __init__(self, root: Path, version: str = "v1.0-trainval", lidar: str = "LIDAR_TOP") -> None:
         self._root = Path(root).resolve()
-        self._tables = self._root / version
         self._lidar = lidar
-        if not self._tables.is_dir():
+        folder = self._root / version
+        if not folder.is_dir():
             found = sorted(folder.parent.name for folder in self._root.glob("*/sample_data.json"))
             fail(
                 f"there is no version folder {version!r}",
@@ -58,7 +53,10 @@ class NuScenesReader:
                 if found
                 else "name the folder that holds v1.0-*/ and samples/",
             )
-        self._read_small_tables()
+        self._tables = NuScenesTables(folder)
+        self._follow = self._tables.follow
+        self._read_scenes()
+        self._read_sensors()
         self._read_sample_data()
         self._poses = self._read_poses()
         self._annotations = AnnotationTable.read(self._tables)
@@ -69,7 +67,7 @@ class NuScenesReader:
             "class_names": list(NUSCENES_LIDARSEG_CLASSES),
             "label_map": "nuscenes_lidarseg",
             "frames": {"lidar": "x right, y forward, z up", "ego": "x forward, y left, z up"},
-            "scene_locations": self._scene_locations(),
+            "scene_locations": self._locations,
             "notes": ["boxes are in the LiDAR frame", "intrinsics: pixel centres at integer + 0.5"],
         }
 
@@ -78,100 +76,116 @@ class NuScenesReader:
 
     def sweeps(self) -> Iterator[Sweep]:
         """The scenes by name, each ascending in time."""
-        split_of = self._splits()
+        split_of = split_of_scenes(self._tables.folder, self._scene_names.values())
         for scene in sorted(self._scene_names, key=self._scene_names.__getitem__):
             name = self._scene_names[scene]
             for row in sorted(self._sweeps.get(scene, ()), key=lambda row: row["timestamp"]):
                 yield self._sweep(row, name, split_of.get(name, "none"))
 
-    def _table(self, name: str) -> Iterator[dict[str, Any]]:
-        return stream_rows(self._tables / f"{name}.json")
+    def _read_scenes(self) -> None:
+        """Name and location (by which its map is found) of each scene, scene of each sample."""
+        self._scene_names = self._tables.column("scene", "name")
+        twice = [name for name, count in Counter(self._scene_names.values()).items() if count > 1]
+        if twice:
+            where = self._tables.path("scene")
+            fail(f"there are two scenes of the name {twice[0]!r}", where, "name each scene differently")
+        logs = self._tables.column("scene", "log_token")
+        places = self._follow(self._tables.column("log", "location"), "log", logs.values(), "scene", logs)
+        self._locations = dict(zip(self._scene_names.values(), places, strict=True))
+        self._scene_of = self._tables.column("sample", "scene_token")
+        self._follow(self._scene_names, "scene", self._scene_of.values(), "sample", self._scene_of)
 
-    def _read_small_tables(self) -> None:
-        self._scene_names = {row["token"]: row["name"] for row in self._table("scene")}
-        self._scene_of = {row["token"]: row["scene_token"] for row in self._table("sample")}
-        sensors = {row["token"]: (row["channel"], row["modality"]) for row in self._table("sensor")}
+    def _read_sensors(self) -> None:
+        sensors = {row["token"]: (row["channel"], row["modality"]) for row in self._tables.rows("sensor")}
         self._sensors: dict[str, tuple[str, str, Float64, Float64 | None]] = {}
-        for row in self._table("calibrated_sensor"):
-            channel, modality = self._get(sensors, row["sensor_token"], "sensor", row["token"])
-            K = row["camera_intrinsic"]
-            matrix = shift_pixel_centres(np.array(K, dtype=np.float64)) if K else None
-            self._sensors[row["token"]] = (channel, modality, self._pose(row), matrix)
-        self._lidarseg: dict[str, str] = {}
-        if (self._tables / "lidarseg.json").is_file():
-            self._lidarseg = {row["sample_data_token"]: row["filename"] for row in self._table("lidarseg")}
-
-    def _scene_locations(self) -> dict[str, str]:
-        """Location of each scene name, by which its map is found."""
-        locations = {row["token"]: row["location"] for row in self._table("log")}
-        return {
-            row["name"]: self._get(locations, row["log_token"], "log", row["token"])
-            for row in self._table("scene")
-        }
+        for rows, columns in self._tables.read("calibrated_sensor"):
+            of = ("calibrated_sensor", columns["token"])
+            kinds = self._follow(sensors, "sensor", columns["sensor_token"], *of)
+            for row, (channel, modality) in zip(rows, kinds, strict=True):
+                K = row["camera_intrinsic"]
+                matrix = shift_pixel_centres(np.array(K, dtype=np.float64)) if K else None
+                pose = make_SE3(quaternion_to_matrix(row["rotation"]), row["translation"])
+                self._sensors[row["token"]] = (channel, modality, pose, matrix)
 
     def _read_sample_data(self) -> None:
         """Keep LiDAR sweeps by scene and key-frame images by sample: a tenth of the largest table."""
-        self._sweeps: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        self._cameras: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for row in self._table("sample_data"):
-            channel, modality, *_ = self._get(
-                self._sensors, row["calibrated_sensor_token"], "calibrated_sensor", row["token"]
+        self._sweeps: dict[str, list[Row]] = defaultdict(list)
+        self._cameras: dict[str, list[Row]] = defaultdict(list)
+        labelled = self._read_lidarseg()
+        for rows, columns in self._tables.read("sample_data"):
+            of = ("sample_data", columns["token"])
+            sensors = self._follow(
+                self._sensors, "calibrated_sensor", columns["calibrated_sensor_token"], *of
             )
-            if channel == self._lidar:
-                scene = self._get(self._scene_of, row["sample_token"], "sample", row["token"])
-                self._get(self._scene_names, scene, "scene", row["sample_token"])
-                self._sweeps[scene].append(row)
-            elif modality == "camera" and row["is_key_frame"]:
-                self._cameras[row["sample_token"]].append(row)
+            scenes = self._follow(self._scene_of, "sample", columns["sample_token"], *of)
+            labelled.difference_update(columns["token"])
+            for row, scene, time, (channel, modality, *_) in zip(
+                rows, scenes, columns["timestamp"].tolist(), sensors, strict=True
+            ):
+                row["timestamp"] = time
+                if channel == self._lidar:
+                    self._sweeps[scene].append(row)
+                elif modality == "camera" and row["is_key_frame"]:
+                    self._cameras[row["sample_token"]].append(row)
+        self._follow({}, "sample_data", sorted(labelled), "lidarseg", sorted(labelled))
+        self._check_images()
         if not self._sweeps:
             channels = {channel for channel, modality, *_ in self._sensors.values() if modality == "lidar"}
             fail(
                 f"no sweep of sensor {self._lidar!r}",
-                self._tables,
+                self._tables.folder,
                 f"use --lidar with a channel of the sensor table: {', '.join(sorted(channels)) or 'none'}",
             )
 
+    def _read_lidarseg(self) -> set[str]:
+        """Files of point labels by sweep; gives the tokens of the sweeps."""
+        self._lidarseg: dict[str, str] = {}
+        if self._tables.path("lidarseg").is_file():
+            for row in self._tables.rows("lidarseg"):
+                self._lidarseg[row["sample_data_token"]] = row["filename"]
+        return set(self._lidarseg)
+
+    def _check_images(self) -> None:
+        """Refuse key-frame images without a size or a camera matrix, and two of one camera and sample."""
+        path = self._tables.path("sample_data")
+        for sample, rows in self._cameras.items():
+            take_columns(rows, {"width": PIXELS, "height": PIXELS}, path)
+            channels: set[str] = set()
+            for row in rows:
+                channel, _, _, K = self._sensors[row["calibrated_sensor_token"]]
+                if K is None:
+                    where = (
+                        f"{self._tables.path('calibrated_sensor')} (token {row['calibrated_sensor_token']})"
+                    )
+                    fail(f"camera {channel} has no intrinsics", where, "correct camera_intrinsic there")
+                if channel in channels:
+                    fail(
+                        f"sample {sample!r} has two key-frame images of {channel}",
+                        f"{path} (token {row['token']})",
+                        "set is_key_frame of one sample_data row for each sample and channel",
+                    )
+                channels.add(channel)
+
     def _read_poses(self) -> dict[str, Float64]:
-        wanted = {row["ego_pose_token"] for rows in self._sweeps.values() for row in rows}
-        wanted |= {row["ego_pose_token"] for rows in self._cameras.values() for row in rows}
-        return {
-            row["token"]: np.array(row["rotation"] + row["translation"], dtype=np.float64)
-            for row in self._table("ego_pose")
-            if row["token"] in wanted
-        }
-
-    def _splits(self) -> dict[str, str]:
-        """Split of each scene name."""
-        lists = listed_splits(self._tables)
-        if lists is None:
-            lists = _official_splits(self._tables.name)
-        # The first list that names a scene wins.
-        return {scene: split for split in reversed(lists) for scene in lists[split]}
-
-    def _get(self, table: dict[str, Any], token: str, name: str, of: str) -> Any:
-        try:
-            return table[token]
-        except KeyError:
-            fail(
-                f"token {token!r} is not in table {name}",
-                f"{self._tables} (row {of})",
-                "extract the metadata archives of one version into one folder",
+        """Quaternion and translation of the poses that are used."""
+        used = [*self._sweeps.values(), *self._cameras.values()]
+        wanted = {row["ego_pose_token"]: row["token"] for rows in used for row in rows}
+        poses = {
+            token: pose.copy()
+            for _, columns in self._tables.read("ego_pose")
+            for token, pose in zip(
+                columns["token"], np.hstack([columns["rotation"], columns["translation"]]), strict=True
             )
+            if token in wanted
+        }
+        self._follow(poses, "ego_pose", wanted, "sample_data", wanted.values())
+        return poses
 
-    def _pose(self, row: dict[str, Any]) -> Float64:
-        try:
-            return make_SE3(quaternion_to_matrix(row["rotation"]), row["translation"])
-        except ValueError as error:
-            raise DataError(
-                f"pose is broken: {error}\n  where: {self._tables} (row {row['token']})\n  remedy: extract "
-                "the metadata archive again"
-            ) from error
+    def _ego_pose(self, row: Row) -> Float64:
+        values = self._poses[row["ego_pose_token"]]
+        return make_SE3(quaternion_to_matrix(values[:4]), values[4:])
 
-    def _ego_pose(self, row: dict[str, Any]) -> Float64:
-        values = self._get(self._poses, row["ego_pose_token"], "ego_pose", row["token"])
-        return self._pose({"rotation": values[:4], "translation": values[4:], "token": row["ego_pose_token"]})
-
-    def _sweep(self, row: dict[str, Any], scene: str, split: str) -> Sweep:
+    def _sweep(self, row: Row, scene: str, split: str) -> Sweep:
         ego_SE3_lidar = self._sensors[row["calibrated_sensor_token"]][2]
         world_SE3_ego = self._ego_pose(row)
         key = row["is_key_frame"]
@@ -197,8 +211,7 @@ class NuScenesReader:
         cameras = []
         for row in self._cameras.get(sample, ()):
             channel, _, ego_SE3_cam, K = self._sensors[row["calibrated_sensor_token"]]
-            if K is None:
-                fail(f"camera {channel} has no intrinsics", self._tables, "correct table calibrated_sensor")
+            assert K is not None  # of every image that was kept
             cameras.append(
                 Camera(
                     name=channel,
@@ -211,16 +224,3 @@ class NuScenesReader:
                 )
             )
         return tuple(sorted(cameras, key=lambda camera: camera.name))
-
-
-def _official_splits(version: str) -> dict[str, list[str]]:
-    if version not in OFFICIAL_SPLITS:
-        return {}
-    try:
-        from nuscenes.utils.splits import create_splits_scenes
-    except ImportError as error:
-        raise ImportError(
-            "official nuScenes splits need nuscenes-devkit: pip install nuscenes-devkit"
-        ) from error
-    scenes = create_splits_scenes()
-    return {split: scenes[split] for split in OFFICIAL_SPLITS[version]}

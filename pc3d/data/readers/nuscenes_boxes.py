@@ -5,14 +5,16 @@ from __future__ import annotations
 from array import array
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pc3d.data.errors import fail
-from pc3d.data.readers.json_tables import stream_rows
+from pc3d.data.readers.nuscenes_tables import NuScenesTables
 from pc3d.data.records import Boxes, Float64
 from pc3d.geometry.rigid import quaternion_to_matrix, yaw_of
+
+Neighbours = NDArray[np.int64]
 
 MAX_TIME_DIFF = 1.5
 """Seconds between key frames over which the devkit's `box_velocity` still takes a difference."""
@@ -38,43 +40,47 @@ class AnnotationTable:
         self.velocity: Float64 = np.zeros((0, 3))
 
     @classmethod
-    def read(cls, tables: Path) -> AnnotationTable:
+    def read(cls, tables: NuScenesTables) -> AnnotationTable:
         """Read `sample_annotation` and the tables that it points to.
 
         Raises:
             DataError: a table is missing or broken, or a token leads nowhere.
         """
         self = cls()
-        categories = {row["token"]: row["name"] for row in stream_rows(tables / "category.json")}
-        attributes = {row["token"]: row["name"] for row in stream_rows(tables / "attribute.json")}
-        instances = {row["token"]: row["category_token"] for row in stream_rows(tables / "instance.json")}
-        times = {row["token"]: row["timestamp"] for row in stream_rows(tables / "sample.json")}
+        categories = tables.column("category", "name")
+        instances = tables.column("instance", "category_token")
+        named = tables.follow(categories, "category", instances.values(), "instance", instances)
+        names = dict(zip(instances, named, strict=True))
+        attributes = {"": "", **tables.column("attribute", "name")}
+        times = tables.column("sample", "timestamp")
+        seconds, boxes = array("d"), [np.zeros((0, 10))]
         row_of: dict[str, int] = {}
         links: list[tuple[str, str]] = []
-        numbers, seconds = array("d"), array("d")
-        for number, row in enumerate(stream_rows(tables / "sample_annotation.json")):
-            try:
-                instance, sample = row["instance_token"], row["sample_token"]
-                self.names.append(categories[instances[instance]])
-                self.attributes.append(" ".join(attributes[token] for token in row["attribute_tokens"][:1]))
-                seconds.append(1e-6 * times[sample])
-            except KeyError as error:
-                fail(
-                    f"annotation row leads nowhere: {error}",
-                    f"{tables / 'sample_annotation.json'} (row {row.get('token')})",
-                    "extract the metadata archives of one version into one folder",
-                )
-            self.tracks.append(instance)
-            self.num_lidar_pts.append(row["num_lidar_pts"])
-            self._rows_of_sample[sample].append(number)
-            numbers.extend(row["translation"] + row["size"] + row["rotation"])
-            row_of[row["token"]] = number
-            links.append((row["prev"], row["next"]))
-        columns = np.frombuffer(numbers, dtype=np.float64).reshape(-1, 10)
-        self.translation, self.size, self.rotation = columns[:, :3], columns[:, 3:6], columns[:, 6:]
-        neighbours = _neighbours(links, row_of, tables)
-        self.velocity = track_velocities(self.translation, np.array(seconds), neighbours)
+        for _, columns in tables.read("sample_annotation"):
+            tokens, samples = columns["token"], columns["sample_token"]
+            first = [listed[0] if listed else "" for listed in columns["attribute_tokens"]]
+            of = ("sample_annotation", tokens)
+            row_of.update(zip(tokens, range(len(self.names), len(self.names) + len(tokens)), strict=True))
+            for number, sample in enumerate(samples, len(self.names)):
+                self._rows_of_sample[sample].append(number)
+            self.names += tables.follow(names, "instance", columns["instance_token"], *of)
+            self.attributes += tables.follow(attributes, "attribute", first, *of)
+            self.tracks += columns["instance_token"]
+            self.num_lidar_pts.extend(columns["num_lidar_pts"].tolist())
+            seconds.extend([1e-6 * time for time in tables.follow(times, "sample", samples, *of)])
+            links += zip(columns["prev"], columns["next"], strict=True)
+            boxes.append(np.hstack([columns["translation"], columns["size"], columns["rotation"]]))
+        numbers = np.vstack(boxes)
+        self.translation, self.size, self.rotation = numbers[:, :3], numbers[:, 3:6], numbers[:, 6:]
+        self.velocity = self._velocities(row_of, links, np.array(seconds), tables.path("sample_annotation"))
         return self
+
+    def _velocities(
+        self, row_of: dict[str, int], links: list[tuple[str, str]], seconds: Float64, path: Path
+    ) -> Float64:
+        neighbours = _neighbours(links, row_of, path)
+        _check_tracks(neighbours, self.tracks, seconds, path)
+        return track_velocities(self.translation, seconds, neighbours)
 
     def boxes(self, sample: str, lidar_SE3_world: Float64) -> Boxes | None:
         """Boxes of a sample in the LiDAR frame; None where the version has no annotations at all."""
@@ -94,7 +100,7 @@ class AnnotationTable:
         )
 
 
-def _neighbours(links: list[tuple[str, str]], row_of: dict[str, int], tables: Path) -> Any:
+def _neighbours(links: list[tuple[str, str]], row_of: dict[str, int], path: Path) -> Neighbours:
     """(A, 2) int64 rows of the previous and the next annotation of the track, -1 where none."""
     rows = np.full((len(links), 2), -1, dtype=np.int64)
     for number, pair in enumerate(links):
@@ -105,13 +111,30 @@ def _neighbours(links: list[tuple[str, str]], row_of: dict[str, int], tables: Pa
         number, side = np.argwhere(rows == -2)[0]
         fail(
             f"annotation {links[number][side]!r} is not in the table, but its neighbour points to it",
-            tables / "sample_annotation.json",
+            f"{path}, row {number}",
             "extract the metadata archive again",
         )
     return rows
 
 
-def track_velocities(translation: Float64, seconds: Float64, neighbours: Any) -> Float64:
+def _check_tracks(neighbours: Neighbours, tracks: list[str], seconds: Float64, path: Path) -> None:
+    """Refuse a neighbour that is of another instance, or not earlier or later: velocities would be false."""
+    numbers: dict[str, int] = {}
+    instance = np.array([numbers.setdefault(track, len(numbers)) for track in tracks])
+    for side, (column, when, sign) in enumerate((("prev", "earlier", -1), ("next", "later", 1))):
+        linked = np.flatnonzero(neighbours[:, side] >= 0)
+        there = neighbours[linked, side]
+        wrong = (instance[there] != instance[linked]) | (sign * (seconds[there] - seconds[linked]) <= 0)
+        if wrong.any():
+            row, other = linked[np.argmax(wrong)], there[np.argmax(wrong)]
+            fail(
+                f"column {column!r} leads to row {other}, which is of another instance or not {when}",
+                f"{path}, row {row}",
+                "extract the metadata archive again",
+            )
+
+
+def track_velocities(translation: Float64, seconds: Float64, neighbours: Neighbours) -> Float64:
     """Velocities by finite difference, as the devkit's `NuScenes.box_velocity`.
 
     The centred difference where both neighbours exist, else the one-sided; NaN without a neighbour

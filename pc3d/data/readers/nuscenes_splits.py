@@ -1,13 +1,41 @@
-"""The splits that a data set in nuScenes format lists itself."""
+"""Which split a scene of a nuScenes version is in."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
+from itertools import combinations
 from pathlib import Path
 
-from pc3d.data.errors import fail
+from pc3d.data.errors import did_you_mean, fail
+
+OFFICIAL_SPLITS: dict[str, tuple[str, ...]] = {
+    "v1.0-trainval": ("train", "val"),
+    "v1.0-test": ("test",),
+    "v1.0-mini": ("mini_train", "mini_val"),
+}
+"""The devkit's splits that partition each official version."""
 
 _REMEDY = 'write {"my_train": ["scene-1", ...], ...}'
+
+
+def split_of_scenes(tables: Path, scenes: Collection[str]) -> dict[str, str]:
+    """Split of each scene name, of `splits.json` in a version folder, else of the devkit's official lists.
+
+    The first list that names a scene wins: a list may hold another one, as `train` holds `mini_train`.
+    Names of scenes that are not there are no harm where every scene has a split (tables of a part).
+
+    Raises:
+        DataError: `splits.json` misspells a scene, holds something else, or has two lists that share
+            scenes though neither holds the other.
+        ImportError: the official lists need nuscenes-devkit.
+    """
+    lists = listed_splits(tables)
+    if lists is None:
+        lists = _official_splits(tables.name)
+    else:
+        _check(lists, scenes, tables / "splits.json")
+    return {scene: split for split in reversed(lists) for scene in lists[split]}
 
 
 def listed_splits(tables: Path) -> dict[str, list[str]] | None:
@@ -20,7 +48,7 @@ def listed_splits(tables: Path) -> dict[str, list[str]] | None:
     if not path.is_file():
         return None
     try:
-        lists = json.loads(path.read_text(encoding="utf-8"))
+        lists = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         fail(f"split file is no JSON: {error}", path, _REMEDY)
     if not isinstance(lists, dict) or not all(map(_is_list_of_names, lists.values())):
@@ -30,3 +58,37 @@ def listed_splits(tables: Path) -> dict[str, list[str]] | None:
 
 def _is_list_of_names(scenes: object) -> bool:
     return isinstance(scenes, list) and all(isinstance(scene, str) for scene in scenes)
+
+
+def _check(lists: Mapping[str, list[str]], scenes: Collection[str], path: Path) -> None:
+    left = set(scenes).difference(*lists.values())
+    for split, names in lists.items():
+        unknown = [name for name in names if name not in scenes]
+        if unknown and left:
+            fail(
+                f"split {split!r} names the scene {unknown[0]!r}, which is not in table scene"
+                f"{did_you_mean(unknown[0], sorted(left))}",
+                path,
+                f"correct its name; scene {min(left)!r} is in no split",
+            )
+    for (one, names), (other, others) in combinations(lists.items(), 2):
+        shared = set(names) & set(others)
+        if shared and shared != set(names) and shared != set(others):
+            fail(
+                f"scene {min(shared)!r} is in the splits {one!r} and {other!r} ({len(shared)} are in both)",
+                path,
+                "leave each in one of them; only a list that is wholly part of another may repeat its scenes",
+            )
+
+
+def _official_splits(version: str) -> dict[str, list[str]]:
+    if version not in OFFICIAL_SPLITS:
+        return {}
+    try:
+        from nuscenes.utils.splits import create_splits_scenes
+    except ImportError as error:
+        raise ImportError(
+            "official nuScenes splits need nuscenes-devkit: pip install nuscenes-devkit"
+        ) from error
+    scenes = create_splits_scenes()
+    return {split: scenes[split] for split in OFFICIAL_SPLITS[version]}
