@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from pc3d.data.errors import did_you_mean, fail
 from pc3d.engine.runs.folder import check_weights
+from pc3d.findings import Finding
+from pc3d.models.lidar import LidarEncoder, build_lidar_encoder
+from pc3d.models.lidar.inputs import PointInputs
 from pc3d.models.weights import load_backbone
 
 FILES = {"lidar": "backbone", "image": "image_backbone", "camera": "camera"}
@@ -18,7 +23,7 @@ HEADS = "heads"
 
 
 def load_part(module: nn.Module, path: Path, partial: bool = False, prefix: str = "") -> None:
-    """`load_backbone`; with `partial` it says on the terminal what did not fit.
+    """`load_backbone`; it says on the terminal what did not fit (`partial`), and what was read otherwise.
 
     Raises:
         ValueError: weights that do not fit; the names and shapes are listed.
@@ -28,6 +33,24 @@ def load_part(module: nn.Module, path: Path, partial: bool = False, prefix: str 
     report = load_backbone(module, path, partial, prefix)
     if partial and not report.complete:
         print(f"{path} fits {type(module).__name__} in part:\n{report}")
+    if isinstance(module, LidarEncoder) and report.metadata.get("lidar"):
+        for finding in _other_inputs(module, json.loads(report.metadata["lidar"]), path):
+            print(finding.line())
+
+
+def _other_inputs(module: LidarEncoder, lidar: dict[str, Any], path: Path) -> Iterator[Finding]:
+    """What the encoder of a file read otherwise than this one: the weights fit, and mean something else."""
+    with torch.random.fork_rng(devices=[]):  # what is built to be compared draws nothing of the run's numbers
+        inputs, others = (
+            getattr(encoder, "inputs", None) for encoder in (module, build_lidar_encoder(lidar))
+        )
+    if not isinstance(inputs, PointInputs) or not isinstance(others, PointInputs):
+        return
+    theirs = others.settings()
+    for name, value in inputs.settings().items():
+        if theirs[name] != value:
+            text = f"lidar.{name} is {value} here, and was {theirs[name]} when {path} was trained"
+            yield Finding("inputs of the encoder", "warning", text, "take the `lidar` section of its run")
 
 
 def layer_of(objectives: nn.Module, name: str, setting: str) -> nn.Module:

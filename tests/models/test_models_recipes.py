@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from published_states import slidr, superflow, unet_state
 from pc3d.data.batch import PointView
 from pc3d.engine.checkpoints import load_encoder
 from pc3d.engine.config import load_config, plain
+from pc3d.engine.initial_weights import load_part
 from pc3d.models.lidar import build_lidar_encoder
 from pc3d.models.lidar.minkunet import MinkUNet
 from pc3d.models.lidar.published import import_checkpoint
+from pc3d.models.weights import save_backbone
 from pc3d.ops.voxelize import REACH
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "pretrain"
@@ -109,3 +112,21 @@ def test_a_published_checkpoint_fits_the_config(tmp_path: Path, config: str, nam
     a, b = (encoder(view_of(sweep()), want_bev=False).points for encoder in encoders)
     torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
     assert a.abs().mean() > 0.01
+
+
+def test_weights_that_were_trained_on_other_inputs_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = {**UNET, "voxel_feature": "first", "column_scales": [1.0, 1.0, 1.0, 255.0], "point_range": None}
+    encoder = build_lidar_encoder(saved)
+    save_backbone(encoder, tmp_path / "backbone.safetensors", {"lidar": json.dumps(saved)})
+    load_part(encoder, tmp_path / "backbone.safetensors")
+    assert capsys.readouterr().out == ""
+    load_part(build_lidar_encoder(UNET), tmp_path / "backbone.safetensors")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[5] for line in lines] == [
+        "lidar.column_scales",
+        "lidar.point_range",
+        "lidar.voxel_feature",
+    ]
+    assert all(line.startswith("warning") and "remedy: take the `lidar` section" in line for line in lines)

@@ -67,6 +67,18 @@ class PointInputs(nn.Module):
         limits = None if point_range is None else tuple(point_range)
         self.grid = VoxelGrid(tuple(size), limits, voxel)  # type: ignore[arg-type]
 
+    def settings(self) -> dict[str, object]:
+        """What no weight's shape tells, by its name in the configuration."""
+        scales = [1.0] * len(self.columns) if self.column_scales is None else self.column_scales.tolist()
+        return {
+            "columns": self.columns,
+            "column_scales": scales,
+            "voxel": self.grid.kind,
+            "voxel_size": self.grid.size,
+            "point_range": self.grid.point_range,
+            "voxel_feature": self.voxel_feature,
+        }
+
     def voxels(self, view: PointView) -> Voxels:
         """The voxels of the view's points.
 
