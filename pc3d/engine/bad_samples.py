@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -43,16 +43,16 @@ class Budget:
     def allowed(self) -> int:
         return max(int(self.share * self.frames + 1e-9), 1)
 
-    def refuse(self, rows: Sequence[dict[str, Any]], saved: str = "") -> None:
-        """Raise a `DataError` that names the first of the bad samples."""
+    def refuse(self, rows: Sequence[dict[str, Any]], saved: str = "", listed: str = "") -> NoReturn:
+        """Raise a `DataError` that names the first of the bad samples; `listed`: where they all are."""
         shown = "".join(f"\n    {row['token']}: {row['error']} ({row['path']})" for row in rows[:3])
-        more = f"\n    and {len(rows) - 3} more" if len(rows) > 3 else ""
+        more = f"\n    and {len(rows) - 3} more{listed}" if len(rows) > 3 else ""
         fail(
             f"{len(rows)} samples cannot be read; data.bad_samples={self.share:g} allows {self.allowed} of "
             f"{self.frames}{saved}",
             f"sweeps{shown}{more}",
-            f"mend the files (a run names each in its {BAD_SAMPLES}), or allow more: --resume --cfg-options "
-            "data.bad_samples=SHARE --allow-change data.bad_samples",
+            "mend the files, or allow more: --resume --cfg-options data.bad_samples=SHARE --allow-change "
+            "data.bad_samples",
         )
 
 
@@ -106,7 +106,6 @@ class TolerantDataset(Dataset[Sample]):
             else:
                 return replace(sample, meta={**sample.meta, _META: list(bad.values())})
         self.budget.refuse(list(bad.values()))
-        raise AssertionError
 
     def _described(self, position: int, error: DataError) -> dict[str, Any]:
         """What is kept of a bad sample: its token, the file that the error names, and what it is."""
@@ -160,6 +159,7 @@ class BadSamples:
             count = f"{len(self.known)} of at most {self.budget.allowed}"
             print(f"bad sample {count}: {row['token']}: {row['error']} ({row['path']})", flush=True)
 
-    def refuse(self, saved_at: int) -> None:
+    def refuse(self, saved_at: int) -> NoReturn:
         """Raise the `DataError` of a budget that is used up."""
-        self.budget.refuse(list(self.known.values()), f"; saved at step {saved_at}" if saved_at else "")
+        saved = f"; saved at step {saved_at}" if saved_at else ""
+        self.budget.refuse(list(self.known.values()), saved, f", all in {self.path}")

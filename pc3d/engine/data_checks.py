@@ -66,7 +66,7 @@ def _checked(parts: list[FrameDataset], calibration: str) -> list[Finding]:
             fail(
                 "; ".join(f"{one.name}: {one.text}" for one in wrong),
                 part.index.folder,
-                "mend the calibration and build the index again; or train all the same: data.calibration=warn",
+                "mend the calibration and build the index again, or go on with it: data.calibration=warn",
             )
     for finding in findings:
         if finding.state != "ok":
