@@ -258,6 +258,20 @@ ODD = [
         table("sample_annotation", each("translation", lambda t: [t[0] + 1000, t[1], t[2]])),
     ),
     Fault(
+        "boxes beside the points",
+        "indexing",
+        0,
+        ["boxes on points: "],
+        table("sample_annotation", each("translation", lambda t: [t[0] + 8, t[1], t[2]])),
+    ),
+    Fault(
+        "boxes in centimetres",
+        "indexing",
+        0,
+        [r"sizes of boxes: \d+ of 645"],
+        table("sample_annotation", each("size", lambda size: [100 * x for x in size])),
+    ),
+    Fault(
         "boxes without points",
         "indexing",
         0,

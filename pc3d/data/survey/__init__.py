@@ -73,6 +73,6 @@ class Survey:
         if not self._skip_missing or self._files.incomplete == self._files.scenes:
             self._files.refuse(self._root)
         self.findings = [
-            *self._files.left_out(),
+            *self._files.findings(),
             *(finding for look in self._looks for finding in look.findings()),
         ]

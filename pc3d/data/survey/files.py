@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pc3d.data.errors import fail
 from pc3d.data.records import Sweep
+from pc3d.data.survey.tally import Tally
 from pc3d.findings import Finding
 
 KEY_FRAMES, SWEEPS, LABELS = "LiDAR of key frames", "LiDAR of sweeps between", "label files"
@@ -95,6 +96,7 @@ class MissingFiles:
         self._total: Counts = {}
         self._cameras: set[str] = set()
         self._shown: dict[str, Counts] = {}
+        self._shared = Tally()
 
     def complete(self, sweeps: Sequence[Sweep]) -> bool:
         """Whether all files of a scene are there."""
@@ -103,6 +105,7 @@ class MissingFiles:
             self._cameras.update(camera.name for camera in sweep.cameras)
             for sensor, path in named_files(sweep):
                 _add(counts, sensor, not self._listing.holds(path), 1)
+        self._look_for_shared(sweeps)
         self.scenes += 1
         for sensor, (missing, of) in counts.items():
             _add(self._total, sensor, missing, of)
@@ -122,10 +125,20 @@ class MissingFiles:
             )
             fail(f"{what}\n{self._table()}", root, self._remedy())
 
-    def left_out(self) -> list[Finding]:
-        """What `--skip-missing` did."""
+    def _look_for_shared(self, sweeps: Sequence[Sweep]) -> None:
+        paths: set[Path] = set()
+        for sweep in sweeps:
+            self._shared.look(sweep.path in paths, f"{sweep.path.name} of sweep {sweep.token}")
+            paths.add(sweep.path)
+
+    def findings(self) -> list[Finding]:
+        """Scenes that `--skip-missing` left out; sweeps with the points of another one."""
+        remedy = "correct the file names in the tables"
+        shared = self._shared.finding(
+            "shared files", "warning", "sweeps have the file of another in their scene", remedy
+        )
         if not self.incomplete:
-            return []
+            return shared
         scenes = "; ".join(f"{scene}: {_text(counts)}" for scene, counts in self._shown.items())
         more = (
             f"; and {self.incomplete - len(self._shown)} more" if self.incomplete > len(self._shown) else ""
@@ -133,7 +146,8 @@ class MissingFiles:
         text = (
             f"{self.incomplete} of {self.scenes} scenes have missing files and were left out: {scenes}{more}"
         )
-        return [Finding("missing files", "warning", text, "extract their archives, then index again")]
+        remedy = "extract their archives, then index again"
+        return [Finding("missing files", "warning", text, remedy), *shared]
 
     def _sum(self) -> tuple[int, int]:
         return sum(missing for missing, _ in self._total.values()), sum(of for _, of in self._total.values())

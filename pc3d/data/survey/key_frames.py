@@ -14,6 +14,9 @@ from pc3d.findings import Finding
 FAR = 300.0
 """Metres from the LiDAR; nuScenes annotates what its radars see, up to 250 m."""
 
+SMALL, LARGE = 0.02, 100.0
+"""Metres that the longest side of an object has."""
+
 
 class KeyFrames:
     """Looks at the splits and boxes of one scene after the other."""
@@ -22,7 +25,7 @@ class KeyFrames:
         self._sweeps: Counter[str] = Counter()
         self._frames: Counter[str] = Counter()
         self._annotated = self._with_points = 0
-        self._far = Tally()
+        self._far, self._sizes = Tally(), Tally()
 
     def look(self, sweeps: Sequence[Sweep]) -> None:
         for sweep in sweeps:
@@ -39,6 +42,11 @@ class KeyFrames:
         if len(far):
             place = ", ".join(f"{value:.4g}" for value in boxes.centers[far[0]])
             self._far.see(f"{boxes.names[far[0]]} at ({place}) of sweep {token}", len(far))
+        longest = boxes.sizes.max(axis=1)
+        odd = np.flatnonzero(~((longest >= SMALL) & (longest <= LARGE)))
+        self._sizes.of += len(boxes)
+        if len(odd):
+            self._sizes.see(f"{boxes.names[odd[0]]} of {longest[odd[0]]:.4g} m of sweep {token}", len(odd))
 
     def findings(self) -> list[Finding]:
         found = [
@@ -56,6 +64,12 @@ class KeyFrames:
             "warning",
             f"boxes are more than {FAR:g} m from the LiDAR",
             "boxes are in the world frame of the tables, in metres",
+        )
+        found += self._sizes.finding(
+            "sizes of boxes",
+            "warning",
+            f"boxes have a longest side outside {SMALL:g} to {LARGE:g} m",
+            "sizes are in metres",
         )
         if self._annotated and not self._far.of:
             text = f"there are annotations, and not one in {self._annotated} key frames"
