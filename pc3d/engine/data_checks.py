@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ LOOKED_AT = 200
 
 
 def check_data(dataset: MixedDataset, calibration: str = "stop") -> list[Finding]:
-    """What was found about the data that a run reads; the first process prints what is not well.
+    """What was found about the data that a run reads.
 
     Args:
         calibration: `stop`, `warn` or `off`, see `LoaderSettings`.
@@ -48,8 +47,11 @@ def check_data(dataset: MixedDataset, calibration: str = "stop") -> list[Finding
 
 
 def write_checks(folder: Path, findings: Sequence[Finding]) -> None:
-    """Keep the findings in a run folder (first process)."""
+    """Print the findings that are not well, and keep all in a run folder (first process)."""
     if rank() == 0:
+        for finding in findings:
+            if finding.state != "ok":
+                print(finding.line(), flush=True)
         write_json(folder / DATA_CHECKS, [asdict(finding) for finding in findings])
 
 
@@ -68,9 +70,6 @@ def _checked(parts: list[FrameDataset], calibration: str) -> list[Finding]:
                 part.index.folder,
                 "mend the calibration and build the index again, or go on with it: data.calibration=warn",
             )
-    for finding in findings:
-        if finding.state != "ok":
-            print(finding.line(), flush=True)
     return findings
 
 
@@ -97,7 +96,8 @@ def _spread(part: FrameDataset, count: int = LOOKED_AT) -> Iterator[int]:
     """Rows of the frames: `count` evenly spaced ones, then the others."""
     rows = part.rows
     first = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64))
-    return map(int, chain(rows[first], np.delete(rows, first) if len(first) < len(rows) else ()))
+    yield from map(int, rows[first])
+    yield from map(int, np.delete(rows, first))
 
 
 def camera_names(dataset: MixedDataset, wanted: Collection[str] = ()) -> tuple[str, ...]:

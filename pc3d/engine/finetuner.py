@@ -178,9 +178,10 @@ def finetune(
     refuse_random_frozen(plain(config))
     dataset = build_dataset(plain(config.data), _needs(config), config.get("seed", 0))
     config = follow_index(config, dataset)
+    findings = check_data(dataset, config.data.get("calibration", "stop"))
     with open_run(config, dataset, Path(work_dir), mode) as run:
         if not run.start.finished:
-            write_checks(run.folder, check_data(dataset, config.data.get("calibration", "stop")))
+            write_checks(run.folder, findings)
             model = build_finetuner(config)
             if isinstance(model.model, BevDetector):
                 check_boxes(dataset, model.model.labels, model.model.network.grid)

@@ -50,8 +50,10 @@ class FirstSteps(Hook):
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Raises:
-        DataError: in every process alike: a loss had no example in any of the first steps.
+        """Count the examples of a step; after the last that is looked at, judge.
+
+        Raises:
+            DataError: in every process alike: a loss had no example in any of the steps.
         """
         if not self._looking or not outputs:  # a step that was left out taught nothing, whatever it held
             return

@@ -8,6 +8,7 @@ from typing import Any
 
 from pc3d.engine.initial_weights import FILES
 from pc3d.engine.runs.contract import with_defaults
+from pc3d.engine.runs.folder import FINISHED
 from pc3d.models.image import IMAGE_ENCODERS
 from pc3d.objectives.registry import objective_type
 
@@ -48,9 +49,12 @@ def _frozen(config: Mapping[str, Any], init: Mapping[str, Any]) -> Iterator[str]
 
 
 def _loaded(name: str, init: Mapping[str, Any]) -> bool:
-    """Whether a part starts from a file."""
-    of_run = bool(init.get("run")) and (Path(init["run"]) / f"{FILES[name]}.safetensors").is_file()
-    return bool(init.get(name)) or of_run or (name == "lidar" and bool(init.get("checkpoint")))
+    """Whether a part starts from a file; one of a stage may be still to come."""
+    if init.get(name) or (name == "lidar" and init.get("checkpoint")):
+        return True
+    run = Path(init["run"]) if init.get("run") else None
+    to_come = bool(init.get("stage")) and (run is None or not (run / FINISHED).exists())
+    return to_come or (run is not None and (run / f"{FILES[name]}.safetensors").is_file())
 
 
 def _random_image(section: Mapping[str, Any], frozen: bool) -> bool:

@@ -23,8 +23,9 @@ from pc3d.engine.frozen_parts import refuse_random_frozen
 from pc3d.engine.gradients import gradient_conflicts
 from pc3d.engine.initial_weights import FILES, HEADS, layer_of, load_initial
 from pc3d.engine.runs.run import Mode
-from pc3d.engine.stages import run_stages
+from pc3d.engine.stages import run_stages, stage_configs
 from pc3d.engine.training import TrainableModel, open_run, seeded, start_distributed, train
+from pc3d.findings import Finding
 from pc3d.models.bev import build_view_transform
 from pc3d.models.bev.base import ViewTransform
 from pc3d.models.image import build_image_encoder
@@ -176,20 +177,25 @@ def pretrain(
     mode = Mode(resume, overwrite, tuple(allow_change), take_over)
     start_distributed(config.get("launcher", "none"))
     if config.get("stages"):
+        for stage in stage_configs(config, Path(work_dir)).values():
+            _checked_data(stage)  # before hours are spent on the stages before it
         return run_stages(config, Path(work_dir), mode, _pretrain)
     return _pretrain(config, Path(work_dir), mode)
 
 
-def _dataset(config: Config) -> MixedDataset:
-    return build_dataset(plain(config.data), objective_needs(plain(config.objectives)), config.get("seed", 0))
+def _checked_data(config: Config) -> tuple[MixedDataset, list[Finding]]:
+    """The data of a run and what was found about them."""
+    refuse_random_frozen(plain(config))
+    needs = objective_needs(plain(config.objectives))
+    dataset = build_dataset(plain(config.data), needs, config.get("seed", 0))
+    return dataset, check_data(dataset, config.data.get("calibration", "stop"))
 
 
 def _pretrain(config: Config, work_dir: Path, mode: Mode) -> Path:
-    refuse_random_frozen(plain(config))
-    dataset = _dataset(config)
+    dataset, findings = _checked_data(config)
     with open_run(config, dataset, work_dir, mode) as run:
         if not run.start.finished:
-            write_checks(run.folder, check_data(dataset, config.data.get("calibration", "stop")))
+            write_checks(run.folder, findings)
             model = build_pretrainer(config)
             saved: dict[str, nn.Module] = {
                 FILES[name]: part
