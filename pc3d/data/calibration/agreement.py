@@ -36,12 +36,12 @@ class View:
     image: Float64
 
 
-def turn(axis: Float64, degrees: float) -> Float64:
-    """(3, 3) rotation about a unit axis (Rodrigues)."""
+def turn(axis: Float64, degrees: float | Float64) -> Float64:
+    """(..., 3, 3) rotations about a unit axis (Rodrigues)."""
     x, y, z = axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    angle = np.radians(degrees)
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    angle = np.radians(degrees)[..., None, None]
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
 
 
 @njit(cache=True)
@@ -69,6 +69,15 @@ def _accumulate(xyz, turns, K, bend, max_radius2, size, image, weight, sector, s
                 sums[1, t, sector[n]] += weight[n]
 
 
+def _reach(camera: Camera) -> float:
+    """Radians from the optical axis beyond which no turn brings a point into the image."""
+    if any(camera.distortion):
+        return float(np.pi)
+    corner = np.maximum(camera.intrinsics[:2, 2], camera.size - camera.intrinsics[:2, 2])
+    half = np.arctan(np.linalg.norm(corner / np.diag(camera.intrinsics)[:2]))
+    return float(min(np.pi, half + np.radians(YAWS[-1] + 1)))
+
+
 def edge_sums(view: View) -> Float64:
     """(2, Y, SECTORS) of a view under the turns of `YAWS`, over the scan's edges in the image.
 
@@ -76,13 +85,14 @@ def edge_sums(view: View) -> Float64:
     """
     camera, scan = view.camera, view.scan
     up = camera.ego_SE3_cam[2, :3]  # of the ego frame, in the camera's
-    turns = np.stack([turn(up, -yaw) for yaw in YAWS])
+    turns = turn(up, -YAWS)
     bend = (*camera.distortion, 0.0, 0.0, 0.0, 0.0, 0.0)[:5]
     max_radius2 = distortion_radius(camera.distortion) ** 2 if any(bend) else np.inf
     sums = np.zeros((2, len(YAWS), SECTORS))
     xyz = transform_points(cam_SE3_lidar(view.sweep, camera), scan.edges)
+    near = xyz[:, 2] > np.cos(_reach(camera)) * np.linalg.norm(xyz, axis=1)
     lens = (camera.intrinsics, bend, max_radius2, camera.size)
-    _accumulate(xyz, turns, *lens, view.image, scan.weight, scan.sector, sums)
+    _accumulate(xyz[near], turns, *lens, view.image, scan.weight[near], scan.sector[near], sums)
     return sums
 
 

@@ -38,7 +38,7 @@ class Candidate:
     pitch: float = 0.0
 
 
-GIVEN = Candidate("given", "it fits as it is", lambda sweep, camera: (sweep, camera), within=0.5)
+GIVEN = Candidate("given", "it fits as it is", lambda sweep, camera: (sweep, camera))
 
 
 def _with(pose: Float64, rotation: Float64) -> Float64:

@@ -23,14 +23,16 @@ STAGES = (6, 12, 24)
 """Key frames looked at; a camera that is clear after a stage is done."""
 FITS = 4.5
 """z of a calibration that fits: far above one turn by chance."""
+SURE = 8.0
+"""z of a calibration beside which no other one is tried."""
 ALONE, TOGETHER = 5.0, 4.2
 """z of another calibration, for the given one to be wrong; TOGETHER where another camera shows the same."""
 MARGIN = 2.5
 """z by which it must be better than the given one."""
 SECTORS = 2.2
 """Evidence by sectors, for either: one vehicle may look like another one."""
-SMALLEST = 1.5
-"""Degrees; a smaller turn is no wider than the edges."""
+SMALLEST_YAW, SMALLEST_PITCH = 1.5, 2.5
+"""Degrees; a smaller turn is no wider than the edges, and upright edges say less of heights."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,10 @@ class Fit:
     pitch: float
 
     @property
-    def clear(self) -> bool:
-        """Whether a calibration that was not searched for fits."""
-        return self.z >= FITS and self.sectors >= SECTORS
+    def small(self) -> bool:
+        """Whether it is the given calibration but for a turn that cannot be seen."""
+        near = abs(self.yaw) < SMALLEST_YAW and abs(self.pitch) < SMALLEST_PITCH
+        return near and self.kind in ("given", "turned")
 
     def alike(self, other: Fit) -> bool:
         """Whether both say the same of their cameras."""
@@ -102,29 +105,25 @@ class _Evidence:
         return Fit(candidate.kind, candidate.cause, clear.z, clear.sectors, yaw, candidate.pitch)
 
     def score(self) -> CalibrationScore:
-        """The verdict is open where it does not fit as it is."""
+        """The verdict is whether it fits as it is; what others say is still open."""
         given = best = self.fit(GIVEN)
-        if not given.clear:
-            fits = [self.fit(candidate) for candidate in self._candidates]
-            best = max((fit for fit in fits if fit.sectors >= SECTORS), key=lambda fit: fit.z, default=given)
+        for fit in map(self.fit, self._candidates if given.z < SURE else ()):
+            if fit.sectors >= SECTORS and fit.z > best.z and not fit.small:
+                best = fit
         share, expected = np.mean([coverage(view) for view in self.views], axis=0).tolist()
-        verdict: Verdict = "fits" if given.clear else "cannot tell"
+        verdict: Verdict = "fits" if given.z >= FITS and given.sectors >= SECTORS else "cannot tell"
         return CalibrationScore(self.camera, len(self.views), share, expected, given, best, (), verdict)
 
 
 def _judged(score: CalibrationScore, rig: Iterable[CalibrationScore]) -> CalibrationScore:
     """The verdict on a camera, with what the others show."""
-    best = score.best
     alike = tuple(
         other.camera
         for other in rig
-        if other.camera != score.camera and other.best.z >= TOGETHER and other.best.alike(best)
+        if other.camera != score.camera and other.best.z >= TOGETHER and other.best.alike(score.best)
     )
     needed = max(TOGETHER if alike else ALONE, score.given.z + MARGIN)
-    if score.verdict == "fits" or best.z < needed:
-        return score
-    small = best.kind == "turned" and max(abs(best.yaw), abs(best.pitch)) < SMALLEST
-    return replace(score, alike=alike, verdict="fits" if small else "wrong")
+    return replace(score, alike=alike, verdict="wrong") if score.best.z >= needed else score
 
 
 def _spread(rows: Sequence[int]) -> list[int]:
