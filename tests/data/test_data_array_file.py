@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +82,63 @@ def test_objects_are_not_loaded(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, a=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="pickle"):
+        load_arrays(path)
+
+
+def npz(path: Path, member: bytes, packed: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", packed) as file:
+        file.writestr("a.npy", member)
+    return path
+
+
+def npy(shape: tuple[int, ...], descr: object, data: bytes = b"") -> bytes:
+    content = io.BytesIO()
+    header = {"shape": shape, "fortran_order": False, "descr": descr}
+    np.lib.format.write_array_header_1_0(content, header)
+    return content.getvalue() + data
+
+
+@pytest.mark.parametrize(
+    ("shape", "descr", "words"),
+    [
+        ((1 << 42,), "<i2", "shape .4398046511104,. and type int16 in 8 bytes"),
+        ((1 << 40, 1 << 40, 1 << 40), "<i2", "in 8 bytes"),
+        ((3,), "<i2", "in 8 bytes"),
+        ((5,), "<i2", "in 8 bytes"),
+        ((-1, -4), "<i2", "in 8 bytes"),
+        ((1,), "|O", "no plain number"),
+        ((1,), [("x", "<f4"), ("y", "<f4")], "no plain number"),
+        ((1,), "<M8[s]", "no plain number"),
+        ((4,), "|S2", "no plain number"),
+    ],
+)
+def test_a_header_is_compared_with_the_bytes_behind_it(
+    tmp_path: Path, shape: tuple[int, ...], descr: object, words: str
+) -> None:
+    path = npz(tmp_path / "a.npz", npy(shape, descr, bytes(8)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=rf"no whole file.*{words}"):
+            load_arrays(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_bombs_and_other_packings_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    member = npy((1 << 20,), "<i2", bytes(2 << 20))
+    path = npz(tmp_path / "a.npz", member, zipfile.ZIP_DEFLATED)
+    assert load_arrays(path)["a"].shape == (1 << 20,)
+    monkeypatch.setattr("pc3d.data.array_file.MOST_BYTES", 1 << 20)
+    with pytest.raises(ValueError, match=r"unpack to 2097"):
+        load_arrays(path)
+    assert load_arrays(npz(path, member))["a"].shape == (1 << 20,)  # as large as the file is
+    for packed in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with pytest.raises(ValueError, match="compressed in another way"):
+            load_arrays(npz(path, npy((4,), "<i2", bytes(8)), packed))
+    with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Duplicate"):
+        file.writestr("a.npy", b"")
+    with pytest.raises(ValueError, match="two arrays of one name"):
         load_arrays(path)
 
 

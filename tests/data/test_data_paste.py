@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from shapely.geometry import Polygon
 
+from pc3d.data.array_file import load_arrays, save_arrays
 from pc3d.data.batch import Needs
 from pc3d.data.collate import collate
 from pc3d.data.dataset import FrameDataset
@@ -257,6 +258,38 @@ def test_damaged_points_are_not_pasted(folder: Path, tmp_path: Path) -> None:
         damaged.paste(config, np.zeros((0, 4), np.float32), empty, np.random.default_rng(0))
     unchecked = replace(damaged, checksums=None)  # as of earlier versions
     unchecked.paste(config, np.zeros((0, 4), np.float32), empty, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"starts": np.array([0, 5], np.int64)},
+        {"starts": np.zeros(0, np.int64)},
+        {"sweeps": np.array([1, 2])},
+        {"features": np.array(7)},
+        {"checksums": np.zeros(1, np.uint32)},
+        {"centers": np.array("text")},
+        {"names": np.zeros(3)},
+    ],
+)
+def test_databases_whose_arrays_do_not_fit(
+    folder: Path, tmp_path: Path, change: dict[str, np.ndarray]
+) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    objects = tmp_path / "copy" / "objects.npz"
+    save_arrays(objects, {**load_arrays(objects), **change})
+    with pytest.raises(DataError, match=r"database of objects is broken[\s\S]*data_prep/objects.py"):
+        PasteDatabase.open(tmp_path / "copy")
+
+
+def test_points_of_another_length_are_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    points = tmp_path / "copy" / "points.bin"
+    whole = points.read_bytes()
+    for content in (whole[:-4], whole + bytes(16), b""):
+        points.write_bytes(content)
+        with pytest.raises(DataError, match=r"points.bin does not hold \d+ points"):
+            PasteDatabase.open(tmp_path / "copy")
 
 
 def test_the_same_objects_give_the_same_bytes(index: SweepIndex, folder: Path, tmp_path: Path) -> None:

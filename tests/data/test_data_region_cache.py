@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pc3d.data.array_file import save_arrays
 from pc3d.data.errors import DataError
 from pc3d.data.region_cache import RegionCache
 
@@ -50,7 +51,23 @@ def test_broken_and_wrong(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(DataError, match=r"broken[\s\S]*remove it"):
         cache.load("t")
+    save_arrays(path, {"regions": np.zeros(3)})
+    with pytest.raises(DataError, match=r"regions is an array of float64 of shape \(3,\), no ids"):
+        cache.load("t")
+    cache.save("t", {"FRONT": np.zeros((2, 2), np.int16)})
+    with pytest.raises(DataError, match=r"no regions of points, but FRONT[\s\S]*remove it"):
+        cache.load("t")
     with pytest.raises(ValueError, match="integers"):
         cache.save("t", np.zeros(3))
     with pytest.raises(ValueError, match="plain lower-case"):
         RegionCache(tmp_path, "../x", {})
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "{", "[]", '{"eps": 0.8}', "\udcff"])
+def test_parameters_are_those_of_the_folder(tmp_path: Path, text: str) -> None:
+    cache = RegionCache(tmp_path, "clusters", {"eps": 0.75})
+    cache.save("t", np.zeros(3, np.int16))
+    assert RegionCache.find(tmp_path, "clusters").params == {"eps": 0.75}
+    (cache.folder / "params.json").write_text(text, errors="surrogateescape")
+    with pytest.raises(DataError, match=r"parameters of a cache are broken[\s\S]*params.json"):
+        RegionCache.find(tmp_path, "clusters")

@@ -53,5 +53,26 @@ def test_lists_come_back(tmp_path: Path) -> None:
     path.write_text("a\na\n")
     with pytest.raises(DataError, match="twice"):
         read_tokens(path)
+    path.write_text("a\nb\nc\nd\nb\nc\nd\na\n")
+    with pytest.raises(DataError, match=r"4 of 4 tokens \('a', 'b', 'c', \.\.\.\) twice"):
+        read_tokens(path)
     with pytest.raises(DataError, match="cannot be read"):
         read_tokens(tmp_path / "none.txt")
+
+
+def test_lists_of_other_editors(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes("# ü\r\na\r\n\r\n  b \r\n".encode("utf-8-sig"))
+    assert read_tokens(path) == ["a", "b"]
+    for encoding in ("utf-16", "utf-16-le", "utf-32"):
+        path.write_bytes("# ü\na\nb\n".encode(encoding))
+        with pytest.raises(DataError, match=r"list.txt[\s\S]*UTF-8"):
+            read_tokens(path)
+
+
+def test_lists_of_other_data_sets(make_index: MakeIndex) -> None:
+    index = make_index(2, 3)
+    assert index.rows_of(["s001f00", "s000f02"]).tolist() == [3, 2]
+    assert index.rows_of([]).tolist() == []
+    with pytest.raises(DataError, match=r"no sweep has 2 of 3 tokens \('x', 'y'\)[\s\S]*this data set"):
+        index.rows_of(["x", "s000f00", "y"])

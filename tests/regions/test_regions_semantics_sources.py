@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import string
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,6 +72,23 @@ def test_what_is_no_id_map(tmp_path: Path, pixels: np.ndarray | None, words: str
     else:
         Image.fromarray(pixels).save(path)
     with pytest.raises(DataError, match=words):
+        load_ids(path)
+
+
+def test_an_id_map_covers_its_image(tmp_path: Path) -> None:
+    path = tmp_path / "map.png"
+    Image.fromarray(np.zeros((25, 44), np.uint8)).save(path)
+    assert load_ids(path, (400, 225)).shape == (25, 44)
+    with pytest.raises(DataError, match=r"shape \(25, 44\) .* image is 225 x 400[\s\S]*map.png"):
+        load_ids(path, (225, 400))
+    shades = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
+    png = io.BytesIO()
+    shades.convert("P").save(png, "PNG", bits=4)
+    packed = bytearray(png.getvalue())
+    packed[25] = 0  # grey of 4 bits: Pillow reads shade 3 as 51
+    packed[29:33] = zlib.crc32(packed[12:29]).to_bytes(4, "big")
+    path.write_bytes(packed)
+    with pytest.raises(DataError, match="less than 8 bits"):
         load_ids(path)
 
 
