@@ -46,7 +46,7 @@ def stage_configs(config: Config, work_dir: Path | None = None) -> dict[str, Con
         if not name or name in stages:
             raise ValueError(f"each stage needs a name of its own, got {name!r}")
         shared: dict[str, Any] = {k: v for k, v in plain(config).items() if k not in ("stages", "objectives")}
-        before = settings.get("init", {}).get("stage")
+        before = (settings.get("init") or {}).get("stage")
         if before is not None:
             if before not in stages:
                 raise ValueError(f"stage {name} starts from stage {before!r}, which is not before it")

@@ -162,10 +162,11 @@ def write_run_folder(work_dir: Path, config: Config) -> None:
         return
     work_dir.mkdir(parents=True, exist_ok=True)
     shown = Config(plain(config))
-    if shown.get("init", {}).get("stage"):
+    if (shown.get("init") or {}).get("stage"):
         shown.init.pop("run", None)  # it lies beside this folder, wherever both are moved
     write_bytes(work_dir / "config.py", shown.pretty_text.encode())
-    write_run_data(work_dir, plain(config.data))
+    if "data" in config:  # else each stage has its own
+        write_run_data(work_dir, plain(config.data))
     write_json(work_dir / "environment.json", environment())
 
 

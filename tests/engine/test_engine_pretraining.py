@@ -87,7 +87,7 @@ def test_mistakes_in_initial_weights_are_named(
     def build(**init):
         return build_pretrainer(pretrain_config(tiny_index, tiny_regions, 1, "sim_prc", init=init))
 
-    with pytest.raises(ValueError, match="init has no setting lidarr"):
+    with pytest.raises(ValueError, match=r"`init\.lidarr` is no setting; did you mean `init\.lidar`"):
         build(lidarr="x")
     with pytest.raises(DataError, match="no finished pretraining run"):
         build(run=str(tmp_path))
@@ -95,7 +95,7 @@ def test_mistakes_in_initial_weights_are_named(
         build(lidar=str(calico_run / "backbone.safetensors"))
     with pytest.raises(ValueError, match=r"set init\.run"):
         build(heads={"prc.projector": "prc.projector"})
-    with pytest.raises(ValueError, match="frozen names camera; the config has lidar"):
+    with pytest.raises(ValueError, match="`frozen` names camera, which the config does not have: lidar"):
         build_pretrainer(pretrain_config(tiny_index, tiny_regions, 1, "sim_prc", frozen=("camera",)))
 
 
@@ -107,9 +107,10 @@ def test_rad_may_borrow_the_head_that_prc_trains(
         "prc": {"type": "PRC", "num_region_points": 64, "num_background_points": 64},
         "rad": {"type": "RAD", "num_points": 64},
     }
-    config = calico(tiny_index, tiny_regions, shared_heads={"rad.teacher_projector": "prc.projector"})
+    config = calico(tiny_index, tiny_regions)
     config.pop("stages")
     config.objectives = objectives
+    config.shared_heads = {"rad.teacher_projector": "prc.projector"}
     model = build_pretrainer(config)
     assert model.objectives["rad"].teacher_projector is model.objectives["prc"].projector
     pretrain(config, tmp_path)
