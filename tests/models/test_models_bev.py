@@ -226,7 +226,7 @@ def test_lidar_depth_is_read() -> None:
 def test_mistakes_in_the_configuration_are_named() -> None:
     with pytest.raises(ValueError, match="unknown view transform type 'BEVFormer'; known: LSS"):
         build_view_transform({"type": "BEVFormer"}, Features())
-    with pytest.raises(ValueError, match="LSS has no argument channels; .*known: image, grid"):
+    with pytest.raises(ValueError, match=r"LSS has no argument channels; .*known: image, grid"):
         lss(channels=3)
     grid = {"x_min": -5.0, "x_max": 5.0, "y_min": -5.0, "y_max": 5.0, "cell": 0.5}
     assert lss(grid=grid).grid == BevGrid(-5.0, 5.0, -5.0, 5.0, 0.5)
