@@ -33,7 +33,8 @@ def _stage(config: Config, folder: Path, mode: Mode) -> Path:
 def _process(rank: int, folder: str) -> None:
     store, patience = f"file://{folder}/store", timedelta(seconds=60)
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=patience)
-    path = run_stages(Config({"stages": STAGES}), Path(folder) / "run", Mode(), _stage)
+    config = Config({"stages": STAGES, "data": {"sources": []}})
+    path = run_stages(config, Path(folder) / "run", Mode(), _stage)
     if rank == 0:
         assert path.read_text() == "firstsecond"
     dist.destroy_process_group()
