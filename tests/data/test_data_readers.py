@@ -211,8 +211,8 @@ def test_kitti_errors(real_data: Path, tmp_path: Path) -> None:
     for folder in ("velodyne_points", "image_02"):
         (drive / folder / "data").mkdir(parents=True)
     source = real_data / "kitti_raw" / "2011_09_26"
-    shutil.copy(next(source.rglob("*.bin")), drive / "velodyne_points" / "data")
-    shutil.copy(next(source.rglob("*.png")), drive / "image_02" / "data")
+    shutil.copy(min(source.rglob("*.bin")), drive / "velodyne_points" / "data")
+    shutil.copy(min(source.rglob("*.png")), drive / "image_02" / "data")
     with pytest.raises(DataError, match=r"calibration cannot be read[\s\S]*calib_velo_to_cam.txt"):
         list(open_reader("kitti_raw", tmp_path).sweeps())
     shutil.copy(source / "calib_velo_to_cam.txt", tmp_path / "date")
@@ -226,9 +226,9 @@ def test_kitti_errors(real_data: Path, tmp_path: Path) -> None:
     stamps.write_text("2011-09-26 13:02:25.951199337\n")
     (sweep,) = open_reader("kitti_raw", tmp_path).sweeps()
     assert sweep.timestamp == 1317042145951199
-    stamps.write_text("2011-09-26 13:02:25.9\n2011-09-26 13:02:26.0\n")
-    with pytest.raises(DataError, match="2 timestamps for 1 scans"):
-        list(open_reader("kitti_raw", tmp_path).sweeps())
+    stamps.write_text("\n")
+    with pytest.raises(DataError, match="0 timestamps, but there is a scan 0"):
+        open_reader("kitti_raw", tmp_path)
 
 
 def test_an_unknown_format_is_named(tmp_path: Path) -> None:

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from pc3d.data.errors import DataError, fail
+from pc3d.data.errors import fail
+from pc3d.data.readers.text_files import read_lines
 from pc3d.data.records import Float64
 from pc3d.geometry.rigid import make_SE3, yaw_matrix
 
 EARTH_RADIUS = 6378137.0
+
+_REMEDY = "extract the drive again"
+_LIMITS = {"latitude": 90, "longitude": 180.1, "altitude": 1e5, "roll": 6.3, "pitch": 6.3, "yaw": 6.3}
 
 
 def read_oxts(drive: Path, stems: list[str]) -> list[Float64]:
@@ -39,14 +43,16 @@ def read_oxts(drive: Path, stems: list[str]) -> list[Float64]:
 
 def _read(path: Path) -> list[float]:
     """Latitude, longitude (degrees), altitude (m), roll, pitch, yaw (rad)."""
+    words = " ".join(read_lines(path, "OXTS file", _REMEDY)).split()[:6]
     try:
-        values = [float(value) for value in path.read_text().split()[:6]]
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"OXTS file cannot be read: {error}\n  where: {path}\n  remedy: extract the drive again"
-        ) from error
-    if len(values) < 6 or not np.isfinite(values).all():
-        fail(f"OXTS file has {len(values)} of its first 6 numbers", path, "extract the drive again")
+        values = [float(word) for word in words]
+    except ValueError as error:
+        fail(f"OXTS file is broken: {error}", path, _REMEDY)
+    if len(values) < 6:
+        fail(f"OXTS file has {len(values)} of its first 6 numbers", path, _REMEDY)
+    for value, (name, limit) in zip(values, _LIMITS.items(), strict=True):
+        if not abs(value) < limit:
+            fail(f"OXTS file has the {name} {value}, expected less than {limit:g}", path, _REMEDY)
     return values
 
 

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from pc3d.data.errors import DataError, fail
+from pc3d.data.errors import fail
+from pc3d.data.image_file import open_image
 from pc3d.data.odometry import OdometryConfig, lidar_odometry, require_kiss_icp
 from pc3d.data.points import load_points
+from pc3d.data.readers.kitti_calibration import Calibration
 from pc3d.data.readers.kitti_oxts import read_oxts
+from pc3d.data.readers.kitti_times import gaps, number_scans, scan_times
 from pc3d.data.records import Camera, Float64, Sweep
 from pc3d.geometry.camera import shift_pixel_centres
 from pc3d.geometry.rigid import invert_SE3, make_SE3
-
-_PERIOD_US = 100_000  # 10 Hz, where a drive comes without its timestamps
 
 EGO_SE3_LIDAR = make_SE3(np.eye(3), np.array([0.0, 0.0, 1.73]))
 
@@ -39,7 +38,8 @@ class KittiRawReader:
 
     The scans are of split `train`. The ego frame stands under the Velodyne on the road, 1.73 m below
     it (Geiger et al., IJRR 2013), with its axes (x forward, y left, z up). Cameras are triggered when
-    the scan faces forward, so an image has the pose of its scan. Rectified colour cameras `image_02`
+    the scan faces forward, so an image has the pose of its scan. The time of a scan is that of its number,
+    the name of its file, so scans that are missing shift no other. Rectified colour cameras `image_02`
     and `image_03` are taken where they exist, else the grey ones.
 
     Args:
@@ -50,7 +50,8 @@ class KittiRawReader:
             cameras; 5 makes the 2 Hz of nuScenes of the 10 Hz of the drives.
 
     Raises:
-        DataError: no drive; a calibration file or an entry is missing; no OXTS data.
+        DataError: no drive; scans without a number or a time; a calibration file or an entry is missing
+            or is not what it should be; no OXTS data.
         ImportError: `poses="kiss-icp"` without the package.
     """
 
@@ -64,12 +65,13 @@ class KittiRawReader:
         self._poses = poses
         self._key_every = key_every
         self._root = Path(root).resolve()
-        self._drives = sorted(
-            folder.parent
-            for depth in ("*", "*/*")
-            for folder in self._root.glob(f"{depth}/velodyne_points")
-            if (folder / "data").is_dir()
-        )
+        self._drives: dict[Path, tuple[list[Path], list[int]]] = {}
+        self._notes: list[str] = []
+        for folder in sorted(
+            [*self._root.glob("*/velodyne_points"), *self._root.glob("*/*/velodyne_points")]
+        ):
+            if (folder / "data").is_dir():
+                self._read_drive(folder.parent)
         if not self._drives:
             fail(
                 "no drive with velodyne_points/data",
@@ -89,23 +91,42 @@ class KittiRawReader:
                 POSES[poses],
                 "every scan is a key frame" if key_every == 1 else f"one scan in {key_every} is a key frame",
                 "no boxes and no labels",
+                *self._notes,
             ],
         }
 
     def __len__(self) -> int:
-        return sum(len(_scans(drive)) for drive in self._drives)
+        return sum(len(scans) for scans, _ in self._drives.values())
 
     def sweeps(self) -> Iterator[Sweep]:
         """The drives by path, each ascending in time."""
-        for drive in self._drives:
+        for drive, (scans, times) in self._drives.items():
             cameras = _cameras(drive)
-            scans = _scans(drive)
-            times = _timestamps(drive, len(scans))
-            for number, (scan, time, pose) in enumerate(
-                zip(scans, times, self._ego_poses(drive, scans), strict=True)
-            ):
-                key = number % self._key_every == 0
+            poses = self._ego_poses(drive, scans)
+            for rank, (scan, time, pose) in enumerate(zip(scans, times, poses, strict=True)):
+                key = self._is_key(rank)
                 yield _sweep(drive, scan, time, pose, cameras if key else [], key)
+
+    def _is_key(self, rank: int) -> bool:
+        return rank % self._key_every == 0
+
+    def _read_drive(self, drive: Path) -> None:
+        """Keep the scans of a drive with their times, and note what it lacks."""
+        scans = number_scans(list((drive / "velodyne_points" / "data").glob("*.bin")))
+        if not scans:
+            self._notes.append(f"drive {drive.name} has no scan")
+            return
+        times, count = scan_times(drive / "velodyne_points" / "timestamps.txt", list(scans))
+        self._drives[drive] = list(scans.values()), times
+        if missing := gaps(list(scans), count):
+            self._notes.append(f"drive {drive.name} lacks scans {', '.join(missing)}")
+        keys = [scan for rank, scan in enumerate(scans.values()) if self._is_key(rank)]
+        for folder in _image_folders(drive):
+            lacking = sum(_image(folder, scan.stem) is None for scan in keys)
+            if lacking:
+                self._notes.append(
+                    f"drive {drive.name} lacks {lacking} of {len(keys)} images of {folder.parent.name}"
+                )
 
     def _ego_poses(self, drive: Path, scans: list[Path]) -> Iterator[Float64]:
         """(4, 4) world_SE3_ego of each scan."""
@@ -123,20 +144,18 @@ class KittiRawReader:
 def _oxts_poses(drive: Path, scans: list[Path]) -> list[Float64]:
     """(4, 4) world_SE3_ego of each scan; the world is the first ego frame."""
     imu_poses = read_oxts(drive, [scan.stem for scan in scans])
-    velo_SE3_imu = _read_rigid(drive.parent / "calib_imu_to_velo.txt")
+    velo_SE3_imu = Calibration(drive.parent / "calib_imu_to_velo.txt").rigid()
     imu_SE3_ego = invert_SE3(EGO_SE3_LIDAR @ velo_SE3_imu)
     first_SE3_world = invert_SE3(imu_poses[0] @ imu_SE3_ego)
     return [first_SE3_world @ world_SE3_imu @ imu_SE3_ego for world_SE3_imu in imu_poses]
 
 
 def _sweep(drive: Path, scan: Path, timestamp: int, pose: Float64, cameras: list[Camera], key: bool) -> Sweep:
-    images = []
-    for camera in cameras:
-        path = camera.path / f"{scan.stem}.png"
-        if not path.exists():
-            path = path.with_suffix(".jpg")
-        if path.exists():
-            images.append(replace(camera, path=path, timestamp=timestamp, world_SE3_ego=pose))
+    images = [
+        replace(camera, path=path, timestamp=timestamp, world_SE3_ego=pose)
+        for camera in cameras
+        if (path := _image(camera.path, scan.stem)) is not None
+    ]
     token = f"{drive.name}/{scan.stem}"
     return Sweep(
         token=token,
@@ -153,52 +172,44 @@ def _sweep(drive: Path, scan: Path, timestamp: int, pose: Float64, cameras: list
     )
 
 
-def _scans(drive: Path) -> list[Path]:
-    return sorted((drive / "velodyne_points" / "data").glob("*.bin"))
+def _image_folders(drive: Path) -> list[Path]:
+    for names in (("image_02", "image_03"), ("image_00", "image_01")):
+        if found := [drive / name / "data" for name in names if (drive / name / "data").is_dir()]:
+            return found
+    return []
 
 
-def _timestamps(drive: Path, count: int) -> list[int]:
-    """Microseconds from `timestamps.txt`, else 10 Hz from 0."""
-    path = drive / "velodyne_points" / "timestamps.txt"
-    if not path.is_file():
-        return [number * _PERIOD_US for number in range(count)]
-    lines = path.read_text().split("\n")
-    stamps = [_microseconds(line) for line in lines if line.strip()]
-    if len(stamps) != count:
-        fail(f"{len(stamps)} timestamps for {count} scans", path, "extract the drive again")
-    return stamps
-
-
-def _microseconds(line: str) -> int:
-    """Of e.g. `2011-09-26 13:02:25.951199337`."""
-    whole, _, fraction = line.strip().partition(".")
-    moment = datetime.strptime(whole, "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc)
-    return int(moment.timestamp()) * 1_000_000 + int(fraction[:6].ljust(6, "0") or 0)
+def _image(folder: Path, stem: str) -> Path | None:
+    return next((p for ending in (".png", ".jpg") if (p := folder / f"{stem}{ending}").exists()), None)
 
 
 def _cameras(drive: Path) -> list[Camera]:
     """The rectified cameras of a drive, with their image folder in place of the path."""
-    names = [name for name in ("image_02", "image_03") if (drive / name / "data").is_dir()]
-    names = names or [name for name in ("image_00", "image_01") if (drive / name / "data").is_dir()]
-    if not names:
+    folders = _image_folders(drive)
+    if not folders:
         return []
-    cam0_SE3_velo = _read_rigid(drive.parent / "calib_velo_to_cam.txt")
+    cam0_SE3_velo = Calibration(drive.parent / "calib_velo_to_cam.txt").rigid()
     where = drive.parent / "calib_cam_to_cam.txt"
-    rectified = _read_calibration(where)
-    rect_SE3_cam0 = make_SE3(_entry(rectified, "R_rect_00", (3, 3), where), np.zeros(3))
+    rectified = Calibration(where)
+    rect_SE3_velo = rectified.rectification() @ cam0_SE3_velo
     cameras = []
-    for name in names:
-        P = _entry(rectified, f"P_rect_{name[-2:]}", (3, 4), where)
-        K = P[:, :3]
-        # P = K [I | t]: the camera sits at -t beside the rectified camera 0.
-        cam_SE3_rect = make_SE3(np.eye(3), np.linalg.solve(K, P[:, 3]))
+    for folder in folders:
+        name = folder.parent.name
+        projection = rectified.projection(name[-2:])
+        size = _image_size(folder)
+        if projection.size not in (None, size):
+            fail(
+                f"the images have {size[0]} x {size[1]} pixels, but S_rect_{name[-2:]} is {projection.size}",
+                f"{folder} and {where}",
+                "take images and calibration of one date, in their own size",
+            )
         cameras.append(
             Camera(
                 name=name,
-                path=drive / name / "data",
-                size=_image_size(drive / name / "data"),
-                intrinsics=shift_pixel_centres(K),
-                ego_SE3_cam=EGO_SE3_LIDAR @ invert_SE3(cam_SE3_rect @ rect_SE3_cam0 @ cam0_SE3_velo),
+                path=folder,
+                size=size,
+                intrinsics=shift_pixel_centres(projection.K),
+                ego_SE3_cam=EGO_SE3_LIDAR @ invert_SE3(projection.cam_SE3_rect @ rect_SE3_velo),
                 world_SE3_ego=np.eye(4),
                 timestamp=0,
             )
@@ -210,46 +221,5 @@ def _image_size(folder: Path) -> tuple[int, int]:
     first = next((path for path in sorted(folder.iterdir()) if path.suffix in (".png", ".jpg")), None)
     if first is None:
         fail("no image", folder, "extract the drive again, or remove the empty camera folder")
-    try:
-        with Image.open(first) as image:
-            return image.size
-    except OSError as error:
-        raise DataError(
-            f"image cannot be read: {error}\n  where: {first}\n  remedy: copy it again"
-        ) from error
-
-
-def _read_rigid(path: Path) -> Float64:
-    """(4, 4) transform of the entries R and T of a calibration file."""
-    entries = _read_calibration(path)
-    return make_SE3(_entry(entries, "R", (3, 3), path), _entry(entries, "T", (3,), path))
-
-
-def _read_calibration(path: Path) -> dict[str, list[float]]:
-    """Numeric entries of a KITTI calibration file (`name: number number ...`)."""
-    entries = {}
-    try:
-        lines = path.read_text().splitlines()
-    except OSError as error:
-        raise DataError(
-            f"calibration cannot be read: {error}\n  where: {path}\n  remedy: extract the calibration "
-            "archive of that date into the date folder"
-        ) from error
-    for line in lines:
-        name, _, values = line.partition(":")
-        try:
-            entries[name.strip()] = [float(value) for value in values.split()]
-        except ValueError:
-            continue  # calib_time is a date
-    return entries
-
-
-def _entry(entries: dict[str, list[float]], name: str, shape: tuple[int, ...], path: Path) -> Float64:
-    values = entries.get(name, [])
-    if len(values) != int(np.prod(shape)):
-        fail(
-            f"calibration entry {name} has {len(values)} numbers, expected {np.prod(shape)}",
-            path,
-            "extract it again",
-        )
-    return np.reshape(np.array(values, dtype=np.float64), shape)
+    with open_image(first) as image:
+        return image.size

@@ -1,0 +1,88 @@
+"""Calibration files of KITTI raw: rigid transforms and projections, by the names of their entries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pc3d.data.errors import fail
+from pc3d.data.readers.text_files import read_lines
+from pc3d.data.records import Float64, check_intrinsics, check_pose
+from pc3d.geometry.rigid import make_SE3
+
+_REMEDY = "extract the calibration archive of that date into the date folder"
+
+
+class Projection(NamedTuple):
+    """A rectified camera: its (3, 3) matrix K (pixel centres at integers), its place beside rectified
+    camera 0 (4, 4), and the size of its images in pixels, None where the file does not say it."""
+
+    K: Float64
+    cam_SE3_rect: Float64
+    size: tuple[float, ...] | None
+
+
+class Calibration:
+    """The entries of one calibration file (`name: number number ...`).
+
+    Raises:
+        DataError: the file cannot be read, an entry is missing, broken, or is not what it should be.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._entries: dict[str, str] = {}
+        for line in read_lines(path, "calibration", _REMEDY):
+            name, _, values = (part.strip() for part in line.partition(":"))
+            if self._entries.setdefault(name, values) != values:
+                fail(f"calibration entry {name!r} is there twice, with other values", path, _REMEDY)
+
+    def rigid(self) -> Float64:
+        """(4, 4) transform of the entries R and T."""
+        return self._rotation("R", self.entry("T", (3,)))
+
+    def rectification(self) -> Float64:
+        """(4, 4) rect_SE3_cam0 of the entry R_rect_00."""
+        return self._rotation("R_rect_00", np.zeros(3))
+
+    def projection(self, camera: str) -> Projection:
+        """Of the entries P_rect_NN and S_rect_NN of camera "NN"."""
+        name = f"P_rect_{camera}"
+        P = self.entry(name, (3, 4))
+        try:
+            check_intrinsics(P[:, :3])
+            # P = K [I | t]: the camera sits at -t beside the rectified camera 0.
+            cam_SE3_rect = make_SE3(np.eye(3), np.linalg.solve(P[:, :3], P[:, 3]))
+            check_pose("its place", cam_SE3_rect)
+        except ValueError as error:
+            fail(f"calibration entry {name} is no camera: {error}", self._path, _REMEDY)
+        size = f"S_rect_{camera}"
+        return Projection(
+            P[:, :3],
+            cam_SE3_rect,
+            tuple(self.entry(size, (2,)).tolist()) if size in self._entries else None,
+        )
+
+    def entry(self, name: str, shape: tuple[int, ...]) -> Float64:
+        """An entry of finite numbers."""
+        if name not in self._entries:
+            fail(f"calibration entry {name} is missing", self._path, _REMEDY)
+        words, count = self._entries[name].split(), int(np.prod(shape))
+        try:
+            values = np.array([float(word) for word in words])
+        except ValueError as error:
+            fail(f"calibration entry {name} is broken: {error}", self._path, _REMEDY)
+        if len(values) != count or not np.isfinite(values).all():
+            finite = int(np.isfinite(values).sum())
+            fail(f"calibration entry {name} has {finite} numbers, expected {count}", self._path, _REMEDY)
+        return values.reshape(shape)
+
+    def _rotation(self, name: str, translation: Float64) -> Float64:
+        transform = make_SE3(self.entry(name, (3, 3)), translation)
+        try:
+            check_pose(f"calibration entry {name}", transform)
+        except ValueError as error:
+            fail(str(error), self._path, _REMEDY)
+        return transform

@@ -1,0 +1,85 @@
+"""Numbers and times of the scans of a KITTI raw drive: both come from the number in a file's name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from itertools import pairwise
+from pathlib import Path
+
+from pc3d.data.errors import fail
+from pc3d.data.readers.text_files import read_lines
+
+PERIOD_US = 100_000
+"""10 Hz, where a drive comes without its timestamps."""
+
+_MOST_DIGITS = 10
+_REMEDY = "extract the drive again"
+_TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?")
+
+
+def number_scans(paths: Sequence[Path]) -> dict[int, Path]:
+    """Scan files by number, ascending.
+
+    Raises:
+        DataError: a name is no number, or two are the same.
+    """
+    scans: dict[int, Path] = {}
+    for path in sorted(paths):
+        if not re.fullmatch(f"[0-9]{{1,{_MOST_DIGITS}}}", path.stem):
+            fail("the name of a scan is no number", path, "name scans by number, e.g. 0000000012.bin")
+        number = int(path.stem)
+        if scans.setdefault(number, path) != path:
+            fail(f"two scans have the number {number}", f"{scans[number]} and {path}", "remove one of them")
+    return dict(sorted(scans.items()))
+
+
+def scan_times(path: Path, numbers: Sequence[int]) -> tuple[list[int], int]:
+    """Microseconds of each scan, and how many scans the drive had, those that are missing included.
+
+    Args:
+        path: `timestamps.txt`, of which line n (from 0) is the time of scan n; lines of missing scans may
+            be blank. Without the file the drive is taken at 10 Hz from scan 0.
+        numbers: of the scans, ascending.
+
+    Raises:
+        DataError: no line for a scan, a line that is no time, times that do not ascend.
+    """
+    if not path.is_file():
+        return [number * PERIOD_US for number in numbers], numbers[-1] + 1 if numbers else 0
+    lines = [line.strip() for line in read_lines(path, "timestamps", _REMEDY)]
+    while lines and not lines[-1]:
+        lines.pop()
+    if numbers and numbers[-1] >= len(lines):
+        fail(
+            f"{len(lines)} timestamps, but there is a scan {numbers[-1]} (line n, from 0, is scan n)",
+            path,
+            "extract the drive again; renumber scans that were renamed",
+        )
+    times = {number: _microseconds(line, path, number) for number, line in enumerate(lines) if line}
+    blank = next((number for number in numbers if number not in times), None)
+    if blank is not None:
+        fail(f"line {blank + 1} is blank, but there is a scan {blank}", path, _REMEDY)
+    for (one, time), (other, later) in pairwise(times.items()):
+        if later < time:
+            fail(f"time goes backwards from line {one + 1} to line {other + 1}", path, _REMEDY)
+    return [times[number] for number in numbers], len(lines)
+
+
+def gaps(numbers: Sequence[int], count: int) -> list[str]:
+    """The numbers below `count` that are missing, e.g. `["3", "177 to 180"]`."""
+    missing = [(a + 1, b - 1) for a, b in pairwise([-1, *numbers, count]) if b - a > 1]
+    return [f"{first}" if first == last else f"{first} to {last}" for first, last in missing]
+
+
+def _microseconds(line: str, path: Path, number: int) -> int:
+    """Of e.g. `2011-09-26 13:02:25.951199337`."""
+    found = _TIME.fullmatch(line)
+    try:
+        if found is None:
+            raise ValueError("expected e.g. 2011-09-26 13:02:25.951199337")
+        moment = datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc)
+    except ValueError as error:
+        fail(f"line {number + 1} is no time: {line[:80]!r} ({error})", path, _REMEDY)
+    return int(moment.timestamp()) * 1_000_000 + int((found[2] or "0")[:6].ljust(6, "0"))
