@@ -265,11 +265,11 @@ ODD = [
         table("sample_annotation", each("translation", lambda t: [t[0] + 8, t[1], t[2]])),
     ),
     Fault(
-        "boxes in centimetres",
+        "boxes of another unit",
         "indexing",
         0,
         [r"sizes of boxes: \d+ of 645"],
-        table("sample_annotation", each("size", lambda size: [100 * x for x in size])),
+        table("sample_annotation", each("size", lambda size: [50 * x for x in size])),
     ),
     Fault(
         "boxes without points",
