@@ -11,8 +11,9 @@ from mmengine.config import Config
 
 from pc3d.engine.settings.check import Fault, keys_by_name, section_faults, shown
 from pc3d.engine.settings.cross import ALTERNATIVES, cross_faults
-from pc3d.engine.settings.files import place_of, plain, read_files
+from pc3d.engine.settings.files import cleaned, plain, read_files
 from pc3d.engine.settings.options import Text, merged, override
+from pc3d.engine.settings.places import place_of
 from pc3d.engine.settings.sections import KINDS, ONLY_IN
 
 __all__ = ["load_config", "plain"]
@@ -31,7 +32,7 @@ def load_config(path: str | Path, kind: str, overrides: Mapping[str, Any] | None
     """
     settings, files = read_files(Path(path))
     overrides = overrides or {}
-    settings = override(KINDS[kind], _without_alternatives(settings, overrides), overrides)
+    settings = cleaned(override(KINDS[kind], _without_alternatives(settings, overrides), overrides))
     _check(settings, kind, files, overrides)
     return Config(settings)
 

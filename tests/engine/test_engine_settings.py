@@ -178,6 +178,15 @@ def message_of(config: Path, overrides: dict[str, Any] | None = None, kind: str 
     return str(error.value)
 
 
+def test_places_in_yaml_and_values_of_numpy(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(f"_base_: {PRC}\noptimizer:\n  lr: 1e-3\n")
+    assert f"write 1.0e-03 or 0.001 ({tmp_path}/mine.yaml, line 3)" in message_of(tmp_path / "mine.yaml")
+    optimizer = "dict(lr=np.float64(0.1), betas=np.array([0.9, 0.99]))"
+    (tmp_path / "mine.py").write_text(f'import numpy as np\n_base_ = "{PRC}"\noptimizer = {optimizer}\n')
+    found = load_config(tmp_path / "mine.py", "pretrain").optimizer
+    assert (type(found.lr), found.lr, found.betas) == (float, 0.1, [0.9, 0.99])
+
+
 def test_a_text_is_no_list_of_letters() -> None:
     text = message_of(PRC, {"data.camera_names": "CAM_FRONT", "data.image_size": (224, 448)})
     assert "`data.camera_names` is 'CAM_FRONT', expected a list of texts" in text
@@ -299,8 +308,15 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "binary.py": (bytes(range(32)), r"is no text"),
     "config.txt": (b"seed = 0\n", r"a config ends in \.py"),
     "list.yaml": (b"- 1\n", r"has no sections"),
-    "open.json": (b'{"seed": 0', r"no plain YAML"),
+    "open.json": (b'{"seed": 0', r"cannot be read: Expecting ',' delimiter: line 1"),
     "tag.yaml": (b"seed: !!python/name:os.system\n", r"no plain YAML[\s\S]*a \.py config"),
+    "twice.yaml": (b"seed: 1\nseed: 2\n", r"seed is there twice[\s\S]*line 1"),
+    "twice.json": (b'{"seed": 1, "seed": 2}', r"seed is there twice"),
+    "keys.yaml": (b"1: 2\n", r"has no sections"),
+    "import.py": (
+        b"seed = 0\nimport not_a_module\n",
+        r"No module named 'not_a_module'[\s\S]*import\.py, line 2",
+    ),
     "reserved.py": (b"filename = 3\n", r"filename is reserved"),
 }
 

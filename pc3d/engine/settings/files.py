@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from mmengine.config import Config, ConfigDict
 from mmengine.fileio import register_handler
@@ -21,7 +23,14 @@ _BASE, _DELETE = "_base_", "_delete_"
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Plain values, and the tuples that `Config.dump` writes."""
+    """Plain values, each key once, and the tuples that `Config.dump` writes."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        twice = next((key for key, _ in node.value if keys.count(key.value) > 1), None)
+        if twice is not None:
+            raise yaml.MarkedYAMLError(problem=f"{twice.value} is there twice", problem_mark=twice.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 _PlainLoader.add_constructor(
@@ -57,14 +66,14 @@ def read_files(path: Path) -> tuple[dict[str, Any], list[Path]]:
         raise FileNotFoundError(f"no config at {path}; the ones that ship with pc3d are in configs/")
     files = list(_with_bases(path, ()))
     try:
-        read = plain(Config.fromfile(str(path), import_custom_modules=False))
-        # Those of a stage are for what all stages share.
-        settings = {key: value if key == "stages" else _without_delete(value) for key, value in read.items()}
+        # mmengine's way with imports goes with its own way of bases only.
+        lazy = None if "read_base" in _text(path) else False
+        read = plain(Config.fromfile(str(path), import_custom_modules=False, lazy_import=lazy))
     except DataError:
         raise
     except (Exception, SystemExit) as error:  # whatever a config's own code raises
         _refuse(path, files, error)
-    return settings, list(dict.fromkeys(files))
+    return read, list(dict.fromkeys(files))
 
 
 def _with_bases(path: Path, above: tuple[Path, ...]) -> Iterator[Path]:
@@ -92,17 +101,16 @@ def _bases(path: Path) -> list[str]:
         if path.suffix == ".py":
             bases: Any = _base_of_code(ast.parse(text, str(path)))
         else:
-            content = yaml.load(text, _PlainLoader)  # JSON too
-            if not isinstance(content, dict):
-                fail("the config has no sections", path, "write `section: ...` at the top level")
-            bases = content.get(_BASE, [])
+            bases = _base_of_values(path, text)
     except SyntaxError as error:
         fail(f"the config is no Python: {error.msg}", f"{path}, line {error.lineno}", "mend the line")
     except yaml.YAMLError as error:
         fail(
             f"the config is no plain YAML: {error}", path, "write plain values; code belongs in a .py config"
         )
-    except (ValueError, RecursionError, MemoryError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # a base that code computes, too deep a nesting, broken JSON
         fail(f"the config cannot be read: {error}", path, "mend the file")
     bases = bases if isinstance(bases, list | tuple) else [bases]
     wrong = [base for base in bases if not isinstance(base, str) or "::" in base]
@@ -128,8 +136,26 @@ def _text(path: Path) -> str:
 def _base_of_code(tree: ast.Module) -> Any:
     for node in tree.body:
         if isinstance(node, ast.Assign) and any(getattr(t, "id", "") == _BASE for t in node.targets):
-            return ast.literal_eval(node.value)
+            # As mmengine does: an expression of constants.
+            return eval(compile(ast.Expression(node.value), "", "eval"))
     return []
+
+
+def _base_of_values(path: Path, text: str) -> Any:
+    content = (
+        json.loads(text, object_pairs_hook=_once) if path.suffix == ".json" else yaml.load(text, _PlainLoader)
+    )
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        fail("the config has no sections", path, "write `section: ...` at the top level")
+    return content.get(_BASE, [])
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{twice} is there twice")
+    return dict(pairs)
 
 
 def _refuse(path: Path, files: list[Path], error: BaseException) -> None:
@@ -144,47 +170,17 @@ def _refuse(path: Path, files: list[Path], error: BaseException) -> None:
     fail(f"the config cannot be read: {type(error).__name__}: {what}", where, "mend the line")
 
 
-def _without_delete(settings: Any) -> Any:
-    """Without the `_delete_` of sections that replace nothing, where mmengine leaves it."""
+def cleaned(settings: Any, keep: bool = False) -> Any:
+    """Settings as plain values, without the `_delete_` that mmengine leaves where a section replaces nothing.
+
+    Args:
+        keep: that `_delete_`, as in a stage it is for what all stages share.
+    """
     if isinstance(settings, dict):
-        return {key: _without_delete(value) for key, value in settings.items() if key != _DELETE}
+        kept = settings.items() if keep else [pair for pair in settings.items() if pair[0] != _DELETE]
+        return {key: cleaned(value, keep or key == "stages") for key, value in kept}
     if isinstance(settings, list | tuple):
-        return type(settings)(_without_delete(item) for item in settings)
-    return settings
-
-
-def place_of(key: str, files: list[Path]) -> str:
-    """File and line where a setting stands, or the section that lacks it."""
-    parts = key.split(".")
-    for length in range(len(parts), 0, -1):
-        for file in files:  # a config is before its bases, and counts
-            line = _lines(file).get(".".join(parts[:length]))
-            if line is not None:
-                return f"{file}, line {line}"
-    return str(files[0])
-
-
-def _lines(file: Path) -> Mapping[str, int]:
-    """Line of each setting that a Python file writes out, by its dotted key."""
-    if file.suffix != ".py":
-        return {}
-    found: dict[str, int] = {}
-    for node in ast.parse(file.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            _note(node.targets[0].id, node.value, node.lineno, found)
-    return found
-
-
-def _note(key: str, value: ast.expr, line: int, found: dict[str, int]) -> None:
-    found[key] = line
-    if isinstance(value, ast.Call):
-        for keyword in value.keywords:
-            if keyword.arg is not None:
-                _note(f"{key}.{keyword.arg}", keyword.value, keyword.value.lineno, found)
-    elif isinstance(value, ast.Dict):
-        for name, item in zip(value.keys, value.values, strict=True):
-            if isinstance(name, ast.Constant) and isinstance(name.value, str):
-                _note(f"{key}.{name.value}", item, item.lineno, found)
-    elif isinstance(value, ast.List | ast.Tuple):
-        for number, item in enumerate(value.elts):
-            _note(f"{key}.{number}", item, item.lineno, found)
+        return type(settings)(cleaned(item, keep) for item in settings)
+    if isinstance(settings, np.generic | np.ndarray):
+        return settings.tolist()
+    return str(settings) if isinstance(settings, Path) else settings
