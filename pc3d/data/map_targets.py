@@ -29,6 +29,8 @@ MAP_CLASSES: tuple[str, ...] = (
 DIVIDER_WIDTH = 1.0
 """Metres: the two pixels that the devkit and BEVFusion draw at 0.5 m a cell."""
 
+_MAP_END = 1e5
+"""Metres; the largest of the four maps is 5 km wide."""
 _LINE_LAYERS = ("road_divider", "lane_divider")
 
 
@@ -171,6 +173,7 @@ def _load_layers(root: str, location: str, divider_width: float) -> dict[str, _L
     explorer = town.explorer
     layers = {}
     try:
+        _check_nodes(town.node)
         for name in MAP_CLASSES:
             if name == "divider":
                 polygons = _dividers(town, divider_width)
@@ -181,9 +184,17 @@ def _load_layers(root: str, location: str, divider_width: float) -> dict[str, _L
                 every = [explorer.extract_polygon(record["polygon_token"]) for record in getattr(town, name)]
                 polygons = [polygon for polygon in every if polygon.is_valid]
             layers[name] = _Layer(np.array(polygons, dtype=object), shapely.STRtree(polygons))
-    except (KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # of a damaged file, the geometry library's own among them
         _broken(_map_file(Path(root), location), error)
     return layers
+
+
+def _check_nodes(nodes: list[dict[str, Any]]) -> None:
+    """Every corner lies on the map: one elsewhere would bend or hide what it belongs to."""
+    xy = np.array([(node["x"], node["y"]) for node in nodes], dtype=np.float64)
+    if not (np.abs(xy) < _MAP_END).all():
+        node = nodes[int(np.argmax(~(np.abs(xy) < _MAP_END).all(axis=1)))]
+        raise ValueError(f"node {node['token']} lies at x {node['x']}, y {node['y']}")
 
 
 def _dividers(town: Any, width: float) -> list[shapely.Polygon]:
