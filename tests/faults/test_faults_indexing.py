@@ -285,6 +285,13 @@ ODD = [
         ["point", "where: .*bin"],
         without("samples/LIDAR_TOP/*", content=b"\0" * 16 * 101),
     ),
+    Fault(
+        "label files of another length",
+        "indexing",
+        2,
+        ["label file has 3 labels"],
+        without("lidarseg/*/*", content=b"\x01\x02\x03"),
+    ),
     Fault("images that are none", "indexing", 2, ["image cannot be read"], without(ALL, content=b"GIF")),
     Fault(
         "a broken image", "indexing", 0, ["opened files of CAM_BACK: 1 of 9"], without(ONE, content=b"GIF")

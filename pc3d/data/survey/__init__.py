@@ -54,7 +54,7 @@ class Survey:
             Cameras(),
             BoxCategories(),
             KeyFrames(),
-            Samples(total),
+            Samples(total, metadata.get("label_map")),
         ]
         self.findings: list[Finding] = []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,7 +19,6 @@ class Cameras:
     """Looks at the cameras of one scene after the other."""
 
     def __init__(self) -> None:
-        self._seen: Counter[str] = Counter()
         self._absent: dict[str, Tally] = {}
         self._frames = 0
         self._bare = Tally()

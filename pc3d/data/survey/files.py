@@ -22,8 +22,8 @@ Counts = dict[str, tuple[int, int]]
 
 
 class FolderListing:
-    """Whether files are there and hold something; a folder is listed once, which costs less than a look at
-    each file.
+    """Whether files are there and hold something; a folder is listed once, because on a network disk a look
+    at each file is a round trip.
 
     A listing holds 8 bytes a file (hashes of names), of the `folders` that were asked for last.
     """

@@ -1,4 +1,4 @@
-"""Opens a few sweeps and their images: a wrong format or size of pictures shows in all of them."""
+"""Opens the files of a few sweeps: a wrong format or size shows in all of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from pc3d.data.errors import DataError
 from pc3d.data.image_file import open_image
+from pc3d.data.label_maps import load_lidarseg
 from pc3d.data.points import load_points
 from pc3d.data.records import Boxes, Camera, Float32, Sweep
 from pc3d.data.survey.tally import Tally
@@ -27,9 +28,11 @@ class Samples:
 
     Args:
         total: sweeps of the data set, about.
+        label_map: of the data set, if it has one.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, label_map: str | None = None) -> None:
+        self._label_map = label_map
         self._every = max(1, total // SAMPLES)
         self._seen = self._next = 0
         self._kept: list[Sweep] = []
@@ -52,6 +55,8 @@ class Samples:
         """
         for sweep in self._kept:
             points = self._open("LiDAR", partial(load_points, sweep.path, sweep.lidar_format, sweep.token))
+            if points is not None:
+                self._look_at_labels(points, sweep)
             if points is not None and sweep.boxes is not None:
                 self._count(points, sweep.boxes)
             for camera in sweep.cameras:
@@ -75,6 +80,11 @@ class Samples:
             return None
         self._tallies[sensor].look(False, "")
         return content
+
+    def _look_at_labels(self, points: Float32, sweep: Sweep) -> None:
+        if self._label_map and sweep.lidarseg_path is not None:
+            where = (sweep.lidarseg_path, len(points), self._label_map, sweep.token)
+            self._open("labels", partial(load_lidarseg, *where))
 
     def _count(self, points: Float32, boxes: Boxes) -> None:
         """Count the points in the boxes that are said to hold most."""
