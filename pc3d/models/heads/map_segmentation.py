@@ -61,7 +61,7 @@ class MapHead(nn.Module):
         self.bev_grid.check_map(bev.shape)
         if self.bev_grid == self.map_grid:
             return bev
-        grid = self.sampling.expand(len(bev), -1, -1, -1)
+        grid = self.sampling.to(bev.dtype).expand(len(bev), -1, -1, -1)
         return F.grid_sample(bev, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
     def forward(self, bev: Tensor) -> Tensor:
