@@ -30,12 +30,17 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="a list of findings as JSON")
     args = parser.parse_args()
     from pc3d.data.calibration import calibration_findings
+    from pc3d.data.errors import fail
     from pc3d.data.index import SweepIndex
     from pc3d.findings import report
 
     findings = calibration_findings(SweepIndex.open(args.index, args.root), args.cameras)
-    if not findings and not args.json:
-        print(f"{args.index}: no image to compare with")
+    if not findings:
+        fail(
+            "there is no image to compare scans with",
+            args.index,
+            "index a data set that has them; see --cameras",
+        )
     raise SystemExit(report(findings, args.json))
 
 

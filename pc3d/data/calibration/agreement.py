@@ -132,6 +132,8 @@ def clearest(sums: Float64, within: float) -> Clearness:
 
 
 def _seen(view: View, camera: Camera) -> float:
+    if not len(view.scan.sample):
+        return 0.0
     xyz = transform_points(cam_SE3_lidar(view.sweep, camera), view.scan.sample)
     uv, depth = project(xyz, camera.intrinsics, camera.distortion)
     return float(((depth > 0) & in_image(uv, camera.size)).mean())

@@ -14,6 +14,10 @@ _REMEDY = (
 )
 
 
+_PAST = 0.1
+"""Of the expected share of points: a camera that gets less looks past what the LiDAR sees."""
+
+
 def _better(fit: Fit) -> str:
     if fit.kind != "turned":
         return fit.cause
@@ -26,18 +30,21 @@ def _better(fit: Fit) -> str:
     return f"it fits better turned {' and '.join(ways)}"
 
 
-def _line(score: CalibrationScore) -> str:
-    given, best = score.given.z, score.best.z
+def _finding(score: CalibrationScore) -> Finding:
+    name = f"calibration {score.camera}"
     numbers = (
-        f"edges of the scans meet edges of the images at {given:.1f} sigma in {score.frames} frames; "
-        f"{score.coverage:.1%} of the points land in them, {score.expected:.1%} are expected"
+        f"edges of scans meet edges of images at {score.given.z:.1f} sigma in {score.frames} frames, "
+        f"{score.coverage:.1%} of the points are in the images ({score.expected:.1%} expected)"
     )
+    if score.verdict == "wrong":
+        both = f"; {', '.join(score.alike)} say the same" if score.alike else ""
+        text = f"{_better(score.best)} ({score.best.z:.1f} sigma); as it is, {numbers}{both}"
+        return Finding(name, "problem", text, _REMEDY)
     if score.verdict == "fits":
-        return numbers
-    if score.verdict == "cannot tell":
-        return f"cannot tell: {numbers}; nothing else fits clearly (at most {best:.1f} sigma)"
-    both = f"; {', '.join(score.alike)} say the same: look at the LiDAR's too" if score.alike else ""
-    return f"{_better(score.best)} ({best:.1f} sigma); as it is, {numbers}{both}"
+        return Finding(name, "ok", numbers)
+    if score.coverage < _PAST * score.expected:
+        return Finding(name, "warning", f"it looks past what the LiDAR sees: {numbers}", _REMEDY)
+    return Finding(name, "ok", f"cannot tell: {numbers}")
 
 
 def calibration_findings(index: SweepIndex, cameras: Sequence[str] | None = None) -> list[Finding]:
@@ -46,9 +53,4 @@ def calibration_findings(index: SweepIndex, cameras: Sequence[str] | None = None
     Where nothing can be told (dark images, nothing upright, few points) it is `ok` and says so.
     Deterministic; reads at most 24 key frames.
     """
-    return [
-        Finding(f"calibration {score.camera}", "problem", _line(score), _REMEDY)
-        if score.verdict == "wrong"
-        else Finding(f"calibration {score.camera}", "ok", _line(score))
-        for score in calibration_scores(index, cameras)
-    ]
+    return [_finding(score) for score in calibration_scores(index, cameras)]

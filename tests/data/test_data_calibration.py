@@ -1,0 +1,202 @@
+"""Calibration scores: made-up scenes with known edges, the simulator's rig, and the real samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pc3d.data.build import build_index
+from pc3d.data.calibration import calibration_findings, calibration_scores
+from pc3d.data.calibration.agreement import turn
+from pc3d.data.calibration.edges import edge_map, scan_edges
+from pc3d.data.index import SweepIndex
+from pc3d.data.records import Camera, Sweep
+from pc3d.geometry.rigid import invert_SE3, matrix_to_quaternion, quaternion_to_matrix
+
+UP = np.array([0.0, 0, 1])
+Change = Callable[[Sweep], Sweep]
+
+
+class Changed(SweepIndex):
+    """An index whose sweeps are changed on reading."""
+
+    def __init__(self, folder: Path, change: Change, rows: list[int] | None = None) -> None:
+        index = SweepIndex.open(folder)
+        super().__init__(index.folder, index.root, index.metadata, 4)
+        self.change, self.rows = change, rows
+
+    def key_rows(self, split: str | None = None) -> np.ndarray:
+        return super().key_rows() if self.rows is None else np.array(self.rows)
+
+    def __getitem__(self, row: int) -> Sweep:
+        return self.change(super().__getitem__(row))
+
+
+def posed(pose: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    changed = pose.copy()
+    changed[:3, :3] = rotation
+    return changed
+
+
+def cameras(change: Callable[[Sweep, Camera], Camera]) -> Change:
+    return lambda sweep: replace(sweep, cameras=tuple(change(sweep, camera) for camera in sweep.cameras))
+
+
+def poses(change: Callable[[np.ndarray], np.ndarray]) -> Change:
+    return cameras(lambda _, camera: replace(camera, ego_SE3_cam=change(camera.ego_SE3_cam)))
+
+
+def lidar(change: Callable[[np.ndarray], np.ndarray]) -> Change:
+    return lambda sweep: replace(sweep, ego_SE3_lidar=change(sweep.ego_SE3_lidar))
+
+
+def yaw(degrees: float) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda pose: posed(pose, turn(UP, degrees) @ pose[:3, :3])
+
+
+def xyzw(pose: np.ndarray) -> np.ndarray:
+    """The pose whose quaternion was written w x y z and read as x y z w."""
+    w, x, y, z = matrix_to_quaternion(pose[:3, :3])
+    return posed(pose, quaternion_to_matrix(np.array([z, w, x, y])))
+
+
+def exchanged(what: str) -> Change:
+    """CAM_FRONT and CAM_BACK_LEFT with each other's images or extrinsics."""
+
+    def change(sweep: Sweep, camera: Camera) -> Camera:
+        pair = {"CAM_FRONT": "CAM_BACK_LEFT", "CAM_BACK_LEFT": "CAM_FRONT"}
+        other = {c.name: c for c in sweep.cameras}[pair.get(camera.name, camera.name)]
+        return replace(camera, **{what: getattr(other, what)})
+
+    return cameras(change)
+
+
+def states(index: SweepIndex, names: list[str] | None = None) -> dict[str, str]:
+    return {f.name.removeprefix("calibration "): f.state for f in calibration_findings(index, names)}
+
+
+@pytest.fixture(scope="module")
+def real_index(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("real") / "index"
+    build_index("nuscenes", real_data / "nuscenes", folder, "the fixture", version="v1.0-mini")
+    return folder
+
+
+def test_scan_edges_are_the_sides_of_a_pillar_and_the_end_of_a_wall() -> None:
+    azimuth = np.radians(np.arange(-40, 40, 0.35))
+    ranges = np.where(np.abs(np.degrees(azimuth)) < 5, 8.0, 20.0)
+    rows = [
+        np.stack([ranges * np.cos(azimuth), ranges * np.sin(azimuth), ranges * e], axis=1) for e in (0.0, 0.1)
+    ]
+    found = scan_edges(np.concatenate(rows).astype(np.float32))
+    at = np.abs(np.degrees(np.arctan2(found.edges[:, 1], found.edges[:, 0])))
+    distance = np.linalg.norm(found.edges[:, :2], axis=1)
+    assert np.all(at[distance < 10] > 3.5)
+    assert np.all(at[distance > 10] > 38)
+    assert (distance < 10).sum() >= 4
+    assert len(scan_edges(np.zeros((5, 4), np.float32)).edges) == 0
+
+
+def test_edge_map_shows_upright_edges_only(tmp_path: Path) -> None:
+    picture = np.full((90, 160, 3), 40, np.uint8)
+    picture[:, 100:] = 200
+    picture[60:] //= 2
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    K = np.array([[165.0, 0, 80], [0, 165, 45], [0, 0, 1]])
+    found = edge_map(Camera("a", tmp_path / "a.png", (160, 90), K, np.eye(4), np.eye(4), 0))
+    assert found.shape == (90, 160)
+    assert set(found.argmax(axis=1)) <= {99, 100}
+    assert found[:, :90].max() < 0.1 * found.max()
+
+
+def test_clean_simulated_drives_fit_and_scores_are_the_same_again(tiny_index: Path) -> None:
+    index = SweepIndex.open(tiny_index)
+    scores = calibration_scores(index)
+    assert {score.verdict for score in scores} == {"fits"}
+    assert len(scores) == 6
+    assert all(0.4 < score.coverage / score.expected < 1.6 for score in scores)
+    assert calibration_scores(index) == scores
+    assert calibration_findings(index, ["CAM_BACK"])[0].state == "ok"
+
+
+def test_a_yaw_of_five_degrees_names_the_turn_back(tiny_index: Path) -> None:
+    only = cameras(
+        lambda _, c: replace(c, ego_SE3_cam=yaw(5)(c.ego_SE3_cam)) if c.name == "CAM_FRONT_LEFT" else c
+    )
+    found = {f.name: f for f in calibration_findings(Changed(tiny_index, only))}
+    wrong = found.pop("calibration CAM_FRONT_LEFT")
+    assert wrong.state == "problem"
+    assert "turned by 5 degrees to the right about the vertical axis" in wrong.text
+    assert 'data.calibration="warn"' in wrong.remedy
+    assert {f.state for f in found.values()} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (poses(invert_SE3), "ego_SE3_cam is inverted"),
+        (lidar(invert_SE3), "ego_SE3_lidar is inverted"),
+        (exchanged("ego_SE3_cam"), "it has the place of CAM_"),
+        (exchanged("path"), "its images are those of CAM_"),
+        (poses(xyzw), "the quaternion of ego_SE3_cam is x y z w|w x y z"),
+        (lidar(yaw(-5)), "turned by 5 degrees to the right"),
+    ],
+    ids=["inverted", "lidar-inverted", "places", "images", "quaternion", "lidar-yaw"],
+)
+def test_known_faults_are_named(tiny_index: Path, change: Change, says: str) -> None:
+    found = calibration_findings(Changed(tiny_index, change), ["CAM_FRONT", "CAM_BACK_LEFT"])
+    back_left, front = found
+    assert back_left.state == "problem"
+    assert any(part in back_left.text for part in says.split("|")), back_left.text
+    if "quaternion" not in says:  # the front camera's axes are permuted into themselves
+        assert front.state == "problem"
+
+
+def test_real_key_frame(real_index: Path) -> None:
+    """One frame is enough, for each of six cameras."""
+    assert set(states(SweepIndex.open(real_index)).values()) == {"ok"}
+    for change in (poses(yaw(5)), lidar(yaw(-5)), poses(invert_SE3), exchanged("ego_SE3_cam")):
+        found = states(Changed(real_index, change))
+        assert found["CAM_FRONT"] == found["CAM_BACK_LEFT"] == "problem"
+    assert set(states(Changed(real_index, poses(yaw(5)))).values()) == {"problem"}
+
+
+def test_a_vehicle_that_stands_is_no_more_evidence_than_one_frame(real_index: Path) -> None:
+    assert set(states(Changed(real_index, lambda s: s, [0] * 4), ["CAM_BACK"]).values()) == {"ok"}
+
+
+@pytest.mark.parametrize("kind", ["blank", "noise", "stripes"])
+def test_images_that_show_nothing_raise_no_alarm(tiny_index: Path, tmp_path: Path, kind: str) -> None:
+    rng = np.random.default_rng(0)
+    picture = {
+        "blank": np.zeros((225, 400, 3)),
+        "noise": rng.normal(20, 10, (225, 400, 3)).clip(0, 255),
+        "stripes": np.broadcast_to((np.arange(400) // 17 % 2 * 255)[None, :, None], (225, 400, 3)),
+    }[kind]
+    Image.fromarray(picture.astype(np.uint8)).save(tmp_path / "a.png")
+    shown = cameras(lambda _, camera: replace(camera, path=tmp_path / "a.png"))
+    found = calibration_findings(Changed(tiny_index, shown, [0, 7]), ["CAM_FRONT", "CAM_BACK"])
+    assert {finding.state for finding in found} == {"ok"}
+    assert all(finding.text.startswith("cannot tell") for finding in found)
+
+
+def test_without_images_or_with_broken_ones_there_is_nothing_to_say(tiny_index: Path, tmp_path: Path) -> None:
+    assert calibration_findings(Changed(tiny_index, lambda s: replace(s, cameras=()))) == []
+    missing = cameras(lambda _, camera: replace(camera, path=tmp_path / "none.jpg"))
+    assert calibration_findings(Changed(tiny_index, missing)) == []
+
+
+def test_a_camera_that_looks_at_the_sky_is_a_warning(tiny_index: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((225, 400, 3), np.uint8)).save(tmp_path / "a.png")
+    up = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
+    sky = cameras(
+        lambda _, camera: replace(camera, path=tmp_path / "a.png", ego_SE3_cam=posed(camera.ego_SE3_cam, up))
+    )
+    (found,) = calibration_findings(Changed(tiny_index, sky, [0]), ["CAM_FRONT"])
+    assert found.state == "warning"
+    assert "looks past what the LiDAR sees" in found.text
