@@ -93,7 +93,7 @@ def test_mistakes_in_initial_weights_are_named(
         build(run=str(tmp_path))
     with pytest.raises(ValueError, match="does not fit"):
         build(lidar=str(calico_run / "backbone.safetensors"))
-    with pytest.raises(ValueError, match=r"set init\.run"):
+    with pytest.raises(ValueError, match=r"`init\.heads` names layers of an earlier run: set `init\.run`"):
         build(heads={"prc.projector": "prc.projector"})
     with pytest.raises(ValueError, match="`frozen` names camera, which the config does not have: lidar"):
         build_pretrainer(pretrain_config(tiny_index, tiny_regions, 1, "sim_prc", frozen=("camera",)))
