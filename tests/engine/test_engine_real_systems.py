@@ -45,6 +45,9 @@ PARTS = {
 }
 """What an objective logs beside its loss and the share of points, by its name in the configs."""
 
+RESNET = {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [16, 16, 32, 32]}
+VIT = {"model_type": "dinov2", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+
 
 @pytest.fixture(scope="module")
 def sources(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
@@ -96,6 +99,23 @@ def test_every_system_trains_on_real_input(config_of: Callable[..., Any], name: 
             assert all(row[f"{key}/loss"] != 0 for row in rows)
             assert max(row[f"{key}/point_share"] for row in rows) > 0
             assert all(row[f"{key}/{part}"] > 0 for row in rows for part in PARTS.get(key, ()))
+
+
+@pytest.mark.parametrize("name", ["nuscenes_slidr", "nuscenes_ppkt", "nuscenes_scalr", "nuscenes_superflow"])
+def test_the_published_recipes_train_on_real_input(
+    config_of: Callable[..., Any], name: str, tmp_path: Path
+) -> None:
+    """Dilated teacher, stretched parts of images, left out cuboids, first points, raw intensity, no range."""
+    config = config_of(name, **{"init.random": True, "data.superpixel_params": {"width": 448}})
+    config.image.model = RESNET if "resnet" in config.image.model else VIT
+    pretrain(config, tmp_path)
+    (objective,) = config.objectives
+    rows = read_metrics(tmp_path)
+    assert [row["step"] for row in rows] == [1, 2]
+    for row in rows:
+        assert all(np.isfinite(value) for value in row.values())
+        assert row[f"{objective}/loss"] != 0
+        assert row[f"{objective}/point_share"] > 0
 
 
 def test_the_times_of_the_real_batch(config_of: Callable[..., Any], sources: list[dict[str, Any]]) -> None:
