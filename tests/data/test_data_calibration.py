@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -155,6 +156,17 @@ def test_known_faults_are_named(tiny_index: Path, change: Change, says: str) -> 
     assert any(part in back_left.text for part in says.split("|")), back_left.text
     if "quaternion" not in says:  # the front camera's axes are permuted into themselves
         assert front.state == "problem"
+
+
+def test_one_drive_with_a_wrong_calibration_is_seen_beside_right_ones(tiny_index: Path) -> None:
+    scenes = {SweepIndex.open(tiny_index)[int(row)].scene for row in SweepIndex.open(tiny_index).key_rows()}
+    wrong = max(scenes)
+    inverted = poses(invert_SE3)
+    index = Changed(tiny_index, lambda sweep: inverted(sweep) if sweep.scene == wrong else sweep)
+    (found,) = calibration_findings(index, ["CAM_FRONT"])
+    assert found.state == "problem"
+    assert "ego_SE3_cam is inverted" in found.text
+    assert re.search(r"in \d of \d frames, those with this calibration", found.text)
 
 
 def test_real_key_frame(real_index: Path) -> None:

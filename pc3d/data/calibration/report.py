@@ -32,8 +32,11 @@ def _better(fit: Fit) -> str:
 
 def _finding(score: CalibrationScore) -> Finding:
     name = f"calibration {score.camera}"
+    frames = f"{score.frames} frames"
+    if score.frames < score.looked_at:
+        frames = f"{score.frames} of {score.looked_at} frames, those with this calibration"
     numbers = (
-        f"edges of scans meet edges of images at {score.given.z:.1f} sigma in {score.frames} frames, "
+        f"edges of scans meet edges of images at {score.given.z:.1f} sigma in {frames}; "
         f"{score.coverage:.1%} of the points are in the images ({score.expected:.1%} expected)"
     )
     if score.verdict == "wrong":

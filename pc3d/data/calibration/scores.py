@@ -23,6 +23,8 @@ STAGES = (6, 12, 24)
 """Key frames looked at; a camera that is clear after a stage is done."""
 FITS = 4.5
 """z of a calibration that fits: far above one turn by chance."""
+DOUBT = 2.0
+"""z of one of several calibrations below which it is looked at alone."""
 SURE = 8.0
 """z of a calibration beside which no other one is tried."""
 ALONE, TOGETHER = 5.0, 4.2
@@ -68,7 +70,7 @@ class CalibrationScore:
     """What the calibration of a camera was judged by.
 
     Attributes:
-        frames: with a readable image.
+        frames: with a readable image, and with this calibration where it is one of several. looked_at: all.
         coverage, expected: share of the points that land in the image, and in that of a level camera.
         given, best: the calibration as it is, and the clearest of the others that were tried.
         alike: other cameras that show the same.
@@ -76,6 +78,7 @@ class CalibrationScore:
 
     camera: str
     frames: int
+    looked_at: int
     coverage: float
     expected: float
     given: Fit
@@ -90,6 +93,7 @@ class _Evidence:
     def __init__(self, camera: str, rig: tuple[str, ...]) -> None:
         self.camera = camera
         self.views: list[View] = []
+        self._rig = rig
         self._candidates = (GIVEN, *candidates(camera, rig))
         self._sums: dict[Candidate, Float64] = {}
         self._used: dict[Candidate, int] = {}
@@ -112,11 +116,33 @@ class _Evidence:
                 best = fit
         share, expected = np.mean([coverage(view) for view in self.views], axis=0).tolist()
         verdict: Verdict = "fits" if given.z >= FITS and given.sectors >= SECTORS else "cannot tell"
-        return CalibrationScore(self.camera, len(self.views), share, expected, given, best, (), verdict)
+        frames = len(self.views)
+        return CalibrationScore(self.camera, frames, frames, share, expected, given, best, (), verdict)
+
+    def worst(self) -> CalibrationScore:
+        """The score; of one of several calibrations (drives of other vehicles) where only that is wrong."""
+        score, groups = self.score(), self._by_calibration()
+        for group in groups if len(groups) > 1 else ():
+            if group.fit(GIVEN).z < DOUBT:
+                part = _judged(group.score(), ())
+                if part.verdict == "wrong":
+                    return replace(part, looked_at=len(self.views))
+        return score
+
+    def _by_calibration(self) -> list[_Evidence]:
+        groups: dict[bytes, _Evidence] = {}
+        for view in self.views:
+            camera = view.camera
+            given = (camera.ego_SE3_cam, view.sweep.ego_SE3_lidar, camera.intrinsics)
+            key = b"".join(array.round(4).tobytes() for array in given)
+            groups.setdefault(key, _Evidence(self.camera, self._rig)).views.append(view)
+        return list(groups.values())
 
 
 def _judged(score: CalibrationScore, rig: Iterable[CalibrationScore]) -> CalibrationScore:
     """The verdict on a camera, with what the others show."""
+    if score.verdict == "wrong":
+        return score
     alike = tuple(
         other.camera
         for other in rig
@@ -166,7 +192,7 @@ def calibration_scores(index: SweepIndex, cameras: Sequence[str] | None = None) 
             name, rig = view.camera.name, tuple(camera.name for camera in view.sweep.cameras)
             evidence.setdefault(name, _Evidence(name, rig)).views.append(view)
         if number in STAGES or number == len(order):
-            scores |= {name: evidence[name].score() for name in sorted(unclear & set(evidence))}
+            scores |= {name: evidence[name].worst() for name in sorted(unclear & set(evidence))}
             scores |= {name: _judged(score, scores.values()) for name, score in scores.items()}
             unclear = {
                 name for name in unclear if name not in scores or scores[name].verdict == "cannot tell"
