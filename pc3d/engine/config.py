@@ -82,7 +82,9 @@ def faults_of(settings: Mapping[str, Any], kind: str) -> Iterator[Fault]:
 
 def _own_faults(settings: Mapping[str, Any], kind: str) -> Iterator[Fault]:
     faults = list(section_faults(KINDS[kind], settings))
-    yield from faults or cross_faults(settings, kind)
+    yield from faults
+    if all(fault.known for fault in faults):  # what there is of known settings is right
+        yield from cross_faults(settings, kind)
 
 
 def _stage_faults(settings: Mapping[str, Any]) -> Iterator[Fault]:

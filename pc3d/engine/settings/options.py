@@ -73,8 +73,7 @@ def override(root: Section, settings: dict[str, Any], given: Mapping[str, Any]) 
 def expected_at(root: Section, settings: Mapping[str, Any], path: Sequence[str]) -> Any:
     """What is expected at a dotted key, None where there is no such setting."""
     if path[0] == "stages" and len(path) > 2 and path[1].isdigit():
-        stages = settings.get("stages") or []
-        stage = stages[int(path[1])] if int(path[1]) < len(stages) else {}
+        stage = _child(settings.get("stages"), path[1]) or {}
         return expected_at(root, merged(settings, stage), path[2:])
     expected: Any = root
     value: Any = settings
@@ -165,9 +164,9 @@ def _put(settings: Any, path: Sequence[str], value: Any, key: str) -> Any:
     if not path:
         return merged(settings, value)
     part, rest = path[0], path[1:]
+    what = ".".join(key.split(".")[: -len(path)])
     if isinstance(settings, list | tuple):
         if not part.isdigit() or int(part) >= len(settings):
-            what = ".".join(key.split(".")[: len(key.split(".")) - len(path)])
             raise ValueError(
                 f"`{key}`: `{what}` is a list of {len(settings)}, and has no {part!r}: count from {what}.0"
             )
@@ -175,7 +174,6 @@ def _put(settings: Any, path: Sequence[str], value: Any, key: str) -> Any:
         items[int(part)] = _put(items[int(part)], rest, value, key)
         return type(settings)(items)
     if settings is not None and not isinstance(settings, Mapping):
-        what = ".".join(key.split(".")[: len(key.split(".")) - len(path)])
         raise ValueError(f"`{key}` is no setting: `{what}` is {settings!r}, no section")
     base = dict(settings or {})
     base[part] = _put(base.get(part), rest, value, key)

@@ -80,7 +80,7 @@ INIT = {
     "random": Field(bool),
     **{name: Field((Path, None)) for name in PARTS},
 }
-PRETRAIN_INIT = Group({**INIT, "stage": Field(str), "heads": Field(Mapping[str, str])})
+PRETRAIN_INIT = Group({**INIT, "stage": Field((str, None)), "heads": Field(Mapping[str, str])})
 FINETUNE_INIT = Group({**INIT, "checkpoint": Field((Path, None))})
 
 _source = {name: Field(f.expected) for name, f in arguments(SourceSettings).items()}
