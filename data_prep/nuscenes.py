@@ -36,8 +36,8 @@ def main() -> None:
     args = parser.parse_args()
     selection = Selection.of(args)
     rebuild = (
-        f"python data_prep/nuscenes.py {shlex.quote(str(args.root))} --version {args.version} "
-        f"--lidar {args.lidar} --out {shlex.quote(str(args.out))}{selection.command_line()}"
+        f"python data_prep/nuscenes.py {shlex.quote(str(args.root))} --version {shlex.quote(args.version)} "
+        f"--lidar {shlex.quote(args.lidar)} --out {shlex.quote(str(args.out))}{selection.command_line()}"
     )
     options = {"version": args.version, "lidar": args.lidar}
     build_index("nuscenes", args.root, args.out, rebuild, selection, args.verbose, **options)
