@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pc3d.storage.whole import file_sha256, new_file
 
 _KEYS = {"content", "maps", "metadata_sha256"}
+_FIELDS = {"tokens": ("hash", "row"), "sections": ("stop", "sha256")}
 # What may change while the data stay the same: where they lie, how they are stored, and remarks.
 _NOT_CONTENT = {"root", "rebuild", "notes", "schema_version", "rows_per_group", "groups_per_part"}
 
@@ -54,7 +55,10 @@ def open_map(folder: Path, name: str, metadata: dict[str, Any]) -> NDArray:
     if "maps" in metadata and file_sha256(path) != metadata["maps"][name]:
         raise ValueError("the file does not have the hash that was written with it")
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype.names != _FIELDS.get(name):
+            raise ValueError("it holds something else")
+        return array
     except (SyntaxError, TypeError, tokenize.TokenError) as error:  # a header that is not checked
         raise ValueError(f"its header cannot be read: {error}") from error
 

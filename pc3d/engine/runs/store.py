@@ -159,7 +159,7 @@ class CheckpointStore:
             checkpoint = Checkpoint(path, int(facts["step"]), int(facts["samples"]), dict(facts["contract"]))
             expected = facts["files"][path.name]["sha256"]
             intact = facts == _sealed({key: value for key, value in facts.items() if key != SEAL})
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise DataError(f"its manifest is broken: {type(error).__name__} {error}") from error
         if not intact:
             fail("its manifest is not what was written", manifest, "")
