@@ -10,7 +10,7 @@ from pc3d.findings import Finding
 
 _REMEDY = (
     "mend the calibration of the data set and build the index again; docs/calibration.md says what "
-    'this can see; to go on all the same, `data.calibration="warn"`'
+    "this can see; to go on all the same, `data.calibration=warn`"
 )
 
 

@@ -18,7 +18,7 @@ from pc3d.data.records import Float64
 
 Verdict = Literal["fits", "wrong", "cannot tell"]
 
-# Where these come from: docs/calibration.md. By chance, the clearest of all that is tried has a z of 4.
+# Where these come from is in docs/calibration.md: by chance, the best of all that is tried has a z of 4.
 STAGES = (6, 12, 24)
 """Key frames looked at; a camera that is clear after a stage is done."""
 FITS = 4.5
@@ -134,7 +134,7 @@ class _Evidence:
         for view in self.views:
             camera = view.camera
             given = (camera.ego_SE3_cam, view.sweep.ego_SE3_lidar, camera.intrinsics)
-            key = b"".join(array.round(4).tobytes() for array in given)
+            key = b"".join((array.round(4) + 0.0).tobytes() for array in given)
             groups.setdefault(key, _Evidence(self.camera, self._rig)).views.append(view)
         return list(groups.values())
 

@@ -1,0 +1,173 @@
+"""Calibrations that are wrong, said when a data set is indexed and when a run starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from harness import Fault, Place, check
+
+from pc3d.geometry.rigid import invert_SE3, make_SE3, matrix_to_quaternion, quaternion_to_matrix, yaw_matrix
+
+Row = dict[str, Any]
+Change = Callable[[Row], None]
+
+
+def inverted(row: Row) -> None:
+    pose = invert_SE3(make_SE3(quaternion_to_matrix(row["rotation"]), np.array(row["translation"])))
+    row["translation"] = pose[:3, 3].tolist()
+    row["rotation"] = matrix_to_quaternion(pose[:3, :3]).tolist()
+
+
+def turned(degrees: float) -> Change:
+    def change(row: Row) -> None:
+        rotation = yaw_matrix(np.radians(degrees)) @ quaternion_to_matrix(row["rotation"])
+        row["rotation"] = matrix_to_quaternion(rotation).tolist()
+
+    return change
+
+
+def scalar_last(row: Row) -> None:
+    row["rotation"] = [*row["rotation"][1:], row["rotation"][0]]
+
+
+def half_size(row: Row) -> None:
+    row["camera_intrinsic"] = (np.diag([0.5, 0.5, 1]) @ row["camera_intrinsic"]).tolist()
+
+
+def sensors(channel: str, change: Change) -> Callable[[Place], Path]:
+    """A data set whose calibration of a sensor is changed."""
+
+    def spoil(place: Place) -> Path:
+        root = place.copy_of_data(None if place.real is None else place.real / "nuscenes")
+        (tables,) = root.glob("v1.0-*")
+        (sensor,) = (
+            row for row in json.loads((tables / "sensor.json").read_text()) if row["channel"] == channel
+        )
+        rows = json.loads((tables / "calibrated_sensor.json").read_text())
+        for row in rows:
+            if row["sensor_token"] == sensor["token"]:
+                change(row)
+        place.rewrite(tables / "calibrated_sensor.json", json.dumps(rows).encode())
+        return root
+
+    return spoil
+
+
+def exchanged(place: Place) -> Path:
+    """The images of two cameras under each other's names."""
+    root = place.copy_of_data()
+    for left in sorted((root / "samples" / "CAM_FRONT_LEFT").iterdir()):
+        right = next((root / "samples" / "CAM_BACK_RIGHT").glob(f"*{left.stem.rpartition('__')[2]}*"))
+        contents = left.read_bytes(), right.read_bytes()
+        place.rewrite(right, contents[0])
+        place.rewrite(left, contents[1])
+    return root
+
+
+def index(spoil: Callable[[Place], Path]) -> Callable[[Place], Sequence[str | Path]]:
+    def command(place: Place) -> Sequence[str | Path]:
+        root = spoil(place)
+        (tables,) = root.glob("v1.0-*")
+        return ["data_prep/nuscenes.py", root, "--version", tables.name, "--out", place.tmp / "index"]
+
+    return command
+
+
+def calibration(*options: str) -> Callable[[Place], Sequence[str | Path]]:
+    return lambda place: ["data_prep/calibration.py", place.index, *options]
+
+
+FAULTS = [
+    Fault(
+        "extrinsics of a camera that are inverted",
+        "indexing",
+        0,
+        [r"problem +calibration CAM_BACK_LEFT: ego_SE3_cam is inverted", "data.calibration=warn"],
+        index(sensors("CAM_BACK_LEFT", inverted)),
+        never=["Traceback", "calibration CAM_FRONT"],
+    ),
+    Fault(
+        "a camera that is turned by 5 degrees",
+        "indexing",
+        0,
+        [r"problem +calibration CAM_FRONT: it fits better turned by 5 degrees to the right"],
+        index(sensors("CAM_FRONT", turned(5))),
+        never=["Traceback", "calibration CAM_BACK"],
+    ),
+    Fault(
+        "a LiDAR that is turned by 5 degrees",
+        "indexing",
+        0,
+        [
+            rf"problem +calibration CAM_{name}: it fits better turned by 5 degrees"
+            for name in ("FRONT", "BACK")
+        ],
+        index(sensors("LIDAR_TOP", turned(-5))),
+    ),
+    Fault(
+        "images of two cameras that are exchanged",
+        "indexing",
+        0,
+        [
+            r"CAM_FRONT_LEFT: its images are those of CAM_BACK_RIGHT",
+            r"CAM_BACK_RIGHT: its images are those of CAM_F",
+        ],
+        index(exchanged),
+        never=["Traceback", "calibration CAM_FRONT:"],
+    ),
+    Fault(
+        "a quaternion in the order x y z w",
+        "indexing",
+        0,
+        [r"problem +calibration CAM_BACK_RIGHT: the quaternion of ego_SE3_cam is"],
+        index(sensors("CAM_BACK_RIGHT", scalar_last)),
+    ),
+    Fault(
+        "intrinsics of another image size",
+        "indexing",
+        0,
+        [r"problem +calibration CAM_BACK_LEFT: the intrinsics are 0.5 times"],
+        index(sensors("CAM_BACK_LEFT", half_size)),
+    ),
+    Fault(
+        "calibration of cameras that are not there",
+        "start",
+        2,
+        ["no image to compare"],
+        calibration("--cameras", "CAM"),
+    ),
+]
+REAL = Fault(
+    "real: extrinsics of a camera that are inverted",
+    "indexing",
+    0,
+    [r"problem +calibration CAM_BACK: ego_SE3_cam is inverted .*in 1 frames"],
+    index(sensors("CAM_BACK", inverted)),
+    never=["Traceback", "calibration CAM_FRONT"],
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[f.name for f in FAULTS])
+def test_fault(fault: Fault, place: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    check(fault, place, capfd)
+
+
+def test_real(real_place: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    check(REAL, real_place, capfd)
+
+
+def test_sound(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    sound = Fault(
+        "sound",
+        "start",
+        0,
+        [r"ok +calibration CAM_BACK: edges"],
+        calibration(),
+        never=["Traceback", "problem"],
+    )
+    check(sound, place, capfd)
