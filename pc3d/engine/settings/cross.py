@@ -88,7 +88,7 @@ def _parts(config: Settings) -> Iterator[Fault]:
 def _grids(config: Settings) -> Iterator[tuple[str, Settings]]:
     for section, name in (("lidar", "grid"), ("camera", "grid"), ("data", "map_grid")):
         grid = (config.get(section) or {}).get(name)
-        if isinstance(grid, Mapping):
+        if isinstance(grid, Mapping) and set(grid) <= set(arguments(BevGrid)):
             yield f"{section}.{name}", grid
 
 
