@@ -157,7 +157,7 @@ def resolve_iterations(schedule: dict[str, Any], frames: int, batch_size: int) -
 
 
 def write_run_folder(work_dir: Path, config: Config) -> None:
-    """Write the effective config, the data it reads and the environment beside the results (first process)."""
+    """Write the effective config, the data it reads and the environment into the folder (first process)."""
     if get_rank() != 0:
         return
     work_dir.mkdir(parents=True, exist_ok=True)

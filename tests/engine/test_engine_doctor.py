@@ -17,10 +17,10 @@ from pc3d.engine.runs import doctor_environment
 from pc3d.engine.runs.doctor import examine_run
 from pc3d.engine.runs.doctor_environment import check_child, check_compiled_code, check_disk, check_versions
 from pc3d.engine.runs.doctor_kernels import check_sparse
-from pc3d.findings import Finding, looked_at, report
 from pc3d.engine.runs.folder import RUN, mark_finished
 from pc3d.engine.runs.lock import RunLock
 from pc3d.engine.runs.store import CheckpointStore
+from pc3d.findings import Finding, looked_at, report
 from pc3d.storage.whole import write_json
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "doctor.py"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from pc3d.data.errors import DataError, fail
 from pc3d.engine.runs.contract import LENGTH
-from pc3d.findings import Finding, looked_at
 from pc3d.engine.runs.folder import FAILURE, FINISHED, RUN, is_whole, read_marker
 from pc3d.engine.runs.lock import RunLock, holder
 from pc3d.engine.runs.lock_owner import RunLocked
 from pc3d.engine.runs.store import CheckpointStore, Found
+from pc3d.findings import Finding, looked_at
 from pc3d.storage import disk
 from pc3d.storage.whole import clean as remove_leftovers
 from pc3d.storage.whole import leftovers
