@@ -82,4 +82,6 @@ def _microseconds(line: str, path: Path, number: int) -> int:
         moment = datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc)
     except ValueError as error:
         fail(f"line {number + 1} is no time: {line[:80]!r} ({error})", path, _REMEDY)
+    if moment.year < 1990:
+        fail(f"line {number + 1} is a time before KITTI: {line[:80]!r}", path, _REMEDY)
     return int(moment.timestamp()) * 1_000_000 + int((found[2] or "0")[:6].ljust(6, "0"))

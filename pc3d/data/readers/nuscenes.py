@@ -142,7 +142,10 @@ class NuScenesReader:
         self._lidarseg: dict[str, str] = {}
         if self._tables.path("lidarseg").is_file():
             for row in self._tables.rows("lidarseg"):
-                self._lidarseg[row["sample_data_token"]] = row["filename"]
+                sweep = row["sample_data_token"]
+                if self._lidarseg.setdefault(sweep, row["filename"]) != row["filename"]:
+                    where = self._tables.path("lidarseg")
+                    fail(f"sweep {sweep!r} has two label files", where, "leave it one of them")
         return set(self._lidarseg)
 
     def _check_images(self) -> None:
