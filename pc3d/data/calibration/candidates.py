@@ -15,6 +15,7 @@ Mend = Callable[[Sweep, Camera], tuple[Sweep, Camera]]
 Change = Callable[[Float64], Float64]
 
 _PITCHES = tuple(np.arange(-4.0, 4.5, 0.5).tolist())
+_ROLLS = (-7.5, -5.0, -2.5, 2.5, 5.0, 7.5)
 _SCALES = (0.5, 2 / 3, 0.75, 1 / 1.2, 0.9, 1.1, 1.2, 4 / 3, 1.5, 2.0)
 
 
@@ -101,20 +102,23 @@ def _extrinsics() -> Iterator[tuple[str, Mend]]:
         yield f"ego_SE3_lidar has axes turned by {degrees} degrees", _lidar(quarter)
 
 
-def _turns() -> Iterator[Candidate]:
-    """Of the camera in its place: a little in any direction, or anywhere about the vertical axis."""
+def turns() -> Iterator[Candidate]:
+    """Of the camera in its place: a little in any direction."""
     for pitch in _PITCHES:
         tilt = _axes(turn(np.array([1.0, 0, 0]), pitch))
         yield Candidate("turned", "it is turned", _camera(tilt), within=15, pitch=pitch)
+    for roll in _ROLLS:
+        side = "left" if roll < 0 else "right"
+        cause = f"it fits better rolled by {abs(roll):g} degrees to the {side}"
+        yield Candidate(cause, cause, _camera(_axes(turn(np.array([0, 0, 1.0]), roll))))
+
+
+def candidates(camera: str, rig: tuple[str, ...]) -> Iterator[Candidate]:
+    """What else may be wrong with one camera of a rig."""
     for yaw in range(40, 360, 40):
         about = turn(np.array([0.0, 0, 1]), yaw)
         left = _camera(lambda pose, about=about: _with(pose, about @ pose[:3, :3]))  # type: ignore[misc]
         yield Candidate("turned", "it is turned", left, within=20, yaw=yaw)
-
-
-def candidates(camera: str, rig: tuple[str, ...]) -> Iterator[Candidate]:
-    """What is tried of one camera of a rig."""
-    yield from _turns()
     for cause, mend in _extrinsics():
         yield Candidate(cause, cause, mend)
     for name in rig:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from pc3d.data.calibration.agreement import View, clearest, coverage, edge_sums
-from pc3d.data.calibration.candidates import GIVEN, Candidate, candidates
+from pc3d.data.calibration.candidates import GIVEN, Candidate, candidates, turns
 from pc3d.data.calibration.edges import edge_map, scan_edges
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
@@ -26,11 +26,11 @@ FITS = 4.5
 DOUBT = 2.0
 """z of one of several calibrations below which it is looked at alone."""
 SURE = 8.0
-"""z of a calibration beside which no other one is tried."""
+"""z of a calibration beside which only small turns are tried."""
 ALONE, TOGETHER = 5.0, 4.2
 """z of another calibration, for the given one to be wrong; TOGETHER where another camera shows the same."""
-MARGIN = 2.5
-"""z by which it must be better than the given one."""
+MARGIN, RATIO = 2.5, 1.25
+"""Of z, how much and how many times it must be better than the given one."""
 SECTORS = 2.2
 """Evidence by sectors, for either: one vehicle may look like another one."""
 SMALLEST_YAW, SMALLEST_PITCH = 1.5, 2.5
@@ -94,7 +94,7 @@ class _Evidence:
         self.camera = camera
         self.views: list[View] = []
         self._rig = rig
-        self._candidates = (GIVEN, *candidates(camera, rig))
+        self._turns, self._faults = (*turns(),), (*candidates(camera, rig),)
         self._sums: dict[Candidate, Float64] = {}
         self._used: dict[Candidate, int] = {}
 
@@ -111,7 +111,7 @@ class _Evidence:
     def score(self) -> CalibrationScore:
         """The verdict is whether it fits as it is; what others say is still open."""
         given = best = self.fit(GIVEN)
-        for fit in map(self.fit, self._candidates if given.z < SURE else ()):
+        for fit in map(self.fit, self._turns + (self._faults if given.z < SURE else ())):
             if fit.sectors >= SECTORS and fit.z > best.z and not fit.small:
                 best = fit
         share, expected = np.mean([coverage(view) for view in self.views], axis=0).tolist()
@@ -148,7 +148,7 @@ def _judged(score: CalibrationScore, rig: Iterable[CalibrationScore]) -> Calibra
         for other in rig
         if other.camera != score.camera and other.best.z >= TOGETHER and other.best.alike(score.best)
     )
-    needed = max(TOGETHER if alike else ALONE, score.given.z + MARGIN)
+    needed = max(TOGETHER if alike else ALONE, score.given.z + MARGIN, score.given.z * RATIO)
     return replace(score, alike=alike, verdict="wrong") if score.best.z >= needed else score
 
 
