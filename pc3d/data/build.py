@@ -59,7 +59,7 @@ def build_index(
     write_index(out, survey.watch(selection.take(sweeps)), {**metadata, "rebuild": rebuild})
     index = SweepIndex.open(out)
     with console.status("comparing points with images"):
-        found = [*survey.findings, *_of_calibration(index)]
+        found = [*source.findings, *survey.findings, *_of_calibration(index)]
     findings = sorted(found, key=lambda finding: _ORDER.index(finding.state))
     write_findings(index.folder, findings)
     _report(index, out, findings, verbose, console)

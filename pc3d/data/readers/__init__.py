@@ -1,6 +1,6 @@
 """Readers of data set formats, by name: one file each, imported when asked for.
 
-To add one, write a class with `metadata`, `__len__` (about how many sweeps) and `sweeps()` (scene
+To add one, write a class with `metadata`, `findings`, `__len__` (about how many sweeps) and `sweeps()` (scene
 after scene, ascending in time), and give it a line in `READERS`.
 """
 
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from pc3d.data.errors import fail
 from pc3d.data.records import Sweep
+from pc3d.findings import Finding
 
 
 class Reader(Protocol):
@@ -20,9 +21,11 @@ class Reader(Protocol):
 
     Attributes:
         metadata: facts of the data set for `write_index`, without "rebuild".
+        findings: what it found odd when it was opened, but can go on with.
     """
 
     metadata: dict[str, Any]
+    findings: list[Finding]
 
     def __len__(self) -> int:
         """Number of sweeps, for a progress bar."""

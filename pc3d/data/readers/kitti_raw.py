@@ -17,6 +17,7 @@ from pc3d.data.readers.kitti_calibration import Calibration
 from pc3d.data.readers.kitti_oxts import read_oxts
 from pc3d.data.readers.kitti_times import gaps, number_scans, scan_times
 from pc3d.data.records import Camera, Float64, Sweep
+from pc3d.findings import Finding
 from pc3d.geometry.camera import shift_pixel_centres
 from pc3d.geometry.rigid import invert_SE3, make_SE3
 
@@ -67,6 +68,7 @@ class KittiRawReader:
         self._root = Path(root).resolve()
         self._drives: dict[Path, tuple[list[Path], list[int]]] = {}
         self._notes: list[str] = []
+        self.findings: list[Finding] = []
         for folder in sorted(
             [*self._root.glob("*/velodyne_points"), *self._root.glob("*/*/velodyne_points")]
         ):
@@ -114,12 +116,12 @@ class KittiRawReader:
         """Keep the scans of a drive with their times, and note what it lacks."""
         scans = number_scans(list((drive / "velodyne_points" / "data").glob("*.bin")))
         if not scans:
-            self._notes.append(f"drive {drive.name} has no scan")
+            self._lacks(f"drive {drive.name} has no scan")
             return
-        times, count = scan_times(drive / "velodyne_points" / "timestamps.txt", list(scans))
+        times, every = scan_times(drive / "velodyne_points" / "timestamps.txt", list(scans))
         self._drives[drive] = list(scans.values()), times
-        if missing := gaps(list(scans), count):
-            self._notes.append(f"drive {drive.name} lacks scans {', '.join(missing)}")
+        if missing := gaps(list(scans), every):
+            self._lacks(f"drive {drive.name} lacks scans {', '.join(missing)}")
         keys = [scan for rank, scan in enumerate(scans.values()) if self._is_key(rank)]
         for folder in _image_folders(drive):
             lacking = sum(_image(folder, scan.stem) is None for scan in keys)
@@ -127,6 +129,11 @@ class KittiRawReader:
                 self._notes.append(
                     f"drive {drive.name} lacks {lacking} of {len(keys)} images of {folder.parent.name}"
                 )
+
+    def _lacks(self, what: str) -> None:
+        self._notes.append(what)
+        remedy = "extract the drive again, unless it was published so; times of the others are right"
+        self.findings.append(Finding("scans", "warning", what, remedy))
 
     def _ego_poses(self, drive: Path, scans: list[Path]) -> Iterator[Float64]:
         """(4, 4) world_SE3_ego of each scan."""

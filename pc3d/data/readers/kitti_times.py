@@ -35,23 +35,23 @@ def number_scans(paths: Sequence[Path]) -> dict[int, Path]:
     return dict(sorted(scans.items()))
 
 
-def scan_times(path: Path, numbers: Sequence[int]) -> tuple[list[int], int]:
-    """Microseconds of each scan, and how many scans the drive had, those that are missing included.
+def scan_times(path: Path, numbers: Sequence[int]) -> tuple[list[int], range]:
+    """Microseconds of each scan, and the numbers that the drive had, those that are missing included.
 
     Args:
         path: `timestamps.txt`, of which line n (from 0) is the time of scan n; lines of missing scans may
             be blank. Without the file the drive is taken at 10 Hz from scan 0.
-        numbers: of the scans, ascending.
+        numbers: of the scans, ascending; at least one.
 
     Raises:
         DataError: no line for a scan, a line that is no time, times that do not ascend.
     """
     if not path.is_file():
-        return [number * PERIOD_US for number in numbers], numbers[-1] + 1 if numbers else 0
+        return [number * PERIOD_US for number in numbers], range(numbers[0], numbers[-1] + 1)
     lines = [line.strip() for line in read_lines(path, "timestamps", _REMEDY)]
     while lines and not lines[-1]:
         lines.pop()
-    if numbers and numbers[-1] >= len(lines):
+    if numbers[-1] >= len(lines):
         fail(
             f"{len(lines)} timestamps, but there is a scan {numbers[-1]} (line n, from 0, is scan n)",
             path,
@@ -64,12 +64,13 @@ def scan_times(path: Path, numbers: Sequence[int]) -> tuple[list[int], int]:
     for (one, time), (other, later) in pairwise(times.items()):
         if later < time:
             fail(f"time goes backwards from line {one + 1} to line {other + 1}", path, _REMEDY)
-    return [times[number] for number in numbers], len(lines)
+    return [times[number] for number in numbers], range(len(lines))
 
 
-def gaps(numbers: Sequence[int], count: int) -> list[str]:
-    """The numbers below `count` that are missing, e.g. `["3", "177 to 180"]`."""
-    missing = [(a + 1, b - 1) for a, b in pairwise([-1, *numbers, count]) if b - a > 1]
+def gaps(numbers: Sequence[int], every: range) -> list[str]:
+    """The numbers of `every` that are missing, e.g. `["3", "177 to 180"]`."""
+    bounds = [every.start - 1, *numbers, every.stop]
+    missing = [(a + 1, b - 1) for a, b in pairwise(bounds) if b - a > 1]
     return [f"{first}" if first == last else f"{first} to {last}" for first, last in missing]
 
 

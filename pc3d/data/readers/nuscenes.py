@@ -17,6 +17,7 @@ from pc3d.data.readers.nuscenes_boxes import AnnotationTable
 from pc3d.data.readers.nuscenes_splits import split_of_scenes
 from pc3d.data.readers.nuscenes_tables import NuScenesTables
 from pc3d.data.records import Camera, Float64, Sweep
+from pc3d.findings import Finding
 from pc3d.geometry.camera import shift_pixel_centres
 from pc3d.geometry.rigid import invert_SE3, make_SE3, quaternion_to_matrix
 
@@ -60,6 +61,7 @@ class NuScenesReader:
         self._read_sample_data()
         self._poses = self._read_poses()
         self._annotations = AnnotationTable.read(self._tables)
+        self.findings: list[Finding] = []
         self.metadata: dict[str, Any] = {
             "dataset": "nuscenes",
             "version": version,
