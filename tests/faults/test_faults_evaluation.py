@@ -264,7 +264,9 @@ FAULTS = [
         plain_names,
     ),
     Fault("boxes with two attributes", "start", 2, ["refuses", "more than one attribute"], two_attributes),
-    Fault("a split that the index does not have", "start", 2, ["sim_vall", "sim_val"], other_split),
+    Fault(
+        "a split that is to be evaluated and does not exist", "start", 2, ["sim_vall", "sim_val"], other_split
+    ),
     Fault(
         "a model of other classes than the official ones",
         "start",

@@ -234,7 +234,13 @@ FAULTS = [
         ],
         boxes(plain_names),
     ),
-    Fault("boxes far away", "start", 2, [r"[1-9]\d* lie outside of its map"], boxes(far_boxes)),
+    Fault(
+        "boxes outside of the detector's map",
+        "start",
+        2,
+        [r"[1-9]\d* lie outside of its map"],
+        boxes(far_boxes),
+    ),
     Fault(
         "a linear probe without a checkpoint",
         "start",
