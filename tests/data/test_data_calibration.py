@@ -133,7 +133,7 @@ def test_a_yaw_of_five_degrees_names_the_turn_back(tiny_index: Path) -> None:
     wrong = found.pop("calibration CAM_FRONT_LEFT")
     assert wrong.state == "problem"
     assert "turned by 5 degrees to the right about the vertical axis" in wrong.text
-    assert 'data.calibration="warn"' in wrong.remedy
+    assert "data.calibration=warn" in wrong.remedy
     assert {f.state for f in found.values()} == {"ok"}
 
 

@@ -140,7 +140,7 @@ def test_bfloat16_gives_nearly_the_same_losses(tiny_index: Path, tmp_path: Path)
         assert {w.dtype for w in weights.values() if w.is_floating_point()} == {torch.float32}
     assert losses["bfloat16"] != losses["float32"]
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.03)
-    with pytest.raises(ValueError, match="expected one of .float32., .bfloat16."):
+    with pytest.raises(ValueError, match=r"expected one of .float32., .bfloat16."):
         finetune(detection_config(tiny_index, 1, **{"runtime.precision": "float16"}), tmp_path / "other")
 
 
@@ -239,5 +239,5 @@ def test_a_segmenter_is_scored_with_the_features_that_it_was_trained_with(
 
 
 def test_an_unknown_task_is_refused(tiny_index: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="`task` is .boxes., expected one of .lidarseg., .detection."):
+    with pytest.raises(ValueError, match=r"`task` is .boxes., expected one of .lidarseg., .detection."):
         finetune(detection_config(tiny_index, 1, task="boxes"), tmp_path)
