@@ -104,7 +104,7 @@ FAULTS = [
         "indexing",
         0,
         [
-            rf"problem +calibration CAM_{name}: it fits better turned by 5 degrees"
+            rf"problem +calibration CAM_{name}: it fits better turned by 5(\.5)? degrees"
             for name in ("FRONT", "BACK")
         ],
         index(sensors("LIDAR_TOP", turned(-5))),
