@@ -1,5 +1,5 @@
-# Linear probe on nuScenes with frozen batch-norm statistics (SuperFlow's schedule).
-_base_ = "../_base_/nuscenes.py"
-head = dict(num_classes=16, head="linear", freeze=True, lovasz_weight=2.0)
-optimizer = dict(lr=1e-2)
-schedule = dict(epochs=50, warmup=0.2)
+# Linear probe on all of nuScenes-lidarseg: the setting of nuscenes_1_percent.py, all weights and batch-norm
+# statistics of the backbone frozen.
+_base_ = "nuscenes_1_percent.py"
+data = dict(fraction=None)
+head = dict(freeze=True)

@@ -1,4 +1,4 @@
-# PRC, FAC and SuperFlow++ in one step with MinkUNet-34 and ViT-B.
+# PRC, FAC and SuperFlow++ in one step with MinkUNet-34 and ViT-B; all settings are ours.
 _base_ = "../_base_/nuscenes_images.py"
 objectives = dict(
     prc=dict(type="PRC"),

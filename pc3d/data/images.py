@@ -169,10 +169,12 @@ def stretch(
 
 
 def resize_and_crop(source: tuple[int, int], height: int, width: int, flip: bool = False) -> ImageMap:
-    """The map of BEVFusion to (height, width): keep the aspect, fill the width, cut the top.
+    """The map to (height, width) much like BEVFusion's: keep the aspect, fill the width, cut the top.
 
     A 1600 x 900 image becomes 416 x 234, of which the lower 224 rows stay. An image that is too wide
-    for that is resized to the height instead and cut left and right alike.
+    for that is resized to the height instead and cut left and right alike. For 704 x 256, BEVFusion
+    resizes it by 0.48 in tests (here by 0.44) and cuts 32 pixels off left and right; in training it draws
+    0.38 to 0.55 and where to cut.
 
     Args:
         source: (width, height) of the image.

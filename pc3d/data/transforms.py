@@ -52,7 +52,6 @@ class PointAugmentation:
 NO_AUGMENTATION = PointAugmentation(rotation=(0.0, 0.0), scale=(1.0, 1.0), flip=0.0)
 CALICO_AUGMENTATION = PointAugmentation()
 """Rotation +-90 degrees, scale 0.9 to 1.1, flips (CALICO; its flips are our choice)."""
-SUPERFLOW_AUGMENTATION = PointAugmentation(rotation=(-np.pi, np.pi), scale=(0.95, 1.05))
 
 
 @dataclass(frozen=True)

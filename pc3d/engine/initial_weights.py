@@ -50,7 +50,8 @@ def _other_inputs(module: LidarEncoder, lidar: dict[str, Any], path: Path) -> It
     for name, value in inputs.settings().items():
         if theirs[name] != value:
             text = f"lidar.{name} is {value} here, and was {theirs[name]} when {path} was trained"
-            yield Finding("inputs of the encoder", "warning", text, "take the `lidar` section of its run")
+            remedy = "take the `lidar` section of its run, or the one that tools/import_weights.py printed"
+            yield Finding("inputs of the encoder", "warning", text, remedy)
 
 
 def layer_of(objectives: nn.Module, name: str, setting: str) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,97 @@ UNET: dict[str, Any] = {"type": "MinkUNet", "depth": 18, "widths": (8, 8, 12, 12
 PARAMETERS = {"nuscenes_slidr": 37_842_976, "nuscenes_ppkt": 37_842_976, "nuscenes_superflow": 37_873_280}
 """Of the published networks, without their last layer (SLidR's 96 to 64) and our BEV map."""
 
+SLIDR = {
+    "data.augmentation": {"rotation": (-math.pi, math.pi), "scale": (1, 1), "flip": 0.5, "cuboid": 0.2},
+    "data.image_size": (224, 416),
+    "data.resize": "stretch",
+    "data.image_crop": {"scale": (0.3, 1), "ratio": (14 / 9, 17 / 9)},
+    "data.image_flip": 0.5,
+    "data.cameras": None,
+    "data.batch_size": 4,
+    "optimizer": {"type": "SGD", "lr": 0.5, "momentum": 0.9, "dampening": 0.1, "weight_decay": 1e-4},
+    "schedule": {"kind": "cosine", "epochs": 50},
+    "lidar.columns": (3,),
+    "lidar.column_scales": (255,),
+    "lidar.stem_kernels": (3,),
+    "lidar.norm_momentum": 0.05,
+    "image.output_stride": 4,
+}
+SUPERFLOW = {
+    "data.augmentation": {"rotation": (0, math.pi), "scale": (0.95, 1.05), "flip": 0.5},
+    "data.image_size": (224, 448),
+    "data.resize": "stretch",
+    "data.image_flip": 0.5,
+    "data.cameras": 3,
+    "data.batch_size": 4,
+    "optimizer": {"type": "AdamW", "lr": 0.01, "weight_decay": 0.01, "eps": 1e-6},
+    "schedule": {"epochs": 100, "warmup": 0.2},
+    "lidar.column_scales": (1, 1, 1, 255),
+    "lidar.norm_momentum": 0.05,
+    "lidar.voxel_size": (0.1, 1, 0.1),
+    "lidar.point_range": None,
+    "image.final_norm": False,
+}
+DOWNSTREAM = {
+    "data.augmentation": {"rotation": (-math.pi, math.pi), "scale": (0.95, 1.05), "flip": 0.5},
+    "data.batch_size": 16,
+    "optimizer": {"type": "AdamW", "lr": 1e-3, "weight_decay": 0.01, "eps": 1e-6, "head_lr_scale": 10},
+    "schedule": {"epochs": 100, "warmup": 0.2},
+    "lidar.norm_momentum": 0.02,
+    "head.lovasz_weight": 2,
+}
+BEVFUSION = {
+    "data.augmentation": {"rotation": (-math.pi / 4, math.pi / 4), "scale": (0.9, 1.1), "flip": 0.5},
+    "data.sweeps": 10,
+    "data.balance": True,
+    "data.batch_size": 4,
+    "optimizer": {"type": "AdamW", "lr": 1e-3, "weight_decay": 0.01, "clip_norm": 35},  # 10 times 1e-4
+    "schedule": {"epochs": 20, "warmup": 0.4},
+}
+CAMERAS = {"data.image_size": (256, 704), "camera.depth": (1, 60, 0.5), "camera.downsample": 2}
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "pretrain/nuscenes_slidr": SLIDR,
+    "pretrain/nuscenes_ppkt": SLIDR | {"image.output_stride": None},
+    "pretrain/nuscenes_superflow": SUPERFLOW | {"objectives.flow.cross": 0},
+    "pretrain/nuscenes_superflowpp": SUPERFLOW | {"objectives.flow.cross": 1},
+    "pretrain/nuscenes_seal": SUPERFLOW | {"schedule": {"epochs": 50, "warmup": 0.2}},
+    "pretrain/nuscenes_scalr": {
+        "data.augmentation": {"rotation": (-math.pi, math.pi), "scale": (0.9, 1.1)},
+        "data.image_size": (224, 448),
+        "data.image_flip": 0,
+        "data.cameras": 1,
+        "data.batch_size": 8,
+        "optimizer": {"type": "AdamW", "lr": 2e-3, "weight_decay": 0.03},
+        "schedule": {"epochs": 25, "warmup": pytest.approx(3500 / (25 * 28130 / 8), rel=0.02)},
+        "image": {"model": "facebook/dinov2-large", "final_norm": False},
+    },
+    "pretrain/nuscenes_proposalcontrast": {
+        "data.augmentation": {"rotation": (-math.pi, math.pi), "scale": (0.8, 1.25), "flip": 0.5},
+        "optimizer": {"type": "AdamW", "lr": 3e-3, "weight_decay": 0.01, "clip_norm": 35},
+        "schedule": {"epochs": 50, "warmup": 0.1},
+    },
+    "pretrain/nuscenes_calico": CAMERAS
+    | {
+        "data.augmentation": {"rotation": (-math.pi / 2, math.pi / 2), "scale": (0.9, 1.1)},
+        "data.sweeps": 10,
+        "optimizer": {"type": "AdamW", "lr": 1e-4, "weight_decay": 0.01},
+        "schedule": {"epochs": 20},
+    },
+    "finetune/nuscenes_1_percent": DOWNSTREAM | {"data.fraction": 1},
+    "finetune/nuscenes_linear_probe": DOWNSTREAM | {"data.fraction": None, "head.freeze": True},
+    "finetune/nuscenes_detection": BEVFUSION,
+    "finetune/nuscenes_detection_both": BEVFUSION
+    | CAMERAS
+    | {
+        "optimizer": {"type": "AdamW", "lr": 2e-4, "weight_decay": 0.01, "clip_norm": 35},
+        "schedule": {"epochs": 6, "warmup": pytest.approx(500 / (6 * 123580 / 32), rel=0.1)},
+    },
+    "finetune/nuscenes_map": BEVFUSION
+    | CAMERAS
+    | {"data.map_grid": {"x_min": -50, "x_max": 50, "cell": 0.5}},
+}
+"""Settings of the authors' files that docs/recipes.md names; bases are shared, and must not change them."""
+
 
 def view_of(points: torch.Tensor) -> PointView:
     count = len(points)
@@ -45,6 +137,26 @@ def test_as_many_parameters_as_the_published_network(name: str) -> None:
     assert sum(parts.values()) - parts["bev_head"] == PARAMETERS[name]
     momenta = {m.momentum for m in encoder.modules() if isinstance(m, torch.nn.BatchNorm1d)}
     assert momenta == {0.05}
+
+
+def flat(settings: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Each setting by its dotted key; a list is a tuple."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", tuple(value) if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_settings_are_the_authors(name: str) -> None:
+    config = dict(flat(plain(load_config(CONFIGS.parent / f"{name}.py", name.split("/")[0]))))
+    want = dict(flat(PUBLISHED[name]))
+    near = {
+        key: pytest.approx(v, rel=1e-5) if isinstance(v, float | int | tuple) else v
+        for key, v in want.items()
+    }
+    assert {key: config.get(key) for key in want} == near
 
 
 @pytest.mark.parametrize("voxel", ["cubic", "cylinder"])

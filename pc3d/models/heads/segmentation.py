@@ -39,8 +39,8 @@ class PointSegmenter(nn.Module):
             and runs without a graph.
         frozen_statistics: with `freeze`, the encoder also stays in evaluation mode whatever
             `train()` says, so that the features of a point do not change during the probe. False
-            lets batch-norm statistics follow the probe's data, as the public linear probes do:
-            the two protocols are not comparable.
+            lets batch-norm statistics follow the probe's data, as SuperFlow's code does and SLidR's
+            does not: the two protocols are not comparable.
         lovasz_weight: weight of the Lovasz term.
     """
 

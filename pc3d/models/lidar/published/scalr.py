@@ -1,8 +1,8 @@
 """MinkUNets with the names of SPVNAS (`stem`, `stage1`, `up1`), on torchsparse or MinkowskiEngine.
 
 ScaLR (Puy et al., CVPR 2024; github.com/valeoai/ScaLR) published WaffleIron networks only; its authors
-say in issue 1 that they release no MinkUNet, and we found none of others. A MinkUNet distilled in the way of
-ScaLR would come in this naming, which the same group uses: ALSO (torchsparse 1.4, MinkUNet34 and
+say on their GitHub that they release no MinkUNet, and we found none of others. A MinkUNet distilled in
+the way of ScaLR would come in this naming, which the same group uses: ALSO (torchsparse 1.4, MinkUNet34 and
 MinkUNet18SC) and BEVContrast (torchsparse on nuScenes, MinkowskiEngine on SemanticKITTI) publish their
 weights in it. SPVNAS, OpenPCSeg (basic blocks) and SegContrast share it. The names follow
 `networks/backbone/torchsparse/minkunet.py` of ALSO, `bevlab/backbones/` of BEVContrast and
