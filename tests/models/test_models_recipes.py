@@ -37,6 +37,8 @@ SLIDR = {
     "data.batch_size": 4,
     "optimizer": {"type": "SGD", "lr": 0.5, "momentum": 0.9, "dampening": 0.1, "weight_decay": 1e-4},
     "schedule": {"kind": "cosine", "epochs": 50},
+    "lidar.voxel_size": (0.1, 1, 0.1),
+    "lidar.point_range": None,
     "lidar.columns": (3,),
     "lidar.column_scales": (255,),
     "lidar.stem_kernels": (3,),
@@ -84,6 +86,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "pretrain/nuscenes_scalr": {
         "data.augmentation": {"rotation": (-math.pi, math.pi), "scale": (0.9, 1.1)},
         "data.image_size": (224, 448),
+        "data.resize": "stretch",
         "data.image_flip": 0,
         "data.cameras": 1,
         "data.batch_size": 8,
