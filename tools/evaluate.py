@@ -23,8 +23,11 @@ examples:
 
 def data_of(args: argparse.Namespace) -> "tuple[SweepIndex, str, str | None]":
     """Index and split to evaluate, and the split that was trained on: by default those of the run."""
-    from pc3d.engine.run_data import RunData, evaluation_split, read_run_data
+    from pc3d.engine.finetuner import FILES
+    from pc3d.engine.run_data import RunData, check_file, evaluation_split, read_run_data
 
+    wanted = ["backbone", *FILES.values()] if args.knn else list(FILES.values())
+    check_file(args.checkpoint, [f"{name}.safetensors" for name in wanted])
     run = RunData(args.index, args.root) if args.index else read_run_data(args.checkpoint)
     index = run.open()
     return index, args.split or evaluation_split(index, run.split), run.split

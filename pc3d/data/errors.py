@@ -24,5 +24,6 @@ def some(tokens: Sequence[str], of: int) -> str:
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """The known name that is nearest to a wrong one, as the end of a message; empty where none is near."""
-    close = get_close_matches(str(name), list(known), 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    lower = {str(one).lower(): one for one in known}
+    close = get_close_matches(str(name).lower(), lower, 1)
+    return f"; did you mean {lower[close[0]]!r}?" if close else ""

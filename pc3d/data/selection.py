@@ -6,9 +6,8 @@ import argparse
 import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
-from pc3d.data.errors import fail
+from pc3d.data.errors import did_you_mean, fail
 from pc3d.data.records import Sweep
 
 
@@ -29,8 +28,14 @@ class Selection:
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> Selection:
-        """The selection of the arguments of `add_selection`."""
+        """The selection of the arguments of `add_selection`.
+
+        Raises:
+            DataError: `none` beside names of cameras.
+        """
         names = None if args.cameras is None else tuple(name for name in args.cameras if name != "none")
+        if names and "none" in args.cameras:
+            fail("`none` stands beside names of cameras", "--cameras", "give one or the other")
         return cls(names, not args.no_labels, not args.no_sweeps, args.skip_missing)
 
     def command_line(self) -> str:
@@ -55,11 +60,11 @@ class Selection:
             if sweep.is_key_frame or self.sweeps:
                 yield self._part(sweep)
         for name in sorted(set(self.cameras or ()) - seen):
-            near = get_close_matches(name, seen, 1)
+            there = ", ".join(sorted(seen)) or "no camera"
             fail(
-                f"no sweep has a camera {name!r}",
+                f"no sweep has a camera {name!r}{did_you_mean(name, seen)}",
                 "--cameras",
-                f"did you mean {near[0]}? " * bool(near) + f"There are: {', '.join(sorted(seen)) or 'none'}",
+                f"there are: {there}",
             )
 
     def _part(self, sweep: Sweep) -> Sweep:

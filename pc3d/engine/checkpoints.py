@@ -34,9 +34,16 @@ def task_of(checkpoint: Path) -> str:
     """What the model of a checkpoint was fine-tuned for: `lidarseg`, or a key of `BEV_MODELS`.
 
     Raises:
-        DataError: the file is missing or broken.
+        DataError: the file is missing or broken, or holds a backbone.
     """
-    return _metadata(Path(checkpoint)).get("task", "lidarseg")
+    metadata = _metadata(Path(checkpoint))
+    if not {"task", "head"} & set(metadata):
+        fail(
+            "the checkpoint is not a fine-tuned model but a backbone",
+            checkpoint,
+            "fine-tune it with tools/finetune.py first, or probe it: tools/evaluate.py CHECKPOINT --knn",
+        )
+    return metadata.get("task", "lidarseg")
 
 
 def frames_of(checkpoint: Path) -> FrameConfig:

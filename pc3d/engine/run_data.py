@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,25 @@ def write_run_data(folder: Path, data: Mapping[str, Any]) -> None:
     write_json(folder / RUN_DATA, {"sources": sources})
 
 
+def check_file(checkpoint: Path, weights: Sequence[str]) -> None:
+    """Whether a path is a file of weights, before anything of it or beside it is read.
+
+    Args:
+        weights: names of the files that would do.
+
+    Raises:
+        DataError: it is not; names those that lie there.
+    """
+    path = Path(checkpoint)
+    folder = path if path.is_dir() else path.parent
+    there = [str(folder / name) for name in weights if (folder / name).is_file()]
+    remedy = f"name {' or '.join(there)}" if there else "tools/pretrain.py and tools/finetune.py write them"
+    if not path.is_file():
+        fail("a folder is no checkpoint" if path.is_dir() else "no checkpoint", path, remedy)
+    if path.suffix != ".safetensors":
+        fail("the file is no checkpoint: weights are .safetensors", path, remedy)
+
+
 def read_run_data(checkpoint: Path) -> RunData:
     """The data set that the run of a checkpoint read.
 
@@ -66,7 +85,10 @@ def read_run_data(checkpoint: Path) -> RunData:
         fail("nothing beside the checkpoint says which data set its run read", path, remedy)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         fail(f"the data of the run cannot be read: {error}", path, remedy)
-    return only(found, path, remedy)
+    data = only(found, path, remedy)
+    if not data.index.is_dir():
+        fail(f"the index that the run read is gone: {data.index}", path, "moved? name it with --index")
+    return data
 
 
 def only(sources: list[RunData], where: object, remedy: str) -> RunData:
@@ -93,5 +115,5 @@ def evaluation_split(index: SweepIndex, trained_on: str | None) -> str:
     likely = [name for name in names if "val" in name]
     if len(likely) == 1:
         return likely[0]
-    known = ", ".join(names) or "none"
+    known = ", ".join(names) or "no split"
     fail(f"which split is to be evaluated? The index has {known}", index.folder, "name it with --split")

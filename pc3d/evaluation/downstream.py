@@ -98,6 +98,7 @@ def check_evaluation(index: SweepIndex, split: str, task: str) -> None:
     Raises:
         DataError: says what the evaluator would not accept.
     """
+    index.key_rows(split)
     if task == "map":
         check_maps(index, split)
     else:

@@ -180,6 +180,29 @@ def no_run(place: Place) -> Sequence[str | Path]:
     return ["tools/evaluate.py", segmenter(place.tmp)]
 
 
+def no_checkpoint(place: Place) -> Sequence[str | Path]:
+    return ["tools/evaluate.py", place.tmp / "no" / "segmenter.safetensors"]
+
+
+def run_folder(place: Place) -> Sequence[str | Path]:
+    return ["tools/evaluate.py", segmenter(place.tmp).parent]
+
+
+def config_file(_: Place) -> Sequence[str | Path]:
+    return ["tools/evaluate.py", REPOSITORY / "configs/finetune/sim_5_percent.py"]
+
+
+def backbone(place: Place) -> Sequence[str | Path]:
+    path = place.tmp / "backbone.safetensors"
+    save_backbone(build_segmenter(MINK, {"num_classes": 16}).encoder, path, {"lidar": json.dumps(MINK)})
+    return ["tools/evaluate.py", path, "--index", place.index]
+
+
+def index_is_gone(place: Place) -> Sequence[str | Path]:
+    write_run_data(place.tmp, {"index": str(place.tmp / "gone"), "split": "sim_train"})
+    return no_run(place)
+
+
 def several_data_sets(place: Place) -> Sequence[str | Path]:
     write_run_data(place.tmp, {"sources": [{"index": place.index}, {"index": place.tmp / "other"}]})
     return no_run(place)
@@ -265,7 +288,11 @@ FAULTS = [
     ),
     Fault("boxes with two attributes", "start", 2, ["refuses", "more than one attribute"], two_attributes),
     Fault(
-        "a split that is to be evaluated and does not exist", "start", 2, ["sim_vall", "sim_val"], other_split
+        "a split that is to be evaluated and does not exist",
+        "start",
+        2,
+        ["did you mean 'sim_val'"],
+        other_split,
     ),
     Fault(
         "a model of other classes than the official ones",
@@ -274,6 +301,13 @@ FAULTS = [
         ["11 classes", "num_classes=16"],
         other_classes,
     ),
+    Fault("a path of no checkpoint", "start", 2, ["no checkpoint"], no_checkpoint),
+    Fault(
+        "a run folder as a checkpoint", "start", 2, ["folder", r"name .*segmenter\.safetensors"], run_folder
+    ),
+    Fault("a config as a checkpoint", "start", 2, [r"weights are \.safetensors"], config_file),
+    Fault("a backbone that is to be evaluated", "start", 2, ["but a backbone", "--knn"], backbone),
+    Fault("a run whose index is gone", "start", 2, ["is gone", "--index"], index_is_gone),
     Fault("a checkpoint without its run, and no --index", "start", 2, ["which data set", "--index"], no_run),
     Fault(
         "a run on several data sets, and no --index",

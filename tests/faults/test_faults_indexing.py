@@ -159,7 +159,10 @@ MISSING = [
     Fault("sweeps not extracted", "indexing", 2, [r"--no-sweeps$"], without("sweeps/*/*")),
     Fault("labels not extracted", "indexing", 2, [r"--no-labels$"], without("lidarseg/*/*")),
     Fault("no LiDAR extracted", "indexing", 2, ["check ROOT"], without("samples/LIDAR_TOP/*")),
-    Fault("a misspelt camera", "indexing", 2, ["did you mean CAM_FRONT"], indexed("--cameras", "CAM_FRNT")),
+    Fault("a misspelt camera", "indexing", 2, ["did you mean 'CAM_FRONT'"], indexed("--cameras", "CAM_FRNT")),
+    Fault("a camera in small letters", "indexing", 2, ["'CAM_FRONT'"], indexed("--cameras", "cam_front")),
+    Fault("a camera of no likeness", "indexing", 2, ["there are: CAM_BACK"], indexed("--cameras", "3")),
+    Fault("no camera and one", "start", 2, ["one or the other"], indexed("--cameras", "none", "CAM_BACK")),
     Fault("a misspelt LiDAR channel", "indexing", 2, ["LIDAR_TOP"], indexed("--lidar", "LIDAR_TPO")),
 ]
 PLACES = [
