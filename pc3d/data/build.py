@@ -54,7 +54,7 @@ def build_index(
     metadata = source.metadata
     if selection.labels:
         check_label_order(Path(metadata["root"]) / metadata.get("version", ""), metadata.get("label_map"))
-    survey = Survey(metadata, len(source), selection.skip_missing)
+    survey = Survey(metadata, len(source), selection.skip_missing, selection.labels)
     sweeps = track(source.sweeps(), "writing the index", total=len(source), console=console)
     write_index(out, survey.watch(selection.take(sweeps)), {**metadata, "rebuild": rebuild})
     index = SweepIndex.open(out)

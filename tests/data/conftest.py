@@ -70,7 +70,8 @@ def write_files(sweep: Sweep, rng: np.random.Generator) -> None:
     points[:, :2] = rng.uniform(-30, 30, (POINTS, 2))
     points[:, 2] = rng.uniform(-2, 2, POINTS)
     points[:, 3] = rng.integers(0, 256, POINTS)
-    points[:, 4] = rng.integers(0, 32, POINTS)
+    elevation = np.arctan2(points[:, 2], np.linalg.norm(points[:, :2], axis=1))
+    points[np.argsort(elevation), 4] = np.sort(rng.integers(0, 32, POINTS))
     sweep.path.parent.mkdir(parents=True, exist_ok=True)
     points.tofile(sweep.path)
     if sweep.lidarseg_path is not None:

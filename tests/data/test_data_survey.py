@@ -20,7 +20,7 @@ from pc3d.data.selection import Selection
 from pc3d.data.survey import Survey
 from pc3d.data.survey.cameras import odd_intrinsics
 from pc3d.data.survey.classes import nearest_category
-from pc3d.data.survey.files import FolderListing
+from pc3d.data.survey.listing import FolderListing
 from pc3d.findings import Finding
 
 STEPS = 7
@@ -155,13 +155,13 @@ def test_files_are_looked_up_by_folder(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "scandir", lambda folder: listed.append(folder) or scandir(folder))
     listing = FolderListing(folders=2)
     there = [
-        name for name in ("a", "b", "link", "empty", "broken", "folder", "no") if listing.holds(data / name)
+        name for name in ("a", "b", "link", "empty", "broken", "folder", "no") if listing.size(data / name)
     ]
     assert there == ["a", "b", "link"]
-    assert not listing.holds(tmp_path / "nowhere" / "a")
-    assert not listing.holds(disk / "a" / "below a file")
+    assert not listing.size(tmp_path / "nowhere" / "a")
+    assert not listing.size(disk / "a" / "below a file")
     assert len(listed) == 3
-    assert listing.holds(data / "a"), "forgotten, and listed again"
+    assert listing.size(data / "a"), "forgotten, and listed again"
 
 
 def test_scenes_pass_one_at_a_time(drives: list[Sweep], tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_selection(drives: list[Sweep]) -> None:
     assert all(sweep.lidarseg_path is None for sweep in taken)
     assert list(Selection().take(drives)) == drives
     assert Selection().command_line() == ""
-    with pytest.raises(DataError, match=r"camera 'LEFTT'[\s\S]*did you mean LEFT\?"):
+    with pytest.raises(DataError, match=r"camera 'LEFTT'[\s\S]*did you mean 'LEFT'\?"):
         list(Selection(cameras=("LEFTT",)).take(drives))
 
 

@@ -14,7 +14,9 @@ from pc3d.data.records import Sweep
 from pc3d.data.survey.cameras import Cameras
 from pc3d.data.survey.classes import BoxCategories
 from pc3d.data.survey.files import MissingFiles
+from pc3d.data.survey.heading import Heading
 from pc3d.data.survey.key_frames import KeyFrames
+from pc3d.data.survey.labels import Unlabelled
 from pc3d.data.survey.poses import NO_POSES, Poses
 from pc3d.data.survey.samples import Samples
 from pc3d.data.survey.times import Times
@@ -38,22 +40,29 @@ class Survey:
         metadata: of the reader.
         total: sweeps, about.
         skip_missing: leave scenes with missing files out, where else they end the survey.
+        labels: label files are wanted.
 
     Attributes:
         findings: what was odd, once all sweeps have passed.
     """
 
-    def __init__(self, metadata: Mapping[str, Any], total: int, skip_missing: bool = False) -> None:
+    def __init__(
+        self, metadata: Mapping[str, Any], total: int, skip_missing: bool = False, labels: bool = True
+    ) -> None:
         self._root = Path(metadata["root"])
         self._skip_missing = skip_missing
         self._files = MissingFiles()
         stated = not any(note.startswith(NO_POSES) for note in metadata.get("notes", ()))
+        labelled = (self._root / metadata.get("version", "") / "lidarseg.json").is_file()
+        self._key_frames = KeyFrames()
         self._looks: list[Look] = [
             Times(),
             Poses(stated),
+            Heading(),
             Cameras(),
             BoxCategories(),
-            KeyFrames(),
+            self._key_frames,
+            Unlabelled(labels and labelled),
             Samples(total, metadata.get("label_map")),
         ]
         self.findings: list[Finding] = []
@@ -70,6 +79,8 @@ class Survey:
                 for look in self._looks:
                     look.look(whole)
                 yield from whole
+            else:
+                self._key_frames.leave_out(whole)
         if not self._skip_missing or self._files.incomplete == self._files.scenes:
             self._files.refuse(self._root)
         self.findings = [

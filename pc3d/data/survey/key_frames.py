@@ -34,6 +34,10 @@ class KeyFrames:
             if sweep.boxes is not None:
                 self._look_at_boxes(sweep.boxes, sweep.token)
 
+    def leave_out(self, sweeps: Sequence[Sweep]) -> None:
+        """Remember the split of a scene that is not indexed."""
+        self._sweeps[sweeps[0].split] += 0
+
     def _look_at_boxes(self, boxes: Boxes, token: str) -> None:
         self._annotated += 1
         self._with_points += int((boxes.num_lidar_pts != 0).sum())

@@ -1,0 +1,69 @@
+"""Files that are named for several times, and LiDAR files of an odd size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import median
+
+from pc3d.data.points import FORMATS
+from pc3d.data.records import Sweep
+from pc3d.data.survey.tally import Tally
+from pc3d.findings import Finding
+
+_SMALL = 0.5
+
+
+class FileUse:
+    """Looks at the file names and LiDAR file sizes of one scene after the other."""
+
+    def __init__(self) -> None:
+        self._shared, self._pieces, self._small = Tally(), Tally(), Tally()
+
+    def look(self, sweeps: Sequence[Sweep], sizes: Sequence[int]) -> None:
+        """Look at a scene; `sizes` are the bytes of its LiDAR files, 0 where there is none."""
+        first: dict[Path, tuple[str, int]] = {}
+        for sweep in sweeps:
+            for sensor, path, use in _uses(sweep):
+                odd = first.setdefault(path, use) != use
+                self._shared.look(odd, f"{path.name} of {sensor}, sweep {sweep.token}")
+        middle = median(sizes)
+        for sweep, size in zip(sweeps, sizes, strict=True):
+            layout = FORMATS.get(sweep.lidar_format)
+            if not size or layout is None:
+                continue
+            point = 4 * len(layout.columns)
+            where = f"{sweep.path.name} of sweep {sweep.token}"
+            self._pieces.look(size % point > 0, f"{where}, {size} bytes")
+            small = size < _SMALL * middle
+            self._small.look(small, f"{where}, {size // point} points where {int(middle) // point} are usual")
+
+    def findings(self) -> list[Finding]:
+        again = "copy them again from the data set"
+        return [
+            *self._shared.finding(
+                "shared files",
+                "warning",
+                "files are those of another time or sensor in their scene",
+                "correct the file names in the tables",
+            ),
+            *self._pieces.finding(
+                "sizes of LiDAR files", "warning", "LiDAR files hold no whole number of points", again
+            ),
+            *self._small.finding(
+                "small LiDAR files",
+                "warning",
+                "LiDAR files have less than half of the points that are usual in their scene",
+                again,
+            ),
+        ]
+
+
+def _uses(sweep: Sweep) -> Iterator[tuple[str, Path, tuple[str, int]]]:
+    """Sensor, path, and what a path stands for, of each file of a sweep. An image may serve several sweeps if
+    it has one time."""
+    yield "the LiDAR", sweep.path, (sweep.token, 0)
+    if sweep.lidarseg_path is not None:
+        yield "the labels", sweep.lidarseg_path, (f"labels of {sweep.token}", 0)
+    for camera in sweep.cameras:
+        yield camera.name, camera.path, (camera.name, camera.timestamp)
