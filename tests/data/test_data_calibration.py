@@ -200,7 +200,12 @@ def test_images_that_show_nothing_raise_no_alarm(tiny_index: Path, tmp_path: Pat
 def test_without_images_or_with_broken_ones_there_is_nothing_to_say(tiny_index: Path, tmp_path: Path) -> None:
     assert calibration_findings(Changed(tiny_index, lambda s: replace(s, cameras=()))) == []
     missing = cameras(lambda _, camera: replace(camera, path=tmp_path / "none.jpg"))
-    assert calibration_findings(Changed(tiny_index, missing)) == []
+    assert calibration_scores(Changed(tiny_index, missing)) == []
+    found = calibration_findings(Changed(tiny_index, missing), ["CAM_BACK"])
+    assert [(one.name, one.state) for one in found] == [("calibration CAM_BACK", "warning")]
+    assert re.search(
+        r"(\d+) of \1 pictures that were looked at cannot be read, first: .*none.jpg", found[0].text
+    )
 
 
 def test_a_camera_that_looks_at_the_sky_is_a_warning(tiny_index: Path, tmp_path: Path) -> None:

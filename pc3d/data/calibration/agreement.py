@@ -105,11 +105,15 @@ class Clearness:
             chance: about 0 for a wrong calibration, and where there is nothing to see.
         sectors: the same evidence by sectors, its sum in units of their spread: low if it is of one thing.
         yaw: degrees to the left that the camera is turned by.
+        edges: of scans in the images, at most turns.
+        strength: of the images there, in the mean: low where they are dark or blank.
     """
 
     z: float = 0.0
     sectors: float = 0.0
     yaw: float = 0.0
+    edges: float = 0.0
+    strength: float = 0.0
 
 
 def clearest(sums: Float64, within: float) -> Clearness:
@@ -117,7 +121,8 @@ def clearest(sums: Float64, within: float) -> Clearness:
     strength, weight = sums.sum(axis=2)
     enough = weight >= MIN_EDGES * FULL_WEIGHT
     mean = strength / np.where(enough, weight, 1)
-    best = Clearness()
+    seen = float(np.median(weight)) / FULL_WEIGHT, float(strength.sum() / max(weight.sum(), 1e-6))
+    best = Clearness(0.0, 0.0, 0.0, *seen)
     for at in np.flatnonzero(enough & (np.abs(YAWS) <= within)):
         others = enough & (np.abs(YAWS - YAWS[at]) > _PEAK)
         if others.sum() < _CHANCES:
@@ -127,7 +132,7 @@ def clearest(sums: Float64, within: float) -> Clearness:
         z = float((mean[at] - chance) * np.sqrt(weight[at]) / max(spread, 1e-6))
         if z > best.z:
             more = sums[0, at] - chance * sums[1, at]
-            best = Clearness(z, float(more.sum() / np.sqrt((more**2).sum())), float(YAWS[at]))
+            best = Clearness(z, float(more.sum() / np.sqrt((more**2).sum())), float(YAWS[at]), *seen)
     return best
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pc3d.data.calibration.agreement import BODY_R_OPTICAL, turn
+from pc3d.data.calibration.agreement import BODY_R_OPTICAL, View, turn
 from pc3d.data.records import Camera, Float64, Sweep
 from pc3d.geometry.rigid import compose_SE3, invert_SE3, matrix_to_quaternion, quaternion_to_matrix
 
@@ -17,9 +17,26 @@ Change = Callable[[Float64], Float64]
 _PITCHES = tuple(np.arange(-4.0, 4.5, 0.5).tolist())
 _ROLLS = (-7.5, -5.0, -2.5, 2.5, 5.0, 7.5)
 _SCALES = (0.5, 2 / 3, 0.75, 1 / 1.2, 0.9, 1.1, 1.2, 4 / 3, 1.5, 2.0)
+_FOCAL_LENGTHS = (0.8, 1 / 1.1, 1.1, 1.25)
+_FLIPS = {
+    "its images are turned by 180 degrees": (-1, -1),
+    "its images are mirrored left to right": (1, -1),
+    "its images are upside down, mirrored top to bottom": (-1, 1),
+}
+"""Steps along the lines and columns of the pictures."""
+_REFLECTIONS = {
+    "x of the LiDAR's points has the wrong sign": np.diag([-1.0, 1, 1]),
+    "y of the LiDAR's points has the wrong sign": np.diag([1.0, -1, 1]),
+    "z of the LiDAR's points has the wrong sign": np.diag([1.0, 1, -1]),
+    "x and y of the LiDAR's points are exchanged": np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]]),
+    "x and y of the LiDAR's points are exchanged, with wrong signs": np.array(
+        [[0.0, -1, 0], [-1, 0, 0], [0, 0, 1]]
+    ),
+}
+_UNITS = {"in feet": 0.3048, "10 times too large": 0.1, "in centimetres": 0.01, "in millimetres": 0.001}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
     """A fault that a calibration may have.
 
@@ -29,6 +46,8 @@ class Candidate:
         mend: a sweep and its camera as they should be then.
         within: degrees about that which are searched too.
         yaw, pitch: degrees to the left and upwards that `mend` turns a camera by.
+        flip: steps along the lines and columns of the picture as it should be.
+        points: (3, 3) factor of the points as they should be.
     """
 
     kind: str
@@ -37,9 +56,23 @@ class Candidate:
     within: float = 1.0
     yaw: float = 0.0
     pitch: float = 0.0
+    flip: tuple[int, int] = (1, 1)
+    points: Float64 | None = None
+
+    def view(self, view: View) -> View:
+        """A view as it should be then."""
+        sweep, camera = self.mend(view.sweep, view.camera)
+        image, scan = view.image[:: self.flip[0], :: self.flip[1]], view.scan
+        if self.points is not None:
+            scan = replace(scan, edges=scan.edges @ self.points.T)
+        return View(sweep, camera, scan, np.ascontiguousarray(image))
 
 
-GIVEN = Candidate("given", "it fits as it is", lambda sweep, camera: (sweep, camera))
+def _as_it_is(sweep: Sweep, camera: Camera) -> tuple[Sweep, Camera]:
+    return sweep, camera
+
+
+GIVEN = Candidate("given", "it fits as it is", _as_it_is)
 
 
 def _with(pose: Float64, rotation: Float64) -> Float64:
@@ -72,9 +105,23 @@ def _opposite(sweep: Sweep, camera: Camera) -> tuple[Sweep, Camera]:
     return sweep, replace(camera, ego_SE3_cam=compose_SE3(sweep.ego_SE3_lidar, cam_SE3_lidar))
 
 
-def _scaled(factor: float) -> Mend:
-    scale = np.diag([factor, factor, 1.0])
-    return lambda sweep, camera: (sweep, replace(camera, intrinsics=scale @ camera.intrinsics))
+def _lens(change: Change) -> Mend:
+    """Other intrinsics."""
+    return lambda sweep, camera: (sweep, replace(camera, intrinsics=change(camera.intrinsics)))
+
+
+def _zoomed(factor: float) -> Change:
+    return lambda K: K @ np.diag([factor, factor, 1.0])
+
+
+def _resized(factor: float) -> Change:
+    return lambda K: np.diag([factor, factor, 1.0]) @ K
+
+
+def _centre_exchanged(K: Float64) -> Float64:
+    exchanged = K.copy()
+    exchanged[:2, 2] = K[1::-1, 2]
+    return exchanged
 
 
 def _in_place_of(name: str, lens: bool) -> Mend:
@@ -113,6 +160,17 @@ def turns() -> Iterator[Candidate]:
         yield Candidate(cause, cause, _camera(_axes(turn(np.array([0, 0, 1.0]), roll))))
 
 
+def mirrored() -> Iterator[Candidate]:
+    """Of pictures and points; upright edges partly meet all the same, where they are upside down."""
+    for cause, flip in _FLIPS.items():
+        yield Candidate(cause, cause, _as_it_is, flip=flip)
+    for cause, matrix in _REFLECTIONS.items():
+        yield Candidate(cause, cause, _as_it_is, points=matrix)
+    for unit, factor in _UNITS.items():
+        cause = f"the LiDAR's points are {unit}"
+        yield Candidate(cause, cause, _as_it_is, points=factor * np.eye(3))
+
+
 def candidates(camera: str, rig: tuple[str, ...]) -> Iterator[Candidate]:
     """What else may be wrong with one camera of a rig."""
     for yaw in range(40, 360, 40):
@@ -127,4 +185,8 @@ def candidates(camera: str, rig: tuple[str, ...]) -> Iterator[Candidate]:
             yield Candidate("swapped", f"its images are those of {name}", _in_place_of(name, lens=True))
     for factor in _SCALES:
         cause = f"the intrinsics are {1 / factor:.2g} times what the images need"
-        yield Candidate(cause, cause, _scaled(factor))
+        yield Candidate(cause, cause, _lens(_resized(factor)))
+    for factor in _FOCAL_LENGTHS:
+        cause = f"the focal length is {1 / factor:.2g} times what the images need"
+        yield Candidate(cause, cause, _lens(_zoomed(factor)))
+    yield Candidate("centre", "cx and cy of the intrinsics are exchanged", _lens(_centre_exchanged))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pc3d.data.calibration.rig import Rig, beside, doubtful, lost, none_fits
 from pc3d.data.calibration.scores import CalibrationScore, Fit, calibration_scores
 from pc3d.data.index import SweepIndex
 from pc3d.findings import Finding
@@ -30,24 +31,33 @@ def _better(fit: Fit) -> str:
     return f"it fits better turned {' and '.join(ways)}"
 
 
-def _finding(score: CalibrationScore) -> Finding:
+def _finding(score: CalibrationScore, rig: Rig) -> Finding:
     name = f"calibration {score.camera}"
     frames = f"{score.frames} frames"
     if score.frames < score.looked_at:
-        frames = f"{score.frames} of {score.looked_at} frames, those with this calibration"
+        frames = f"{score.frames} of {score.looked_at} frames, {score.part}"
     numbers = (
         f"edges of scans meet edges of images at {score.given.z:.1f} sigma in {frames}; "
         f"{score.coverage:.1%} of the points are in the images ({score.expected:.1%} expected)"
     )
     if score.verdict == "wrong":
         both = f"; {', '.join(score.alike)} say the same" if score.alike else ""
-        text = f"{_better(score.best)} ({score.best.z:.1f} sigma); as it is, {numbers}{both}"
+        other = f" (the cause may be another: {rig.name} reaches {rig.z:.1f})" if doubtful(score, rig) else ""
+        text = f"{_better(score.best)} ({score.best.z:.1f} sigma){other}; as it is, {numbers}{both}"
         return Finding(name, "problem", text, _REMEDY)
     if score.verdict == "fits":
         return Finding(name, "ok", numbers)
     if score.coverage < _PAST * score.expected:
         return Finding(name, "warning", f"it looks past what the LiDAR sees: {numbers}", _REMEDY)
+    if lost(score, rig):
+        text = f"nothing that was tried fits: {numbers}, though those of {rig.name} do at {rig.z:.1f} sigma"
+        return Finding(name, "warning", text, f"look at its pictures: are they of these times?; {_REMEDY}")
     return Finding(name, "ok", f"cannot tell: {numbers}")
+
+
+def _unreadable(name: str, why: Sequence[str]) -> Finding:
+    text = f"{len(why)} of {len(why)} pictures that were looked at cannot be read, first: {why[0]}"
+    return Finding(f"calibration {name}", "warning", text, "mend or replace the pictures")
 
 
 def calibration_findings(index: SweepIndex, cameras: Sequence[str] | None = None) -> list[Finding]:
@@ -56,4 +66,14 @@ def calibration_findings(index: SweepIndex, cameras: Sequence[str] | None = None
     Where nothing can be told (dark images, nothing upright, few points) it is `ok` and says so.
     Deterministic; reads at most 24 key frames.
     """
-    return [_finding(score) for score in calibration_scores(index, cameras)]
+    unreadable: dict[str, list[str]] = {}
+    scores = calibration_scores(index, cameras, unreadable)
+    found = [_finding(score, beside(score, scores)) for score in scores]
+    dark = unreadable.keys() - {score.camera for score in scores}
+    found += [_unreadable(name, unreadable[name]) for name in sorted(dark)]
+    if none_fits(scores):
+        text = "no camera fits, and no one cause explains it"
+        found.append(
+            Finding("calibration", "warning", text, f"look at the LiDAR's points and mount; {_REMEDY}")
+        )
+    return found

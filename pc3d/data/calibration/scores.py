@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from pc3d.data.calibration.agreement import View, clearest, coverage, edge_sums
-from pc3d.data.calibration.candidates import GIVEN, Candidate, candidates, turns
+from pc3d.data.calibration.candidates import GIVEN, Candidate, candidates, mirrored, turns
 from pc3d.data.calibration.edges import edge_map, scan_edges
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
@@ -31,6 +31,8 @@ ALONE, TOGETHER = 5.0, 4.2
 """z of another calibration, for the given one to be wrong; TOGETHER where another camera shows the same."""
 MARGIN, RATIO = 2.5, 1.25
 """Of z, how much and how many times it must be better than the given one."""
+EXPECTED = 6.0
+"""z that other drives let expect of the frames of one, to look at it alone, and of what is right then."""
 SECTORS = 2.2
 """Evidence by sectors, for either: one vehicle may look like another one."""
 SMALLEST_YAW, SMALLEST_PITCH = 1.5, 2.5
@@ -42,7 +44,7 @@ class Fit:
     """A calibration and how clearly it fits.
 
     Attributes:
-        kind, cause: see `Candidate`. z, sectors: see `Clearness`.
+        kind, cause: see `Candidate`. z, sectors, edges, strength: see `Clearness`.
         yaw, pitch: degrees to the left and upwards, from what the cause makes right.
     """
 
@@ -52,6 +54,18 @@ class Fit:
     sectors: float
     yaw: float
     pitch: float
+    edges: float
+    strength: float
+
+    @property
+    def root(self) -> float:
+        """What z grows with."""
+        return float(np.sqrt(max(self.edges, 1.0)))
+
+    @property
+    def clarity(self) -> float:
+        """z for the number of edges."""
+        return self.z / self.root
 
     @property
     def small(self) -> bool:
@@ -70,7 +84,8 @@ class CalibrationScore:
     """What the calibration of a camera was judged by.
 
     Attributes:
-        frames: with a readable image, and with this calibration where it is one of several. looked_at: all.
+        frames: with a readable image, and of `part`, where only some are wrong. looked_at: all.
+        part: which they are.
         coverage, expected: share of the points that land in the image, and in that of a level camera.
         given, best: the calibration as it is, and the clearest of the others that were tried.
         alike: other cameras that show the same.
@@ -79,6 +94,7 @@ class CalibrationScore:
     camera: str
     frames: int
     looked_at: int
+    part: str
     coverage: float
     expected: float
     given: Fit
@@ -94,49 +110,86 @@ class _Evidence:
         self.camera = camera
         self.views: list[View] = []
         self._rig = rig
-        self._turns, self._faults = (*turns(),), (*candidates(camera, rig),)
+        self._turns, self._faults = (*turns(), *mirrored()), (*candidates(camera, rig),)
         self._sums: dict[Candidate, Float64] = {}
         self._used: dict[Candidate, int] = {}
 
     def fit(self, candidate: Candidate) -> Fit:
         for view in self.views[self._used.get(candidate, 0) :]:
-            sweep, camera = candidate.mend(view.sweep, view.camera)
-            sums = edge_sums(replace(view, sweep=sweep, camera=camera))
+            sums = edge_sums(candidate.view(view))
             self._sums[candidate] = self._sums.get(candidate, 0) + sums
         self._used[candidate] = len(self.views)
         clear = clearest(self._sums[candidate], candidate.within)
         yaw = (clear.yaw + candidate.yaw + 180) % 360 - 180
-        return Fit(candidate.kind, candidate.cause, clear.z, clear.sectors, yaw, candidate.pitch)
+        return Fit(
+            candidate.kind,
+            candidate.cause,
+            clear.z,
+            clear.sectors,
+            yaw,
+            candidate.pitch,
+            clear.edges,
+            clear.strength,
+        )
+
+    def _best(self, best: Fit, others: tuple[Candidate, ...]) -> Fit:
+        for fit in map(self.fit, others):
+            if fit.sectors >= SECTORS and fit.z > best.z and not fit.small:
+                best = fit
+        return best
 
     def score(self) -> CalibrationScore:
         """The verdict is whether it fits as it is; what others say is still open."""
-        given = best = self.fit(GIVEN)
-        for fit in map(self.fit, self._turns + (self._faults if given.z < SURE else ())):
-            if fit.sectors >= SECTORS and fit.z > best.z and not fit.small:
-                best = fit
+        given = self.fit(GIVEN)
+        best = self._best(given, self._turns)
+        # What is named needs all others to be tried: another lens may look like a roll.
+        if given.z < SURE or best.z >= _needed(given):
+            best = self._best(best, self._faults)
         share, expected = np.mean([coverage(view) for view in self.views], axis=0).tolist()
         verdict: Verdict = "fits" if given.z >= FITS and given.sectors >= SECTORS else "cannot tell"
         frames = len(self.views)
-        return CalibrationScore(self.camera, frames, frames, share, expected, given, best, (), verdict)
+        return CalibrationScore(self.camera, frames, frames, "", share, expected, given, best, (), verdict)
 
     def worst(self) -> CalibrationScore:
-        """The score; of one of several calibrations (drives of other vehicles) where only that is wrong."""
-        score, groups = self.score(), self._by_calibration()
-        for group in groups if len(groups) > 1 else ():
+        """The score; that of a part of the frames where only that is wrong."""
+        score = self.score()
+        for group in self._parts(_calibration).values():
             if group.fit(GIVEN).z < DOUBT:
-                part = _judged(group.score(), ())
-                if part.verdict == "wrong":
-                    return replace(part, looked_at=len(self.views))
+                found = _judged(group.score(), ())
+                if found.verdict == "wrong":
+                    return replace(found, looked_at=len(self.views), part="those with this calibration")
+        return self._worst_scene(score)
+
+    def _worst_scene(self, score: CalibrationScore) -> CalibrationScore:
+        """The images of one drive may be others'; many drives, so that chance needs a larger margin."""
+        groups = self._parts(lambda view: view.sweep.scene.encode())
+        fits = {scene: group.fit(GIVEN) for scene, group in groups.items()}
+        for scene, group in groups.items():
+            usual = [fit.clarity for other, fit in fits.items() if other != scene]
+            expected = np.median(usual) * fits[scene].root if usual else 0
+            if expected >= max(EXPECTED, 2 * fits[scene].z):
+                found = group.score()
+                if found.best.z >= _needed(found.given, EXPECTED):
+                    part = f"those of scene {scene.decode()}"
+                    return replace(found, looked_at=len(self.views), part=part, verdict="wrong")
         return score
 
-    def _by_calibration(self) -> list[_Evidence]:
+    def _parts(self, key: Callable[[View], bytes]) -> dict[bytes, _Evidence]:
+        """The frames of each key, where there are several."""
         groups: dict[bytes, _Evidence] = {}
         for view in self.views:
-            camera = view.camera
-            given = (camera.ego_SE3_cam, view.sweep.ego_SE3_lidar, camera.intrinsics)
-            key = b"".join((array.round(4) + 0.0).tobytes() for array in given)
-            groups.setdefault(key, _Evidence(self.camera, self._rig)).views.append(view)
-        return list(groups.values())
+            groups.setdefault(key(view), _Evidence(self.camera, self._rig)).views.append(view)
+        return groups if len(groups) > 1 else {}
+
+
+def _calibration(view: View) -> bytes:
+    arrays = (view.camera.ego_SE3_cam, view.sweep.ego_SE3_lidar, view.camera.intrinsics)
+    return b"".join((array.round(4) + 0.0).tobytes() for array in arrays)
+
+
+def _needed(given: Fit, least: float = ALONE) -> float:
+    """z of another calibration, for the given one to be wrong."""
+    return max(least, given.z + MARGIN, given.z * RATIO)
 
 
 def _judged(score: CalibrationScore, rig: Iterable[CalibrationScore]) -> CalibrationScore:
@@ -148,7 +201,7 @@ def _judged(score: CalibrationScore, rig: Iterable[CalibrationScore]) -> Calibra
         for other in rig
         if other.camera != score.camera and other.best.z >= TOGETHER and other.best.alike(score.best)
     )
-    needed = max(TOGETHER if alike else ALONE, score.given.z + MARGIN, score.given.z * RATIO)
+    needed = _needed(score.given, TOGETHER if alike else ALONE)
     return replace(score, alike=alike, verdict="wrong") if score.best.z >= needed else score
 
 
@@ -159,8 +212,8 @@ def _spread(rows: Sequence[int]) -> list[int]:
     return [int(rows[place]) for place in picked[order]]
 
 
-def _views(index: SweepIndex, row: int, wanted: set[str]) -> Iterator[View]:
-    """The views of a key frame; files that cannot be read are for others to name."""
+def _views(index: SweepIndex, row: int, wanted: set[str], unreadable: dict[str, list[str]]) -> Iterator[View]:
+    """The views of a key frame; why a picture cannot be read is kept by camera."""
     sweep = index[row]
     cameras = [camera for camera in sweep.cameras if camera.name in wanted]
     try:
@@ -171,16 +224,19 @@ def _views(index: SweepIndex, row: int, wanted: set[str]) -> Iterator[View]:
         try:
             if scan is not None:
                 yield View(sweep, camera, scan, edge_map(camera, sweep.token))
-        except DataError:
-            continue
+        except DataError as error:
+            unreadable.setdefault(camera.name, []).append(" ".join(str(error).split()))
 
 
-def calibration_scores(index: SweepIndex, cameras: Sequence[str] | None = None) -> list[CalibrationScore]:
+def calibration_scores(
+    index: SweepIndex, cameras: Sequence[str] | None = None, unreadable: dict[str, list[str]] | None = None
+) -> list[CalibrationScore]:
     """Score the cameras of an index (`cameras`: only these), by name.
 
     Deterministic; reads at most 24 key frames, 6 where all cameras fit. Cameras without a readable image are
-    left out, and with them an index without images.
+    left out, and with them an index without images; `unreadable` takes why, by camera.
     """
+    unreadable = {} if unreadable is None else unreadable
     rows = index.key_rows()
     order = _spread(rows.tolist()) if len(rows) else []
     names = {camera.name for row in order for camera in index[row].cameras}
@@ -188,7 +244,7 @@ def calibration_scores(index: SweepIndex, cameras: Sequence[str] | None = None) 
     evidence: dict[str, _Evidence] = {}
     scores: dict[str, CalibrationScore] = {}
     for number, row in enumerate(order, start=1):
-        for view in _views(index, row, unclear):
+        for view in _views(index, row, unclear, unreadable):
             name, rig = view.camera.name, tuple(camera.name for camera in view.sweep.cameras)
             evidence.setdefault(name, _Evidence(name, rig)).views.append(view)
         if number in STAGES or number == len(order):
