@@ -47,12 +47,19 @@ class Budget:
         """Raise a `DataError` that names the first of the bad samples; `listed`: where they all are."""
         shown = "".join(f"\n    {row['token']}: {row['error']} ({row['path']})" for row in rows[:3])
         more = f"\n    and {len(rows) - 3} more{listed}" if len(rows) > 3 else ""
+        where = f"sweeps{shown}{more}"
+        if len(rows) >= self.frames:
+            fail(
+                f"none of the {self.frames} samples can be read{saved}",
+                where,
+                "look at the root of the data set: is it there, and where the index says (data.root=FOLDER)?",
+            )
+        resume, change = ("--resume ", " --allow-change data.bad_samples") if saved else ("", "")
         fail(
             f"{len(rows)} samples cannot be read; data.bad_samples={self.share:g} allows {self.allowed} of "
             f"{self.frames}{saved}",
-            f"sweeps{shown}{more}",
-            "mend the files, or allow more: --resume --cfg-options data.bad_samples=SHARE --allow-change "
-            "data.bad_samples",
+            where,
+            f"mend the files, or allow more: {resume}--cfg-options data.bad_samples=SHARE{change}",
         )
 
 

@@ -15,6 +15,7 @@ from pc3d.engine.settings.files import cleaned, plain, read_files
 from pc3d.engine.settings.options import Text, merged, override
 from pc3d.engine.settings.places import place_of
 from pc3d.engine.settings.sections import KINDS, ONLY_IN
+from pc3d.engine.settings.trial import trial_faults
 
 __all__ = ["load_config", "plain"]
 
@@ -77,18 +78,30 @@ def faults_of(settings: Mapping[str, Any], kind: str) -> Iterator[Fault]:
     elif settings.get("stages") is not None and kind == "pretrain":
         yield from _stage_faults(settings)
     else:
+        yield from _init_stage(settings, "names a stage of this config, which has none: set `init.run`")
         yield from _own_faults(settings, kind)
+
+
+def _init_stage(settings: Mapping[str, Any], text: str) -> Iterator[Fault]:
+    """The fault of an `init.stage` outside of a stage, which nothing reads."""
+    init = settings.get("init")
+    if isinstance(init, Mapping) and init.get("stage") is not None:
+        yield Fault("init.stage", text)
 
 
 def _own_faults(settings: Mapping[str, Any], kind: str) -> Iterator[Fault]:
     faults = list(section_faults(KINDS[kind], settings))
-    yield from faults
     if all(fault.known for fault in faults):  # what there is of known settings is right
-        yield from cross_faults(settings, kind)
+        faults += cross_faults(settings, kind)
+    yield from faults
+    yield from trial_faults(settings, kind, [fault.key for fault in faults])
 
 
 def _stage_faults(settings: Mapping[str, Any]) -> Iterator[Fault]:
     """What is wrong in each stage with what all share, by the key where it stands."""
+    yield from _init_stage(
+        settings, "is shared by all stages: set it in those that start from an earlier one"
+    )
     if settings.get("objectives"):
         yield Fault("objectives", "stands beside `stages`: each stage has its own objectives")
     stages = settings["stages"]
@@ -104,7 +117,10 @@ def _stage_faults(settings: Mapping[str, Any]) -> Iterator[Fault]:
             yield Fault(
                 f"stages.{number}.name", f"is {shown(name)}, expected a name of its own for each stage"
             )
-        before = stage["init"].get("stage") if isinstance(stage.get("init"), Mapping) else None
+        init = stage["init"] if isinstance(stage.get("init"), Mapping) else {}
+        before = init.get("stage")
+        if before is not None and init.get("run") is not None:
+            yield Fault(f"stages.{number}.init.run", "and `init.stage` are both set: give one of them")
         if before is not None and before not in names:
             yield Fault(
                 f"stages.{number}.init.stage", f"is {shown(before)}, expected a stage before it: {names}"
@@ -112,6 +128,8 @@ def _stage_faults(settings: Mapping[str, Any]) -> Iterator[Fault]:
         names.append(name)
         own = {key: value for key, value in stage.items() if key != "name"}
         for fault in _own_faults(merged(shared, own), "pretrain"):
+            if fault.key in own and fault.known:
+                fault = replace(fault, text="is no setting of a stage", known=(*fault.known, "name"))
             section = fault.key.split(".")[0]
             lacks = not _has(shared, fault.key) and section in {"objectives", *own}
             in_stage = _has(own, fault.key) or lacks

@@ -29,6 +29,8 @@ def load_part(module: nn.Module, path: Path, partial: bool = False, prefix: str 
         ValueError: weights that do not fit; the names and shapes are listed.
         DataError: the weights of a run that is not finished.
     """
+    if not Path(path).is_file():
+        fail("there is no file of weights", path, "name one, such as RUN/backbone.safetensors")
     check_weights(path)
     report = load_backbone(module, path, partial, prefix)
     if partial and not report.complete:

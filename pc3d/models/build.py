@@ -12,6 +12,15 @@ from pc3d.geometry.grid import BevGrid
 T = TypeVar("T")
 
 
+def require_weight(**weights: float) -> None:
+    """
+    Raises:
+        ValueError: all weights of the terms of a loss are 0.
+    """
+    if not any(weights.values()):
+        raise ValueError(f"{', '.join(weights)} are all 0: nothing would be learned")
+
+
 def build(config: Mapping[str, Any], registry: Mapping[str, Callable[..., T]], what: str) -> T:
     """Construct `registry[config["type"]]` with the other entries as arguments.
 

@@ -14,6 +14,7 @@ from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import zero_with_graph
 from pc3d.data.batch import FrameBatch, Needs
 from pc3d.data.frame_types import NOT_LOOKED_AT
+from pc3d.models.build import require_weight
 from pc3d.models.lidar.base import LidarEncoder
 from pc3d.models.lidar.momentum import MomentumEncoder
 from pc3d.objectives.base import Objective
@@ -61,6 +62,7 @@ class FAC(Objective):
         super().__init__()
         if segments not in SEGMENTS:
             raise ValueError(f"unknown segments {segments!r}; known: {', '.join(SEGMENTS)}")
+        require_weight(geo=geo, fea=fea)
         self.key = MomentumEncoder(lidar, momentum)
         self.gate = nn.Linear(lidar.point_channels, lidar.point_channels)
         self.segments, self.num_points = SEGMENTS[segments], (num_anchors, num_background)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,6 +58,18 @@ def offset_ids(frame: FrameBatch, kind: str) -> Tensor:
     return torch.where(flat >= 0, flat + ID_RANGE * place[:, None, None], flat)
 
 
+def check_pixel_stride(image_size: Sequence[int], pixel_stride: int) -> None:
+    """
+    Raises:
+        ValueError: a side of the images (height, width) is shorter than a stride.
+    """
+    if min(image_size) < pixel_stride:
+        raise ValueError(
+            f"pixel_stride is {pixel_stride}, more than a side of the images: `data.image_size` is "
+            f"{tuple(image_size)}"
+        )
+
+
 def superpixel_groups(
     frame: FrameBatch, usable_rows: Tensor, pixel_stride: int = 1, ids: str = "superpixels"
 ) -> SuperpixelGroups:
@@ -69,6 +82,7 @@ def superpixel_groups(
         ids: of `IDS`.
     """
     maps = offset_ids(frame, ids)
+    check_pixel_stride(maps.shape[1:], pixel_stride)
     pairs = frame.pairs
     assert pairs is not None
     height, width = maps.shape[1:]

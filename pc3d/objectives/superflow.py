@@ -14,6 +14,7 @@ from pc3d.contrast.gather import rows_of_other_ranks
 from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import info_nce
 from pc3d.data.batch import Needs
+from pc3d.models.build import require_weight
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder
 from pc3d.objectives.base import Objective, contrasted
@@ -91,6 +92,7 @@ class SuperFlow(Objective):
             raise ValueError("mask_same_class knows the ids of its own process only: set gather=False")
         self.heads = SuperpixelHeads(lidar, image, dim, ids, renormalise, pixel_stride)
         self.weights = {"spatial": spatial, "d2s": d2s, "temporal": temporal, "cross": cross}
+        require_weight(**self.weights)
         self.temperature, self.d2s_form = temperature, d2s_form
         self.mask_same_class, self.mask_movers, self.gather = mask_same_class, mask_movers, gather
 

@@ -70,8 +70,9 @@ class VoxelGrid:
     def shape(self) -> tuple[int, int, int]:
         """Number of voxels along z, y, x (cylinder: z, phi, rho)."""
         low, high = self.bounds
+        sides = ((b - a) / s for a, b, s in zip(low, high, self.size, strict=True))
         # The small slack keeps 108 / 0.1 at 1080 whatever the rounding.
-        x, y, z = (math.ceil((b - a) / s - 1e-6) for a, b, s in zip(low, high, self.size, strict=True))
+        x, y, z = (max(1, math.ceil(min(side, 2**62) - 1e-6)) for side in sides)
         return z, y, x
 
     def coordinates(self, xyz: Tensor) -> Tensor:

@@ -140,7 +140,7 @@ def test_one_sweep_of_two_without_points(
     [
         ("sim_prc", {}, "no active voxel in the whole batch"),
         ("sim_prc", {"lidar": SECOND}, "no active voxel in the whole batch"),
-        ("sim_calico:prc", {}, "no point of the whole batch"),
+        ("sim_calico:prc", {}, "no active voxel in the whole batch"),
     ],
 )
 def test_a_batch_without_points_is_a_clear_error(

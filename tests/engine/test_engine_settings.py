@@ -26,6 +26,10 @@ SHIPPED = sorted(path for path in CONFIGS.glob("*/*.py") if path.parent.name != 
 PRC = CONFIGS / "pretrain/sim_prc.py"
 CALICO = CONFIGS / "pretrain/sim_calico.py"
 DETECTION = CONFIGS / "finetune/sim_detection.py"
+SLIDR = CONFIGS / "pretrain/sim_slidr.py"
+TRANSFUSION = CONFIGS / "finetune/sim_detection_transfusion.py"
+BOTH = CONFIGS / "finetune/sim_detection_both.py"
+MAP = CONFIGS / "finetune/sim_map_5_percent.py"
 SEGMENTATION = CONFIGS / "finetune/sim_5_percent.py"
 
 
@@ -126,7 +130,7 @@ def test_what_ships_has_no_fault(path: Path) -> None:
         (PRC, "runtime.precision=fp16", "expected one of 'float32', 'bfloat16'"),
         (PRC, "lidar.voxel_size=0.2", "0.2, expected 3 numbers > 0, or None"),
         (PRC, "lidar.voxel_size=0.2,0.2", "expected 3 numbers > 0"),
-        (PRC, "lidar.depth=19", "19, expected a whole number one of"),
+        (PRC, "lidar.depth=19", "19, expected one of 18, 34, 50, 101"),
         (PRC, "lidar.in_channels=5", "reads column 4 of the points, which have 4"),
         (PRC, "lidar.grid.cell=-1", "empty grid"),
         (PRC, "data.image_size=224", "224, expected 2 whole numbers >= 1"),
@@ -139,6 +143,38 @@ def test_what_ships_has_no_fault(path: Path) -> None:
         (PRC, "image.type=EfficientNetLite", "expected one of 'EfficientNetLite0', 'FPN'"),
         (PRC, "frozen=image", "names image, which the config does not have"),
         (PRC, "schedule.iterations.x=3", "`schedule.iterations` is 300, no section"),
+        (PRC, "objectives.prc.weight=0", "`objectives` has none with a `weight` above 0"),
+        (PRC, "init.stage=a", "`init.stage` names a stage of this config, which has none"),
+        (CALICO, "init.stage=prc", "`init.stage` is shared by all stages"),
+        (CALICO, "stages.1.init.run=/a", "`stages.1.init.run` and `init.stage` are both set"),
+        (CALICO, "stages.0.nme=a", "`stages.0.nme` is no setting of a stage; did you mean `stages.0.name`?"),
+        (
+            SLIDR,
+            "data.image_size=1,1",
+            "`objectives.slidr.pixel_stride` is 4, more than a side of the images",
+        ),
+        (PRC, "lidar.voxel_size=1e-9,1e-9,1e-9", "`lidar.voxel_size` cannot be used"),
+        (PRC, "lidar.voxel_size=1e9,1e9,1e9", "a grid of 1 x 1 x 1 voxels"),
+        (PRC, "lidar.voxel_size=1e-320,1,1", "at most 7.2e+16 in all"),
+        (PRC, "lidar.grid.cell=1e-6", "a grid of 108000000 x 108000000 cells"),
+        (CALICO, "lidar.stride=1000000000", "voxels (x, y, z"),
+        (PRC, "lidar.widths=8,8", "`lidar.widths` cannot be used: widths needs 8 numbers"),
+        (PRC, "lidar.column_scales=1,1", "`lidar.column_scales` cannot be used"),
+        (PRC, "lidar.column_scales=0,0,0,0", "expected a list of numbers other than 0"),
+        (PRC, "data.bad_samples=1", "from 0 to below 1"),
+        (PRC, "data.features=intensty", "of 'intensity', 'ring', 'time', each once"),
+        (PRC, "data.features=intensity,intensity", "each once"),
+        (PRC, "data.regions=none", "`data.regions` is missing: the objectives read regions"),
+        (PRC, "data.pairing.min_depth=-1", "`data.pairing.min_depth` is -1, expected a number > 0"),
+        (PRC, "data.augmentation.scale=(-1,1)", "expected 2 numbers (low, high) above 0"),
+        (PRC, "init.heads=1", "`init.heads` is 1, expected a dict of texts by name"),
+        (PRC, "objectives.prc.gather=true", "`objectives.prc.gather` cannot be used"),
+        (TRANSFUSION, "head.heads=7", "`head.heads` cannot be used: heads 7 must divide channels"),
+        (BOTH, "camera.depth=5,1,0.5", "`camera.depth` cannot be used"),
+        (BOTH, "camera.grid.cell=1.6", "maps lie on different grids"),
+        (BOTH, "camera=none", "`image` is read by the task detection through `camera`"),
+        (BOTH, "image.backbone.levels=3", "each one of 4, 8, 16, 32"),
+        (MAP, "head.head=mlp", "is no setting of MapHead; known: gamma"),
         (PRC, "stages.0.name=a", "each stage has its own objectives"),
         (CALICO, "stages.2.frozen=lidar", "is a list of 2"),
         (CALICO, "stages.0.objectives.prc.dimm=3", "did you mean `stages.0.objectives.prc.dim`"),
@@ -220,7 +256,7 @@ def test_of_two_settings_one_is_given(tmp_path: Path) -> None:
         ("data.index=2024", "2024"),
         ("data.index=1,2", "1,2"),
         ("data.split=none", None),
-        ("data.regions=None", None),
+        ("data.root=None", None),
         ("data.fraction=1e-3", 1e-3),
         ("data.features=intensity,time", ["intensity", "time"]),
         ("data.features=[intensity, ring]", ["intensity", "ring"]),
@@ -242,7 +278,11 @@ def test_a_value_is_read_as_its_setting_expects(argument: str, value: Any) -> No
 
 def test_options_reach_into_lists_and_change_types() -> None:
     staged = load(
-        CALICO, "stages.0.objectives.prc.dim=7", "stages.1.init.run=/a, b", "image.backbone.levels=8,16"
+        CALICO,
+        "stages.0.objectives.prc.dim=7",
+        "image.backbone.levels=8,16",
+        "stages.1.init.stage=none",
+        "stages.1.init.run=/a, b",
     )
     assert staged.stages[0].objectives.prc.dim == 7
     assert staged.stages[1].init.run == "/a, b"
@@ -347,6 +387,36 @@ def test_a_delete_that_replaces_nothing_is_no_setting(tmp_path: Path) -> None:
     loaded = load_config(config, "pretrain")
     assert dict(loaded.runtime) == {"log_every": 3}
     assert dict(loaded.image) == {"type": "EfficientNetLite0"}
+
+
+def test_what_constructors_refuse_is_in_the_one_message() -> None:
+    wrong = {"lidar.widths": (8, 8), "objectives.prc.gather": True, "data.bad_samples": 2}
+    text = message_of(PRC, wrong)
+    assert all(f"`{key}` " in text for key in wrong)
+
+
+@pytest.mark.parametrize(
+    ("path", "terms"),
+    [
+        (CONFIGS / "pretrain/sim_fac.py", "objectives: geo fea"),
+        (CONFIGS / "pretrain/sim_superflow.py", "objectives: spatial d2s temporal cross"),
+        (TRANSFUSION, "head: heatmap_weight class_weight box_weight"),
+    ],
+    ids=["FAC", "SuperFlow", "TransFusion"],
+)
+def test_a_loss_has_a_term_with_a_weight(path: Path, terms: str) -> None:
+    section, _, names = terms.partition(": ")
+    if not section.startswith("head"):
+        section = f"objectives.{next(iter(shipped(path)['objectives']))}"
+    none = {f"{section}.{name}": 0 for name in names.split()}
+    assert "are all 0: nothing would be learned" in message_of(path, none, path.parent.name)
+    load_config(path, path.parent.name, dict(list(none.items())[1:]) | {f"{section}.{names.split()[0]}": 1})
+
+
+def test_what_is_missing_stands_where_its_section_was_replaced(tmp_path: Path) -> None:
+    config = tmp_path / "mine.py"
+    config.write_text(f'_base_ = "{PRC}"\n\noptimizer = dict(_delete_=True)\n')
+    assert f"`optimizer.lr` is missing, expected a number > 0 ({config}, line 3)" in message_of(config)
 
 
 def test_a_config_is_checked_in_no_time() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -33,6 +34,8 @@ class Fault:
         *path, name = self.key.split(".")
         close = get_close_matches(name, self.known, 1)
         meant = dotted(path, close[0]) if close else elsewhere.get(name)
+        if meant and self.key.startswith(f"{meant}."):  # the section that it stands in
+            meant = None
         return f"; did you mean `{meant}`?" if meant else f"; known: {', '.join(self.known)}"
 
 
@@ -64,7 +67,15 @@ def section_faults(
         try:
             section.make(settings)
         except (ValueError, TypeError) as error:
-            yield Fault(".".join(path), f"cannot be used: {error}")
+            yield refused(".".join(path), settings, error)
+
+
+def refused(key: str, settings: Mapping[str, Any], error: Exception) -> Fault:
+    """The fault of a section that a constructor refuses, by the setting that the message names first."""
+    text = re.sub(r": \w+\(.*\)$", "", str(error))  # without the whole of a dataclass
+    words = re.findall(r"\w+", re.sub(r"\w+\([^)]*\)", "", text))  # what stands in brackets is a value
+    name = next((word for word in words if word in settings), None)
+    return Fault(f"{key}.{name}" if key and name else key, f"cannot be used: {text}")
 
 
 def value_faults(value: Any, expected: Any, path: tuple[str, ...]) -> Iterator[Fault]:
@@ -100,7 +111,10 @@ def expectation(expected: Any, path: Sequence[str]) -> str:
     rule: Rule | None = rule_of(path)
     own = tuple(option for option in options(expected) if option is not type(None))
     text = describe(own, rule.length if rule else None)
-    text = f"{text} {rule.text}" if rule else text
+    if rule and rule.alone:  # "one of 18, 34" says the type by itself
+        text = f"{text}, each {rule.text}" if any(map(items_of, own)) else rule.text
+    elif rule:
+        text = f"{text} {rule.text}"
     return text if len(own) == len(options(expected)) else f"{text}, or None"
 
 

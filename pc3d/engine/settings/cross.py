@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pc3d.data.frame_types import FrameConfig
 from pc3d.engine.settings.check import Fault
 from pc3d.engine.settings.expected import arguments
 from pc3d.engine.settings.sections import PARTS
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.lidar import LIDAR_ENCODERS
+from pc3d.models.lidar.inputs import FEWEST
+from pc3d.objectives.groups import check_pixel_stride
 from pc3d.objectives.registry import OBJECTIVES
 
 Settings = Mapping[str, Any]
@@ -17,6 +20,8 @@ LENGTHS = ("iterations", "epochs")
 FRAMES = ("tokens", "scenes", "fraction")
 ALTERNATIVES = {"schedule": LENGTHS, "data": FRAMES}
 """Settings of a section of which one is given."""
+MOST_CELLS = 4096**2
+"""Of a BEV map, each with a feature."""
 
 
 def cross_faults(config: Settings, kind: str) -> Iterator[Fault]:
@@ -93,8 +98,15 @@ def _grids(config: Settings) -> Iterator[tuple[str, Settings]]:
 
 
 def _whole_cells(where: str, settings: Settings) -> Iterator[Fault]:
-    """A map of another size than the grid says would be made of it."""
+    """A map of another size than the grid says would be made of it, or none that fits into memory."""
     grid = BevGrid(**settings)
+    if min(grid.cols, grid.rows) < FEWEST or grid.cols * grid.rows > MOST_CELLS:
+        yield Fault(
+            f"{where}.cell",
+            f"is {grid.cell} m, a grid of {grid.cols:.9g} x {grid.rows:.9g} cells: at least {FEWEST} "
+            f"along x and y, and at most {MOST_CELLS:,} in all are expected",
+        )
+        return
     for low, high in ((grid.x_min, grid.x_max), (grid.y_min, grid.y_max)):
         cells = (high - low) / grid.cell
         if abs(cells - round(cells)) > 1e-3 * cells:
@@ -125,8 +137,15 @@ def _objectives(config: Settings) -> Iterator[Fault]:
     objectives = config["objectives"]
     if not objectives:
         yield Fault("objectives", "has none: set at least one")
+    if objectives and not any(settings.get("weight", 1) for settings in objectives.values()):
+        yield Fault("objectives", "has none with a `weight` above 0: nothing would be learned")
+    yield from _ids(config)
     for name, settings in objectives.items():
-        kind = OBJECTIVES[settings["type"]]
+        kind, size = OBJECTIVES[settings["type"]], config["data"].get("image_size", FrameConfig.image_size)
+        try:
+            check_pixel_stride(size, settings.get("pixel_stride", 1))
+        except ValueError as error:
+            yield Fault(f"objectives.{name}.pixel_stride", str(error).removeprefix("pixel_stride "))
         for part, reads in (("image", kind.reads_image), ("camera", kind.reads_camera_bev)):
             if reads and not config.get(part):
                 yield Fault(f"objectives.{name}", f"({settings['type']}) needs images: set `{part}` too")
@@ -140,6 +159,22 @@ def _objectives(config: Settings) -> Iterator[Fault]:
                 yield Fault(section, f"names the layer {layer!r} of no objective; known: {known}")
     if init.get("heads") and not (init.get("run") or init.get("stage")):
         yield Fault("init.heads", "names layers of an earlier run: set `init.run`")
+
+
+def _ids(config: Settings) -> Iterator[Fault]:
+    """Cached ids that objectives read come from `data.regions` of each source."""
+    kinds = [
+        OBJECTIVES[settings["type"]].needs_of(settings).ids for settings in config["objectives"].values()
+    ]
+    read = ", ".join(dict.fromkeys(name for names in kinds for name in names))
+    data = config["data"]
+    for number, source in enumerate(data.get("sources", [{}])):
+        if read and {**data, **source}.get("regions") is None:
+            where = f"data.sources.{number}" if "sources" in data else "data"
+            yield Fault(
+                f"{where}.regions",
+                f"is missing: the objectives read {read}; it is the folder that data_prep/regions.py wrote",
+            )
 
 
 def _task(config: Settings) -> Iterator[Fault]:
@@ -160,6 +195,8 @@ def _task(config: Settings) -> Iterator[Fault]:
             yield Fault(
                 "data.sweeps", "must be 1: LiDAR segmentation reads one sweep, whose points have labels"
             )
+    elif config.get("image") and not config.get("camera"):
+        yield Fault("image", f"is read by the task {task} through `camera`: set it too, or leave `image` out")
     elif not config.get("lidar") and not config.get("image"):
         yield Fault("lidar", f"is missing: the task {task} reads `lidar`, `image` and `camera`, or both")
     if task == "map":

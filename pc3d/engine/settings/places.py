@@ -20,7 +20,12 @@ def place_of(key: str, files: Sequence[Path]) -> str:
     Args:
         files: a config, which counts, before its bases.
     """
-    written = {file: dict(_lines(file)) for file in files}
+    written: dict[Path, dict[str, int]] = {}
+    gone: list[str] = []  # sections that a file replaces: what its bases say of them counts no more
+    for file in files:
+        lines = {k: n for k, n in _lines(file) if not any(f"{k}.".startswith(f"{s}.") for s in gone)}
+        gone += [k.removesuffix("._delete_") for k in lines if k.endswith("._delete_")]
+        written[file] = lines
     parts = key.split(".")
     for length in range(len(parts), 0, -1):
         for file, lines in written.items():

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pc3d.data.frame_types import MAX_SWEEPS
+from pc3d.data.sweeps import FEATURE_COLUMNS, TIME
+from pc3d.models.image.efficientnet import CHANNELS
 from pc3d.models.lidar.inputs import DEFAULT_SIZES, VOXEL_FEATURES
 from pc3d.models.lidar.minkunet import LAYERS
 from pc3d.models.lidar.second import LAST_PADDING, POINT_SOURCES
@@ -15,6 +17,8 @@ from pc3d.objectives.fac import SEGMENTS
 from pc3d.objectives.groups import IDS
 from pc3d.objectives.rad import TEACHER_HEADS
 from pc3d.objectives.superflow import D2S_FORMS
+
+FEATURES = (*FEATURE_COLUMNS, TIME)
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,14 @@ class Rule:
         holds: of a value, or of each item of a list.
         whole: whether it is of the list instead.
         length: of the list.
+        alone: whether the text says the type, too.
     """
 
     text: str
     holds: Callable[[Any], bool]
     whole: bool = False
     length: int | None = None
+    alone: bool = False
 
     def broken_by(self, value: Any) -> bool:
         """Whether a value of the right type breaks it."""
@@ -46,7 +52,7 @@ class Rule:
 
 
 def _choice(names: Sequence[Any]) -> Rule:
-    return Rule(f"one of {', '.join(map(repr, names))}", lambda value: value in names)
+    return Rule(f"one of {', '.join(map(repr, names))}", lambda value: value in names, alone=True)
 
 
 def _ascending(value: Sequence[float]) -> bool:
@@ -63,7 +69,11 @@ _AT_LEAST_1 = Rule(">= 1", lambda value: value >= 1)
 _SHARE = Rule("from 0 to 1", lambda value: 0 <= value <= 1)
 _BELOW_1 = Rule("from 0 to below 1", lambda value: 0 <= value < 1)
 _RANGE = Rule("(low, high)", _ascending, whole=True, length=2)
+_POSITIVE_RANGE = Rule("(low, high) above 0", lambda value: 0 < value[0] <= value[1], whole=True, length=2)
 _BOX = Rule("(x_min, y_min, z_min, x_max, y_max, z_max)", _is_box, whole=True, length=6)
+
+
+_LEVELS = _choice(tuple(CHANNELS))
 
 
 def _names(rule: Rule, names: str) -> dict[str, Rule]:
@@ -73,13 +83,15 @@ def _names(rule: Rule, names: str) -> dict[str, Rule]:
 RULES: dict[str, Rule] = {
     **_names(
         _POSITIVE,
-        "lr eps clip_norm head_lr_scale temperature epsilon norm_eps voxel_height radius save_minutes",
+        "lr eps clip_norm head_lr_scale temperature epsilon norm_eps voxel_height radius save_minutes "
+        "min_depth",
     ),
     **_names(
         _AT_LEAST_0,
         "workers gradients_every weight weight_decay dense_sweeps columns smooth geo fea spatial d2s "
         "temporal cross assignment lovasz_weight box_weight class_weight heatmap_weight code_weights "
-        "centre_weight iou_weight gamma min_radius num_background num_background_points expected_losses",
+        "centre_weight iou_weight gamma min_radius num_background num_background_points expected_losses "
+        "ego_x ego_y cuboid_min_pairs min_pairs",
     ),
     **_names(
         _AT_LEAST_1,
@@ -88,18 +100,32 @@ RULES: dict[str, Rule] = {
         "bev_widths bev_layers height_channels channels levels downsample fused_channels layers "
         "shared_channels head_channels queries heads feedforward hidden num_classes num_anchors matches "
         "num_region_points num_pairs num_points num_proposals num_neighbours candidates num_prototypes "
-        "rounds dim pixel_stride output_stride max_points top_k max_kept peak_window",
+        "rounds dim pixel_stride output_stride max_points top_k max_kept peak_window tries tall",
     ),
     **_names(
-        _SHARE, "image_flip flip momentum norm_momentum dampening alpha probability min_overlap iou_threshold"
+        _SHARE,
+        "image_flip flip cuboid min_share momentum norm_momentum dampening alpha probability min_overlap "
+        "iou_threshold",
     ),
-    **_names(_BELOW_1, "warmup dropout score_threshold betas"),
-    **_names(_RANGE, "rotation scale z_range"),
+    **_names(_BELOW_1, "warmup dropout score_threshold betas bad_samples"),
+    **_names(_RANGE, "rotation z_range"),
+    **_names(_POSITIVE_RANGE, "scale ratio"),
     **_names(_BOX, "point_range centre_range"),
+    "crop": Rule("above 0 to 1", lambda value: 0 < value <= 1),
+    "pairing.window": Rule("above 0 to below 0.5", lambda value: 0 < value < 0.5),
+    "pairing.tolerance": Rule("above 0 to below 1", lambda value: 0 < value < 1),
     "fraction": Rule("in percent, above 0 to 100", lambda value: 0 < value <= 100),
     "sweeps": Rule(f"from 1 to {MAX_SWEEPS}", lambda value: 1 <= value <= MAX_SWEEPS),
     "seed": Rule("from 0 to 4294967295", lambda value: 0 <= value < 2**32),
     "voxel_size": Rule("> 0", lambda value: value > 0, length=3),
+    "column_scales": Rule("other than 0", lambda value: value != 0),
+    "features": Rule(
+        f"of {', '.join(map(repr, FEATURES))}, each once",
+        lambda value: set(value) <= set(FEATURES) and len(set(value)) == len(value),
+        whole=True,
+    ),
+    "image.levels": _LEVELS,
+    "backbone.levels": _LEVELS,
     "lidar.depth": _choice(tuple(LAYERS)),
     "lidar.voxel": _choice(tuple(DEFAULT_SIZES)),
     "voxel_feature": _choice(VOXEL_FEATURES),
@@ -117,5 +143,7 @@ grid, the window of the pairs) is checked by the dataclass that it makes."""
 
 
 def rule_of(path: Sequence[str]) -> Rule | None:
-    """The rule of a setting, by its dotted key in parts."""
+    """The rule of a setting, by its dotted key in parts; the settings of `init` are places of weights."""
+    if "init" in path[:-1]:
+        return None
     return RULES.get(".".join(path[-2:])) or RULES.get(path[-1])

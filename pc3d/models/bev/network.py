@@ -11,10 +11,26 @@ from torch import Tensor, nn
 from pc3d.data.batch import FrameBatch
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.bev import build_view_transform
+from pc3d.models.bev.base import ViewTransform
 from pc3d.models.bev.camera_map import camera_map
 from pc3d.models.image import build_image_encoder
-from pc3d.models.lidar import build_lidar_encoder
+from pc3d.models.image.base import ImageEncoder
+from pc3d.models.lidar import LidarEncoder, build_lidar_encoder
 from pc3d.models.lidar.bev_backbone import BevBackbone
+
+
+def shared_grid(grids: Sequence[BevGrid]) -> BevGrid:
+    """The one grid of all branches.
+
+    Raises:
+        ValueError: they differ.
+    """
+    if any(grid != grids[0] for grid in grids):
+        raise ValueError(
+            f"LiDAR and camera maps lie on different grids, which cannot be fused: {list(grids)}; set "
+            "`camera.grid` to the LiDAR encoder's"
+        )
+    return grids[0]
 
 
 class BevNetwork(nn.Module):
@@ -26,7 +42,8 @@ class BevNetwork(nn.Module):
     Args:
         lidar: config of the LiDAR encoder, or None for cameras only.
         image: config of the image encoder, or None for LiDAR only.
-        camera: config of the view transform over it, with the grid of the LiDAR encoder.
+        camera: config of the view transform over it, with the grid of the LiDAR encoder. Each of the three
+            may be the module itself.
         fused_channels: width of the fused map.
         widths, layers: of the BEV backbone, see `BevBackbone`; none where empty.
         channels: width of the output map where there is a backbone; the widths' number divides it.
@@ -41,9 +58,9 @@ class BevNetwork(nn.Module):
 
     def __init__(
         self,
-        lidar: Mapping[str, Any] | None,
-        image: Mapping[str, Any] | None = None,
-        camera: Mapping[str, Any] | None = None,
+        lidar: Mapping[str, Any] | LidarEncoder | None,
+        image: Mapping[str, Any] | ImageEncoder | None = None,
+        camera: Mapping[str, Any] | ViewTransform | None = None,
         fused_channels: int = 256,
         widths: Sequence[int] = (),
         layers: Sequence[int] = (),
@@ -54,16 +71,13 @@ class BevNetwork(nn.Module):
             raise ValueError("a camera branch is an `image` encoder and a `camera` view transform: set both")
         if lidar is None and image is None:
             raise ValueError("the model has no branch: set `lidar`, or `image` and `camera`, or all three")
-        self.lidar = build_lidar_encoder(lidar) if lidar else None
-        self.image = build_image_encoder(image) if image else None
-        self.camera = build_view_transform(camera, self.image) if camera and self.image else None
+        self.lidar = build_lidar_encoder(lidar) if isinstance(lidar, Mapping) else lidar
+        self.image = build_image_encoder(image) if isinstance(image, Mapping) else image
+        if isinstance(camera, Mapping) and self.image is not None:
+            camera = build_view_transform(camera, self.image)
+        self.camera: ViewTransform | None = camera  # type: ignore[assignment]
         branches = [branch for branch in (self.lidar, self.camera) if branch is not None]
-        self.grid: BevGrid = branches[0].grid
-        if any(branch.grid != self.grid for branch in branches):
-            raise ValueError(
-                f"LiDAR and camera maps lie on different grids, which cannot be fused: "
-                f"{[branch.grid for branch in branches]}; set `camera.grid` to the LiDAR encoder's"
-            )
+        self.grid = shared_grid([branch.grid for branch in branches])
         width = sum(branch.bev_channels for branch in branches)
         self.fuser = nn.Sequential(
             nn.Conv2d(width, fused_channels, 3, padding=1, bias=False),

@@ -43,7 +43,7 @@ def check_options(min_overlap: float, min_radius: int, code_weights: Sequence[fl
             f"min_overlap {min_overlap} must lie between 0 and 1, min_radius {min_radius} be 0 or more"
         )
     if len(code_weights) != CODE_SIZE:
-        raise ValueError(f"{len(code_weights)} code weights, expected {CODE_SIZE}: {list(BRANCHES)}")
+        raise ValueError(f"code_weights has {len(code_weights)}, expected {CODE_SIZE}: {list(BRANCHES)}")
 
 
 def gaussian_radius(length: Tensor, width: Tensor, min_overlap: float = 0.1) -> Tensor:

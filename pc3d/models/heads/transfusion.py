@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
 from pc3d.geometry.grid import BevGrid
-from pc3d.models.build import build
+from pc3d.models.build import build, require_weight
 from pc3d.models.heads.center_code import BRANCHES, CODE_WEIGHTS, decode_boxes
 from pc3d.models.heads.center_losses import code_l1_loss, heatmap_focal_loss
 from pc3d.models.heads.center_targets import GroupTargets, center_targets, check_options
@@ -127,12 +127,12 @@ class TransFusionHead(nn.Module):
     ) -> None:
         super().__init__()
         (self.labels,) = labels_of([classes])
-        if queries < 1 or layers < 1 or channels % heads:
-            raise ValueError(
-                f"queries {queries} and layers {layers} must be positive, heads {heads} divide channels "
-                f"{channels}"
-            )
+        if queries < 1 or layers < 1:
+            raise ValueError(f"queries {queries} and layers {layers} must be positive")
+        if channels % heads:
+            raise ValueError(f"heads {heads} must divide channels {channels}")
         check_options(min_overlap, min_radius, code_weights)
+        require_weight(heatmap_weight=heatmap_weight, class_weight=class_weight, box_weight=box_weight)
         if not 0 <= score_threshold < 1:
             raise ValueError(f"score_threshold {score_threshold} must lie in 0..1")
         check_centre_range(centre_range)

@@ -12,7 +12,7 @@ from pc3d.models.image.common import LevelImageEncoder, resize_to_multiple
 
 # Per stride: the last block of that resolution, and its channels.
 _LAST_BLOCK = {4: 2, 8: 4, 16: 10, 32: 15}
-_CHANNELS = {4: 24, 8: 40, 16: 112, 32: 320}
+CHANNELS = {4: 24, 8: 40, 16: 112, 32: 320}
 
 
 def load_network(pretrained: bool = True) -> Any:
@@ -47,10 +47,10 @@ class EfficientNetLite0(LevelImageEncoder):
 
     def __init__(self, levels: Sequence[int] = (16,), frozen: bool = True, pretrained: bool = True) -> None:
         super().__init__()
-        if not levels or set(levels) - set(_CHANNELS):
-            raise ValueError(f"levels {tuple(levels)}: expected one or more of {tuple(_CHANNELS)}")
+        if not levels or set(levels) - set(CHANNELS):
+            raise ValueError(f"levels {tuple(levels)}: expected one or more of {tuple(CHANNELS)}")
         self.levels = tuple(sorted(set(levels)))
-        self.set_levels([_CHANNELS[level] for level in self.levels], self.levels)
+        self.set_levels([CHANNELS[level] for level in self.levels], self.levels)
         network = load_network(pretrained)
         self.stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
         self.blocks = nn.ModuleList(network._blocks[: _LAST_BLOCK[self.levels[-1]] + 1])

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from pc3d.data.batch import PointView
+from pc3d.data.errors import fail
 from pc3d.geometry.grid import BevGrid
 from pc3d.ops.segment import segment_mean
 from pc3d.ops.voxelize import VoxelGrid, Voxels, voxelize
 
 VOXEL_FEATURES = ("mean", "first")
 DEFAULT_SIZES = {"cubic": (0.1, 0.1, 0.1), "cylinder": (0.1, 1.0, 0.1)}
+
+FEWEST, MOST = 4, 2**56
+"""Voxels along x and along y, and in all: a voxel's number and its sample's fit into 64 bits together."""
 
 
 def range_of(grid: BevGrid, z_range: Sequence[float]) -> tuple[float, ...]:
@@ -66,6 +71,7 @@ class PointInputs(nn.Module):
         size = DEFAULT_SIZES.get(voxel, (1.0, 1.0, 1.0)) if voxel_size is None else voxel_size
         limits = None if point_range is None else tuple(point_range)
         self.grid = VoxelGrid(tuple(size), limits, voxel)  # type: ignore[arg-type]
+        _check_cells(self.grid)
 
     def settings(self) -> dict[str, object]:
         """What no weight's shape tells, by its name in the configuration."""
@@ -83,17 +89,23 @@ class PointInputs(nn.Module):
         """The voxels of the view's points.
 
         Raises:
-            ValueError: too few columns; or a single voxel in training, too few for batch norm.
+            ValueError: too few columns.
+            DataError: no voxel; or a single one in training, too few for batch norm.
         """
         if view.points.shape[1] <= max(self.columns):
             raise ValueError(
                 f"the points have {view.points.shape[1]} columns, the encoder reads columns {self.columns}"
             )
         voxels = voxelize(view.points[:, :3], view.batch, view.size, self.grid)
-        if self.training and len(voxels) == 1:
-            raise ValueError(
-                "a single voxel of the whole batch is within the encoder's range, too few for batch norm: "
-                "are `data.points` or the range too narrow?"
+        if not len(voxels) or (self.training and len(voxels) == 1):
+            one = "a single voxel of the whole batch is within the encoder's range, too few for batch norm"
+            fail(
+                one
+                if len(voxels)
+                else "no active voxel in the whole batch: none is within the encoder's range",
+                f"{_extent(view.points)}; the range of `lidar` is {_box(self.grid.limits)}",
+                "widen `data.points`, and `lidar.point_range` or `lidar.grid` and `lidar.z_range`; else look "
+                "at the frame of the points",
             )
         return voxels
 
@@ -107,6 +119,29 @@ class PointInputs(nn.Module):
             return voxels, points[_first_rows(voxels)]
         features, _ = segment_mean(points, voxels.index, len(voxels))
         return voxels, features
+
+
+def _check_cells(grid: VoxelGrid) -> None:
+    """Refuse a grid without a place to tell points apart in, or with more voxels than can be numbered."""
+    z, y, x = replace(grid, point_range=grid.limits).shape
+    if min(x, y) < FEWEST or x * y * z > MOST:
+        raise ValueError(
+            f"voxel_size {grid.size} makes a grid of {x:.9g} x {y:.9g} x {z:.9g} voxels (x, y, z; cylinder: "
+            f"rho, phi, z), expected at least {FEWEST} along the first two, and at most {MOST:.1e} in all"
+        )
+
+
+def _extent(points: Tensor) -> str:
+    """Where points lie."""
+    if not len(points):
+        return "`data.points` leaves none"
+    low, high = points[:, :3].amin(0).tolist(), points[:, :3].amax(0).tolist()
+    return f"{len(points):,} points lie at {_box([*low, *high])}"
+
+
+def _box(limits: Sequence[float]) -> str:
+    sides = zip("xyz", limits[:3], limits[3:], strict=True)
+    return ", ".join(f"{axis} {low:.4g} to {high:.4g} m" for axis, low, high in sides)
 
 
 def _first_rows(voxels: Voxels) -> Tensor:

@@ -57,8 +57,6 @@ class PointPillars(LidarEncoder):
 
     def forward(self, view: PointView, want_bev: bool = True) -> LidarFeatures:
         pillars = self.inputs.voxels(view)
-        if len(pillars) == 0:
-            raise ValueError("no point of the whole batch is within the encoder's range")
         bev = self.backbone(self._canvas(view, pillars))
         points, _ = sample_bev(bev, self.grid, view.points[:, :2], view.batch)
         points = torch.where(pillars.valid.unsqueeze(1), points, torch.zeros_like(points))
