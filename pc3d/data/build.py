@@ -17,6 +17,7 @@ from pc3d.data.index_writer import check_free
 from pc3d.data.readers import open_reader
 from pc3d.data.selection import Selection
 from pc3d.data.survey import Survey
+from pc3d.data.survey.cameras import NO_IMAGES
 from pc3d.data.survey.classes import check_label_order
 from pc3d.findings import Finding
 
@@ -82,7 +83,8 @@ def _report(
             style = {"problem": "bold red", "warning": "yellow"}.get(finding.state)
             console.print(finding.line(), style=style, markup=False, highlight=False, soft_wrap=True)
     splits = ", ".join(f"{split} {len(index.key_rows(split))}" for split in index.splits)
-    console.print(f"{out}: {len(index)} sweeps, key frames: {splits}", highlight=False, soft_wrap=True)
+    bare = ", no images" * any(finding.name == NO_IMAGES for finding in findings)
+    console.print(f"{out}: {len(index)} sweeps, key frames: {splits}{bare}", highlight=False, soft_wrap=True)
 
 
 def check_places(root: Path, out: Path) -> None:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import ExifTags, Image, ImageFile
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from pc3d.data.errors import DataError, fail
 
 FORMATS = ("JPEG", "PNG")
 MOST_PIXELS = 1 << 26
 """200 MB once decoded; cameras of vehicles have up to 12 million."""
+
+_OTHERS = {
+    rb"GIF8": "a GIF",
+    rb"RIFF....WEBP": "a WebP",
+    rb"II\*\0|MM\0\*": "a TIFF",
+    rb"BM": "a BMP",
+    rb"....ftyp": "a HEIC or AVIF",
+    rb"\xff\x4f\xff\x51|\0\0\0\x0cjP": "a JPEG 2000",
+}
+"""Formats by how their files begin."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -48,10 +59,20 @@ def open_image(
             yield image
     except DataError:
         raise
+    except UnidentifiedImageError:
+        if kind := _other_kind(path):
+            fail(f"the image is {kind}; pc3d reads JPEG and PNG", where, "write the images as JPEG or PNG")
+        fail("image cannot be read: it is no JPEG or PNG", where, remedy)
     except Exception as error:  # of a damaged file: of many kinds
-        raise DataError(
-            f"image cannot be read: {error or type(error).__name__}\n  where: {where}\n  remedy: {remedy}"
-        ) from error
+        what = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise DataError(f"image cannot be read: {what}\n  where: {where}\n  remedy: {remedy}") from error
+
+
+def _other_kind(path: str | Path) -> str:
+    """The format of an image that is neither JPEG nor PNG, "" where it is none that is known."""
+    with open(path, "rb") as file:
+        start = file.read(16)
+    return next((kind for magic, kind in _OTHERS.items() if re.match(magic, start, re.DOTALL)), "")
 
 
 def turn_of(image: Image.Image) -> Image.Transpose | None:

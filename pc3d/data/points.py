@@ -111,7 +111,8 @@ def _implausible(columns: Float32, low: Float64, high: Float64, layout: PointFor
     bounds = [(-FARTHEST, FARTHEST)] * 3 + [(0.0, layout.intensity), (0.0, RINGS - 1.0)]
     for name, least, most, (lower, upper) in zip(layout.columns, low, high, bounds, strict=False):
         if least < lower or most > upper:
-            return f"{name} is {least:.6g} to {most:.6g}, expected {lower:g} to {upper:g}"
+            unit = _unit(least, most) if name in "xyz" else ""
+            return f"{name} is {least:.6g} to {most:.6g}{unit}, expected {lower:g} to {upper:g}"
     if layout.ring and _fractions(columns[4]):
         return f"ring is {low[4]:.6g} to {high[4]:.6g}, but not in whole numbers"
     if layout.intensity > 1 and 0 < high[3] <= 1 and _fractions(columns[3]):
@@ -119,6 +120,15 @@ def _implausible(columns: Float32, low: Float64, high: Float64, layout: PointFor
     if columns.shape[1] > 1 and (high[:3] - low[:3]).max() < 1e-3:
         place = ", ".join(f"{round(float(value), 3) + 0.0:g}" for value in low[:3])
         return f"all {columns.shape[1]} points lie at {place}"
+    return ""
+
+
+def _unit(least: float, most: float) -> str:
+    """The unit in which points around the sensor reach as far as LiDARs do, 20 to 500 m."""
+    reach = min(-least, most)
+    for name, ticks in (("millimetres", 1e3), ("centimetres", 1e2)):
+        if 20 * ticks < reach < 500 * ticks:
+            return f", which looks like {name}"
     return ""
 
 

@@ -406,7 +406,7 @@ KITTI_FAULTS: list[tuple[str, str | bytes, str]] = [
     ("velodyne_points/data/01.bin", b"", "two scans have the number 1"),
     ("../calib_velo_to_cam.txt", b"R: \xff", "calibration cannot be read"),
     ("../calib_velo_to_cam.txt", "R: 1 0 0 0 1 0 0 0 1\n", "entry T is missing"),
-    ("../calib_velo_to_cam.txt", "R: 1 0 0 0 1 0 0 0 nan\nT: 0 0 0\n", "entry R has 8 numbers, expected 9"),
+    ("../calib_velo_to_cam.txt", "R: 1 0 0 0 1 0 0 0 nan\nT: 0 0 0\n", "entry R: number 9 is 'nan'"),
     ("../calib_velo_to_cam.txt", "R: 1 0 0 0 1 0 0 0 x\nT: 0 0 0\n", "entry R is broken"),
     ("../calib_velo_to_cam.txt", "R: 1 0 0 0 1 0 0 0 -1\nT: 0 0 0\n", "entry R mirrors"),
     ("../calib_velo_to_cam.txt", "R: 2 0 0 0 1 0 0 0 1\nT: 0 0 0\n", "entry R holds no rotation"),

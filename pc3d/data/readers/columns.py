@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.data.errors import fail
-from pc3d.data.records import MAX_DISTANCE, Float64, check_intrinsics
+from pc3d.data.records import MAX_DISTANCE, MAX_PIXELS, Float64, check_intrinsics
 
 _REMEDY = "correct the table, or extract the metadata archive again"
 
@@ -184,16 +184,20 @@ LINK = Kind('a token, or "" where there is none', _texts)
 TEXT = Kind("a text", _filled_texts)
 TOKENS = Kind("a list of tokens", _lists_of_texts)
 FLAG = Kind("true or false", lambda values: values if _types(values, bool) else None)
-COUNT = Kind("a whole number, -1 where it is unknown", lambda values: _whole_numbers(values, -1, 1e9))
-PIXELS = Kind("a whole number of pixels", lambda values: _whole_numbers(values, 1, 1e5))
+COUNT = Kind(
+    "a whole number below 1e9, -1 where it is unknown", lambda values: _whole_numbers(values, -1, 1e9)
+)
+PIXELS = Kind("a whole number of pixels, 1 to 99999", lambda values: _whole_numbers(values, 1, 1e5))
 TIME = Kind("microseconds since 1970", _times, hint=_unit_of_time)
 FILE = Kind("the name of a file below the data set root, with forward slashes and no ..", _relative_files)
 POSITION = Kind(
-    "3 finite numbers in metres", lambda values: _between(_vectors(values, 3), -MAX_DISTANCE, MAX_DISTANCE)
+    f"3 finite numbers in metres, within {MAX_DISTANCE:g}",
+    lambda values: _between(_vectors(values, 3), -MAX_DISTANCE, MAX_DISTANCE),
 )
 SIZE = Kind("3 numbers above 0 and below 1000 metres", lambda values: _between(_vectors(values, 3), 0, 1000))
 ROTATION = Kind("a unit quaternion (4 numbers, length 1)", _unit_quaternions)
 CAMERA_MATRIX = Kind(
-    "[] or a 3x3 matrix with focal lengths above 0, zeros below the diagonal and 1 at its end",
+    f"[] or a 3x3 matrix with focal lengths above 0 (pixels, below {MAX_PIXELS:g}), zeros below the diagonal "
+    "and 1 at its end",
     _camera_matrices,
 )

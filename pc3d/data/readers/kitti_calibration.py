@@ -74,9 +74,11 @@ class Calibration:
             values = np.array([float(word) for word in words])
         except ValueError as error:
             fail(f"calibration entry {name} is broken: {error}", self._path, _REMEDY)
-        if len(values) != count or not np.isfinite(values).all():
-            finite = int(np.isfinite(values).sum())
-            fail(f"calibration entry {name} has {finite} numbers, expected {count}", self._path, _REMEDY)
+        if len(values) != count:
+            fail(f"calibration entry {name} has {len(values)} numbers, expected {count}", self._path, _REMEDY)
+        if len(odd := np.flatnonzero(~np.isfinite(values))):
+            what = f"calibration entry {name}: number {odd[0] + 1} is {words[odd[0]]!r}"
+            fail(f"{what}, expected {count} finite numbers", self._path, _REMEDY)
         return values.reshape(shape)
 
     def _rotation(self, name: str, translation: Float64) -> Float64:

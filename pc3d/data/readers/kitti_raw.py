@@ -15,7 +15,7 @@ from pc3d.data.odometry import OdometryConfig, lidar_odometry, require_kiss_icp
 from pc3d.data.points import load_points
 from pc3d.data.readers.kitti_calibration import Calibration
 from pc3d.data.readers.kitti_oxts import read_oxts
-from pc3d.data.readers.kitti_times import gaps, number_scans, scan_times
+from pc3d.data.readers.kitti_times import gaps, is_number, number_scans, scan_times
 from pc3d.data.records import Camera, Float64, Sweep
 from pc3d.findings import Finding
 from pc3d.geometry.camera import shift_pixel_centres
@@ -118,10 +118,13 @@ class KittiRawReader:
         if not scans:
             self._lacks(f"drive {drive.name} has no scan")
             return
-        times, every = scan_times(drive / "velodyne_points" / "timestamps.txt", list(scans))
+        where = drive / "velodyne_points" / "timestamps.txt"
+        times, every = scan_times(where, list(scans), _other_numbers(drive))
         self._drives[drive] = list(scans.values()), times
         if missing := gaps(list(scans), every):
             self._lacks(f"drive {drive.name} lacks scans {', '.join(missing)}")
+        if not _image_folders(drive):
+            self._notes.append(f"drive {drive.name} has no image folder (image_00 to image_03)")
         keys = [scan for rank, scan in enumerate(scans.values()) if self._is_key(rank)]
         for folder in _image_folders(drive):
             lacking = sum(_image(folder, scan.stem) is None for scan in keys)
@@ -184,6 +187,13 @@ def _image_folders(drive: Path) -> list[Path]:
         if found := [drive / name / "data" for name in names if (drive / name / "data").is_dir()]:
             return found
     return []
+
+
+def _other_numbers(drive: Path) -> list[int]:
+    """Numbers of the images and OXTS packets of a drive."""
+    folders = [*_image_folders(drive), drive / "oxts" / "data"]
+    stems = (path.stem for folder in folders if folder.is_dir() for path in folder.iterdir())
+    return [int(stem) for stem in stems if is_number(stem)]
 
 
 def _image(folder: Path, stem: str) -> Path | None:

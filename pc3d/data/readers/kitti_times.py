@@ -27,7 +27,7 @@ def number_scans(paths: Sequence[Path]) -> dict[int, Path]:
     """
     scans: dict[int, Path] = {}
     for path in sorted(paths):
-        if not re.fullmatch(f"[0-9]{{1,{_MOST_DIGITS}}}", path.stem):
+        if not is_number(path.stem):
             fail("the name of a scan is no number", path, "name scans by number, e.g. 0000000012.bin")
         number = int(path.stem)
         if scans.setdefault(number, path) != path:
@@ -35,19 +35,26 @@ def number_scans(paths: Sequence[Path]) -> dict[int, Path]:
     return dict(sorted(scans.items()))
 
 
-def scan_times(path: Path, numbers: Sequence[int]) -> tuple[list[int], range]:
+def is_number(stem: str) -> bool:
+    """Whether the name of a file, without its ending, is the number of a scan."""
+    return re.fullmatch(f"[0-9]{{1,{_MOST_DIGITS}}}", stem) is not None
+
+
+def scan_times(path: Path, numbers: Sequence[int], others: Sequence[int] = ()) -> tuple[list[int], range]:
     """Microseconds of each scan, and the numbers that the drive had, those that are missing included.
 
     Args:
         path: `timestamps.txt`, of which line n (from 0) is the time of scan n; lines of missing scans may
             be blank. Without the file the drive is taken at 10 Hz from scan 0.
         numbers: of the scans, ascending; at least one.
+        others: numbers of images and of OXTS packets, which the drive had scans for.
 
     Raises:
         DataError: no line for a scan, a line that is no time, times that do not ascend.
     """
     if not path.is_file():
-        return [number * PERIOD_US for number in numbers], range(numbers[0], numbers[-1] + 1)
+        every = [*numbers, *others]
+        return [number * PERIOD_US for number in numbers], range(min(every), max(every) + 1)
     lines = [line.strip() for line in read_lines(path, "timestamps", _REMEDY)]
     while lines and not lines[-1]:
         lines.pop()
@@ -83,6 +90,6 @@ def _microseconds(line: str, path: Path, number: int) -> int:
         moment = datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc)
     except ValueError as error:
         fail(f"line {number + 1} is no time: {line[:80]!r} ({error})", path, _REMEDY)
-    if moment.year < 1990:
-        fail(f"line {number + 1} is a time before KITTI: {line[:80]!r}", path, _REMEDY)
+    if not 1990 <= moment.year < 2100:
+        fail(f"line {number + 1} is no time of a drive (1990 to 2099): {line[:80]!r}", path, _REMEDY)
     return int(moment.timestamp()) * 1_000_000 + int((found[2] or "0")[:6].ljust(6, "0"))

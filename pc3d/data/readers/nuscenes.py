@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from pc3d.data.errors import fail
+from pc3d.data.errors import fail, some
 from pc3d.data.label_maps import NUSCENES_LIDARSEG_CLASSES
 from pc3d.data.readers.columns import PIXELS, take_columns
 from pc3d.data.readers.json_tables import Row
 from pc3d.data.readers.nuscenes_boxes import AnnotationTable
-from pc3d.data.readers.nuscenes_splits import split_of_scenes
+from pc3d.data.readers.nuscenes_splits import odd_splits, split_of_scenes
 from pc3d.data.readers.nuscenes_tables import NuScenesTables
 from pc3d.data.records import Camera, Float64, Sweep
 from pc3d.findings import Finding
@@ -56,12 +56,13 @@ class NuScenesReader:
             )
         self._tables = NuScenesTables(folder)
         self._follow = self._tables.follow
+        self.findings: list[Finding] = []
         self._read_scenes()
+        self.findings += odd_splits(folder, self._scene_names.values())
         self._read_sensors()
         self._read_sample_data()
         self._poses = self._read_poses()
         self._annotations = AnnotationTable.read(self._tables)
-        self.findings: list[Finding] = []
         self.metadata: dict[str, Any] = {
             "dataset": "nuscenes",
             "version": version,
@@ -99,6 +100,11 @@ class NuScenesReader:
 
     def _read_sensors(self) -> None:
         sensors = {row["token"]: (row["channel"], row["modality"]) for row in self._tables.rows("sensor")}
+        modality_of = dict(sensors.values())
+        if modality_of.get(self._lidar, "lidar") != "lidar":
+            lidars = sorted(channel for channel, modality in modality_of.items() if modality == "lidar")
+            what = f"{self._lidar} is a {modality_of[self._lidar]}; LiDARs: {', '.join(lidars) or 'none'}"
+            fail(what, self._tables.path("sensor"), "name one of them: --lidar")
         self._sensors: dict[str, tuple[str, str, Float64, Float64 | None]] = {}
         for rows, columns in self._tables.read("calibrated_sensor"):
             of = ("calibrated_sensor", columns["token"])
@@ -130,6 +136,7 @@ class NuScenesReader:
                 elif modality == "camera" and row["is_key_frame"]:
                     self._cameras[row["sample_token"]].append(row)
         self._follow({}, "sample_data", sorted(labelled), "lidarseg", sorted(labelled))
+        self._look_at_labelled()
         self._check_images()
         if not self._sweeps:
             channels = {channel for channel, modality, *_ in self._sensors.values() if modality == "lidar"}
@@ -149,6 +156,18 @@ class NuScenesReader:
                     where = self._tables.path("lidarseg")
                     fail(f"sweep {sweep!r} has two label files", where, "leave it one of them")
         return set(self._lidarseg)
+
+    def _look_at_labelled(self) -> None:
+        """Find labels of what is no key frame of the LiDAR."""
+        frames = (row for rows in self._sweeps.values() for row in rows if row["is_key_frame"])
+        beside = sorted(self._lidarseg.keys() - {row["token"] for row in frames})
+        if beside:
+            text = (
+                f"{some(beside, len(self._lidarseg))} of table lidarseg are no key frames of {self._lidar}: "
+                f"the first has {self._lidarseg[beside[0]]}"
+            )
+            remedy = "correct sample_data_token there, or index another --lidar"
+            self.findings.append(Finding("label files", "warning", text, remedy))
 
     def _check_images(self) -> None:
         """Refuse key-frame images without a size or a camera matrix, and two of one camera and sample."""

@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 
 from pc3d.data.errors import did_you_mean, fail
+from pc3d.findings import Finding
 
 OFFICIAL_SPLITS: dict[str, tuple[str, ...]] = {
     "v1.0-trainval": ("train", "val"),
@@ -51,9 +52,33 @@ def listed_splits(tables: Path) -> dict[str, list[str]] | None:
         lists = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         fail(f"split file is no JSON: {error}", path, _REMEDY)
+    if isinstance(lists, dict) and (reserved := {"", "none"} & lists.keys()):
+        what = f"a split cannot be called {min(reserved)!r}"
+        fail(what, path, "name it otherwise; a scene that is in no list is in split 'none'")
     if not isinstance(lists, dict) or not all(map(_is_list_of_names, lists.values())):
         fail("split file is no object of scene lists", path, _REMEDY)
     return lists
+
+
+def odd_splits(tables: Path, scenes: Collection[str]) -> list[Finding]:
+    """Splits of a version folder's `splits.json` that no scene is in."""
+    lists = listed_splits(tables)
+    if lists is None:
+        return []
+    split_of = split_of_scenes(tables, scenes)
+    splits = {split_of[scene] for scene in scenes if scene in split_of}
+    if not splits:
+        text = f"splits.json names none of the {len(scenes)} scenes: all are in split 'none'"
+        return [Finding("splits", "warning", text, _REMEDY)]
+    found = []
+    for split in sorted(lists.keys() - splits):
+        held = not set(lists[split]).isdisjoint(scenes)
+        text = (
+            "its scenes are in a list before it" if held else "splits.json names no scene of it that is there"
+        )
+        remedy = "write the smaller list before the larger" if held else "name scenes of it, or leave it out"
+        found.append(Finding(f"split {split}", "warning", f"it has no key frame: {text}", remedy))
+    return found
 
 
 def _is_list_of_names(scenes: object) -> bool:

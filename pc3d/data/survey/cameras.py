@@ -11,6 +11,9 @@ from pc3d.data.records import Camera, Sweep
 from pc3d.data.survey.tally import Tally
 from pc3d.findings import Finding
 
+NO_IMAGES = "no images"
+"""Name of the finding of a data set that has none at all."""
+
 _VIEW = (5.0, 170.0)  # degrees across a picture
 _OFF_CENTRE = 0.2  # of the size, in x and y: a crop moves the principal point in one of them
 
@@ -50,16 +53,18 @@ class Cameras:
             mounts[mount] = camera.name
 
     def findings(self) -> list[Finding]:
-        found: list[Finding] = []
-        if self._frames:
-            found += self._bare.finding(
-                "scenes without images", "ok", "scenes have no images", "extract them if there are some"
-            )
+        found = self._bare.finding(
+            NO_IMAGES if not self._frames else "scenes without images",
+            "ok",
+            "scenes have no images",
+            "extract them if there are some",
+        )
+        remedy = (
+            "complete the tables and archives (--skip-missing leaves scenes out for files that tables name)"
+        )
         for name, absent in sorted(self._absent.items()):
             absent.of = self._frames
-            found += absent.finding(
-                f"camera {name}", "warning", "key frames do not have it", "complete the tables and archives"
-            )
+            found += absent.finding(f"camera {name}", "warning", "key frames do not have it", remedy)
         return [
             *found,
             *self._intrinsics.finding(

@@ -50,9 +50,9 @@ class MissingFiles:
         for sweep in sweeps:
             self._cameras.update(camera.name for camera in sweep.cameras)
             for sensor, path in named_files(sweep):
-                missing = not self._listing.size(path)
-                _add(counts, sensor, missing, 1)
-                if missing and not self._first:
+                there = self._listing.size(path) > 0
+                _add(counts, sensor, not there, 1)
+                if not (there or self._first):
                     self._first = f"{path} {why_missing(path)}"
         self._use.look(sweeps, [self._listing.size(sweep.path) for sweep in sweeps])
         self.scenes += 1
