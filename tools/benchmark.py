@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pc3d.data.errors import did_you_mean
 from pc3d.engine.command_line import run_command
 from pc3d.engine.settings.options import OptionsAction
 
@@ -91,6 +92,12 @@ def overfit(args: argparse.Namespace) -> None:
 def _start(text: str) -> tuple[str, Path]:
     """Name and source of a start: NAME of a pretraining config sim_NAME, or NAME=BACKBONE_FILE."""
     name, _, file = text.partition("=")
+    known = [path.stem.removeprefix("sim_") for path in sorted((CONFIGS / "pretrain").glob("sim_*.py"))]
+    if not file and name not in known:
+        near = did_you_mean(name, known)
+        raise ValueError(
+            f"--starts names {name!r}, no pretraining config sim_NAME{near}; known: {', '.join(known)}"
+        )
     return name, Path(file) if file else CONFIGS / f"pretrain/sim_{name}.py"
 
 

@@ -20,8 +20,8 @@ with the printed `lidar` section in CONFIG. docs/published-weights.md says what 
 
 
 def main() -> None:
-    from mmengine.config import DictAction
-
+    from pc3d.engine.settings.options import OptionsAction, read
+    from pc3d.engine.settings.sections import lidar_setting
     from pc3d.models.lidar.published import FORMATS, import_checkpoint
 
     parser = argparse.ArgumentParser(
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument(
         "--lidar-options",
         nargs="+",
-        action=DictAction,
+        action=OptionsAction,
         metavar="KEY=VALUE",
         help="settings of the encoder that the file does not tell, for example voxel_size=[0.1,0.1,0.1]",
     )
@@ -42,8 +42,9 @@ def main() -> None:
     )
     parser.add_argument("--prefix", help="of the network's names, where the file holds several networks")
     args = parser.parse_args()
+    overrides = {key: read(text, lidar_setting(key)) for key, text in (args.lidar_options or {}).items()}
     lidar, report = import_checkpoint(
-        args.checkpoint, args.format, args.out, args.lidar_options, args.intensity_scale, args.prefix
+        args.checkpoint, args.format, args.out, overrides, args.intensity_scale, args.prefix
     )
     print(report)
     settings = ", ".join(f"{key}={value!r}" for key, value in lidar.items())

@@ -43,23 +43,37 @@ class Budget:
     def allowed(self) -> int:
         return max(int(self.share * self.frames + 1e-9), 1)
 
-    def refuse(self, rows: Sequence[dict[str, Any]], saved: str = "", listed: str = "") -> NoReturn:
-        """Raise a `DataError` that names the first of the bad samples; `listed`: where they all are."""
+    def refuse(
+        self, rows: Sequence[dict[str, Any]], saved_at: int | None = None, listed: str = ""
+    ) -> NoReturn:
+        """Raise a `DataError` that names the first of the bad samples.
+
+        Args:
+            saved_at: step of the last save, 0 for none, None where that is not known.
+            listed: where they all are.
+        """
         shown = "".join(f"\n    {row['token']}: {row['error']} ({row['path']})" for row in rows[:3])
         more = f"\n    and {len(rows) - 3} more{listed}" if len(rows) > 3 else ""
         where = f"sweeps{shown}{more}"
+        saved = f"; saved at step {saved_at}" if saved_at else ""
+        root = "look at the root of the data set: is it there, and where the index says (data.root=FOLDER)?"
         if len(rows) >= self.frames:
             fail(
                 f"none of the {self.frames} samples can be read{saved}",
                 where,
-                "look at the root of the data set: is it there, and where the index says (data.root=FOLDER)?",
+                root,
             )
-        resume, change = ("--resume ", " --allow-change data.bad_samples") if saved else ("", "")
+        remedy = "mend the files, or allow more: --cfg-options data.bad_samples=SHARE"
+        if saved_at != 0:
+            where_saved = " where the run has saved" if saved_at is None else ""
+            remedy += f", with --resume --allow-change data.bad_samples{where_saved}"
+        if all("missing" in row["error"] for row in rows):
+            remedy = f"{root} Else {remedy}"
         fail(
             f"{len(rows)} samples cannot be read; data.bad_samples={self.share:g} allows {self.allowed} of "
             f"{self.frames}{saved}",
             where,
-            f"mend the files, or allow more: {resume}--cfg-options data.bad_samples=SHARE{change}",
+            remedy,
         )
 
 
@@ -168,5 +182,4 @@ class BadSamples:
 
     def refuse(self, saved_at: int) -> NoReturn:
         """Raise the `DataError` of a budget that is used up."""
-        saved = f"; saved at step {saved_at}" if saved_at else ""
-        self.budget.refuse(list(self.known.values()), saved, f", all in {self.path}")
+        self.budget.refuse(list(self.known.values()), saved_at, f", all in {self.path}")

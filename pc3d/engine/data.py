@@ -21,6 +21,8 @@ from pc3d.data.region_cache import RegionCache
 from pc3d.data.samplers import class_balanced_rows
 from pc3d.data.splits import label_fraction, read_tokens, rows_of_scenes
 from pc3d.data.transforms import PointAugmentation, PointFilter
+from pc3d.engine.runs.ranks import rank
+from pc3d.findings import Finding
 from pc3d.geometry.grid import BevGrid
 from pc3d.regions.build import KINDS, open_cache
 from pc3d.regions.lidar_regions import RegionParams
@@ -232,7 +234,18 @@ def _which(index: SweepIndex, source: dict[str, Any]) -> dict[str, Any]:
     if source.get("scenes") is not None:
         return {"rows": rows_of_scenes(index, read_tokens(Path(source["scenes"])))}
     if source.get("fraction") is not None:
-        return {"tokens": label_fraction(index, source["split"], source["fraction"])}
+        return {"tokens": _fraction(index, source["split"], source["fraction"])}
     if source.get("split") is not None:
         return {"split": source["split"]}
     return {"rows": index.key_rows(None)}
+
+
+def _fraction(index: SweepIndex, split: str, percent: float) -> list[str]:
+    """`label_fraction`; it says on the terminal where less than one frame was asked for."""
+    tokens, frames = label_fraction(index, split, percent), len(index.key_rows(split))
+    if percent / 100 * frames < 1 and rank() == 0:
+        text = (
+            f"{percent:g} % of the {frames:,} frames of {split} is less than one: {len(tokens):,} are taken"
+        )
+        print(Finding("data.fraction", "warning", text).line(), flush=True)
+    return tokens

@@ -87,8 +87,10 @@ def run_study(study: Study) -> list[CellResult]:
     """Run what is missing of a study and return the results of all its cells.
 
     Raises:
+        ValueError: before anything is read: a setting of a start is wrong.
         DataError: before anything is trained: an evaluation will be refused, or a start cannot be used.
     """
+    _check_settings(study)
     _check_evaluations(study)
     keys = [(start, seed) for seed in study.seeds for start in study.starts]
     backbones = dict(zip(keys, _map(_Pretrain(study), keys, study.jobs), strict=True))
@@ -100,6 +102,13 @@ def run_study(study: Study) -> list[CellResult]:
     ]
     nested = _map(_RunCell(study), cells, study.jobs)
     return [result for results in nested for result in results]
+
+
+def _check_settings(study: Study) -> None:
+    """Read the configs of all starts, so that a wrong setting is found before the data are."""
+    for source in study.starts.values():
+        if source.suffix != ".safetensors":
+            load_config(source, "pretrain", {**study.overrides, **study.pretrain_overrides})
 
 
 def _check_evaluations(study: Study) -> None:

@@ -15,9 +15,12 @@ from engine_configs import CONFIGS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pc3d.data.batch import Needs
 from pc3d.data.errors import DataError
+from pc3d.data.index import SweepIndex
 from pc3d.engine.command_line import training_parser
 from pc3d.engine.config import faults_of, load_config
+from pc3d.engine.data import build_dataset
 from pc3d.engine.settings.expected import fits, options
 from pc3d.engine.settings.files import read_files
 from pc3d.engine.settings.options import read
@@ -425,3 +428,14 @@ def test_a_config_is_checked_in_no_time() -> None:
     start = time.perf_counter()
     list(faults_of(config, "pretrain"))
     assert time.perf_counter() - start < 0.05
+
+
+def test_less_than_one_frame_is_said(tiny_index: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    index = SweepIndex.open(tiny_index)
+    split = next(name for name in index.splits if len(index.key_rows(name)))
+    frames = len(index.key_rows(split))
+    config = {"index": tiny_index, "split": split}
+    assert len(build_dataset({**config, "fraction": 1e-3}, Needs())) >= 1
+    assert f"0.001 % of the {frames} frames of {split} is less than one" in capsys.readouterr().out
+    build_dataset({**config, "fraction": 100}, Needs())
+    assert not capsys.readouterr().out

@@ -20,6 +20,7 @@ from pc3d.engine.settings.expected import (
     Section,
     arguments,
 )
+from pc3d.engine.settings.options import expected_at
 from pc3d.models.bev import VIEW_TRANSFORMS
 from pc3d.models.bev.network import BevNetwork
 from pc3d.models.bev_models import DETECTION_HEADS
@@ -103,6 +104,12 @@ _SHARED = {
     "work_dir": Field(Path),
     "launcher": Field(Literal["none", "pytorch", "slurm"]),
 }
+
+
+def lidar_setting(key: str) -> Any:
+    """What is expected at a dotted key of some LiDAR encoder, None where none has it."""
+    found = (expected_at(LIDAR, {"type": name}, key.split(".")) for name in LIDAR_ENCODERS)
+    return next((expected for expected in found if expected is not None), None)
 
 
 def _head(task: str) -> Any:
