@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from pc3d.data.calibration import calibration_findings, calibration_scores
 from pc3d.data.calibration.agreement import turn
 from pc3d.data.calibration.edges import edge_map, scan_edges
 from pc3d.data.index import SweepIndex
+from pc3d.data.points import load_points
 from pc3d.data.records import Camera, Sweep
 from pc3d.geometry.rigid import invert_SE3, matrix_to_quaternion, quaternion_to_matrix
 
@@ -79,6 +81,38 @@ def exchanged(what: str) -> Change:
 
 def states(index: SweepIndex, names: list[str] | None = None) -> dict[str, str]:
     return {f.name.removeprefix("calibration "): f.state for f in calibration_findings(index, names)}
+
+
+def points(matrix: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Points as a wrong reader or unit would give them."""
+
+    def changed(*args: object) -> np.ndarray:
+        found = load_points(*args).copy()  # type: ignore[arg-type]
+        found[:, :3] = found[:, :3] @ matrix.T.astype(np.float32)
+        return found
+
+    monkeypatch.setattr("pc3d.data.calibration.scores.load_points", changed)
+
+
+def transposed(how: Image.Transpose, folder: Path) -> Change:
+    """CAM_FRONT_LEFT with its pictures written the other way round."""
+
+    def change(_: Sweep, camera: Camera) -> Camera:
+        if camera.name != "CAM_FRONT_LEFT":
+            return camera
+        path = folder / camera.path.with_suffix(".png").name
+        Image.open(camera.path).transpose(how).save(path, compress_level=1)
+        return replace(camera, path=path)
+
+    return cameras(change)
+
+
+def front_left(name: str, change: Callable[[Camera], object]) -> Change:
+    def changed(_: Sweep, camera: Camera) -> Camera:
+        spoiled: dict[str, Any] = {name: change(camera)}
+        return replace(camera, **spoiled) if camera.name == "CAM_FRONT_LEFT" else camera
+
+    return cameras(changed)
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +190,104 @@ def test_known_faults_are_named(tiny_index: Path, change: Change, says: str) -> 
     assert any(part in back_left.text for part in says.split("|")), back_left.text
     if "quaternion" not in says:  # the front camera's axes are permuted into themselves
         assert front.state == "problem"
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        (Image.Transpose.ROTATE_180, "turned by 180 degrees"),
+        (Image.Transpose.FLIP_LEFT_RIGHT, "mirrored left to right"),
+        (Image.Transpose.FLIP_TOP_BOTTOM, "upside down"),
+    ],
+)
+def test_pictures_the_other_way_round(
+    tiny_index: Path, tmp_path: Path, how: Image.Transpose, says: str
+) -> None:
+    index = Changed(tiny_index, transposed(how, tmp_path))
+    found = calibration_findings(index, ["CAM_FRONT_LEFT", "CAM_FRONT_RIGHT"])
+    assert [one.state for one in found] == ["problem", "ok"]
+    assert f"its images are {says}" in found[0].text
+
+
+@pytest.mark.parametrize(
+    ("matrix", "says"),
+    [
+        (np.diag([1.0, -1, 1]), "y of the LiDAR's points has the wrong sign"),
+        (np.diag([1.0, 1, -1]), "z of the LiDAR's points has the wrong sign"),
+        (np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]]), "x and y of the LiDAR's points are exchanged"),
+        (np.eye(3) / 0.3048, "the LiDAR's points are in feet"),
+    ],
+)
+def test_points_of_other_axes_or_units(
+    tiny_index: Path, monkeypatch: pytest.MonkeyPatch, matrix: np.ndarray, says: str
+) -> None:
+    points(matrix, monkeypatch)
+    found = calibration_findings(SweepIndex.open(tiny_index), ["CAM_FRONT_LEFT", "CAM_FRONT_RIGHT"])
+    assert {one.state for one in found} == {"problem"}
+    assert all(says in one.text for one in found)
+
+
+def test_points_in_kilometres(tiny_index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points(np.eye(3) / 1000, monkeypatch)
+    found = calibration_findings(SweepIndex.open(tiny_index), ["CAM_FRONT_LEFT"])
+    assert [one.state for one in found] == ["ok", "warning"]
+    assert "no point lies farther than 3 m away" in found[1].text
+
+
+@pytest.mark.parametrize(
+    ("lens", "says"),
+    [
+        (lambda c: c.intrinsics @ np.diag([1.1, 1.1, 1]), "the focal length is 1.1"),
+        (lambda c: np.block([[c.intrinsics[:2, :2], c.intrinsics[[1, 0], 2:]], [0, 0, 1]]), "cx and cy"),
+    ],
+)
+def test_lenses(tiny_index: Path, lens: Callable[[Camera], np.ndarray], says: str) -> None:
+    (found,) = calibration_findings(Changed(tiny_index, front_left("intrinsics", lens)), ["CAM_FRONT_LEFT"])
+    assert found.state == "problem"
+    assert says in found.text
+
+
+def test_images_exchanged_in_one_drive(tiny_index: Path) -> None:
+    index = SweepIndex.open(tiny_index)
+    first = index[int(index.key_rows()[0])].scene
+    change = exchanged("path")
+    part = Changed(tiny_index, lambda sweep: change(sweep) if sweep.scene == first else sweep)
+    found = calibration_findings(part, ["CAM_FRONT", "CAM_BACK_LEFT"])
+    assert {one.state for one in found} == {"problem"}
+    for one, other in zip(found, ("CAM_FRONT", "CAM_BACK_LEFT"), strict=True):
+        assert f"its images are those of {other}" in one.text
+        assert f"those of scene {first}" in one.text
+
+
+def test_a_camera_that_nothing_fits_is_named_beside_those_that_fit(tiny_index: Path) -> None:
+    odd = turn(np.array([0.6, 0, 0.8]), 35)
+    spoiled = front_left("ego_SE3_cam", lambda c: posed(c.ego_SE3_cam, c.ego_SE3_cam[:3, :3] @ odd))
+    found = {one.name[12:]: one for one in calibration_findings(Changed(tiny_index, spoiled))}
+    wrong = found.pop("CAM_FRONT_LEFT")
+    assert wrong.state == "warning"
+    assert re.search(r"nothing that was tried fits: .*, though those of CAM_\w+ do at \d+", wrong.text)
+    assert {one.state for one in found.values()} == {"ok"}
+
+
+def test_one_picture_for_all_times(tiny_index: Path) -> None:
+    index = SweepIndex.open(tiny_index)
+    (path,) = (c.path for c in index[int(index.key_rows()[4])].cameras if c.name == "CAM_FRONT_LEFT")
+    (found,) = calibration_findings(
+        Changed(tiny_index, front_left("path", lambda _: path)), ["CAM_FRONT_LEFT"]
+    )
+    assert found.state == "warning"
+    assert re.search(r"\d frames have one and the same image", found.text)
+
+
+def test_pictures_of_another_place_fit_no_camera(tiny_index: Path) -> None:
+    index = SweepIndex.open(tiny_index)
+    rows = [int(row) for row in index.key_rows()]
+    paths = [{camera.name: camera.path for camera in index[row].cameras} for row in rows]
+    other = {index[row].token: paths[(at + len(rows) // 2) % len(rows)] for at, row in enumerate(rows)}
+    moved = cameras(lambda sweep, camera: replace(camera, path=other[sweep.token][camera.name]))
+    found = {one.name: one for one in calibration_findings(Changed(tiny_index, moved))}
+    assert found["calibration"].state == "warning"
+    assert "no camera fits" in found["calibration"].text
 
 
 def test_one_drive_with_a_wrong_calibration_is_seen_beside_right_ones(tiny_index: Path) -> None:

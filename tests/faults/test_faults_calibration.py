@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from harness import Fault, Place, check
+from PIL import Image
 
 from pc3d.geometry.rigid import invert_SE3, make_SE3, matrix_to_quaternion, quaternion_to_matrix, yaw_matrix
 
@@ -69,6 +71,40 @@ def exchanged(place: Place) -> Path:
     return root
 
 
+def centre_exchanged(row: Row) -> None:
+    (_, _, cx), (_, _, cy), _ = row["camera_intrinsic"]
+    row["camera_intrinsic"][0][2], row["camera_intrinsic"][1][2] = cy, cx
+
+
+def pictures(name: str, write: Callable[[Path], bytes]) -> Callable[[Place], Path]:
+    """A data set with other pictures of a camera."""
+
+    def spoil(place: Place) -> Path:
+        root = place.copy_of_data()
+        for path in sorted((root / "samples" / name).iterdir()):
+            place.rewrite(path, write(path))
+        return root
+
+    return spoil
+
+
+def upside_down(path: Path) -> bytes:
+    with Image.open(path) as image, io.BytesIO() as file:
+        image.transpose(Image.Transpose.ROTATE_180).save(file, "JPEG", quality=95)
+        return file.getvalue()
+
+
+def mirrored_points(place: Place) -> Path:
+    """Without boxes, which would show it."""
+    root = place.copy_of_data()
+    for name in ("sample_annotation", "instance"):
+        place.rewrite(root / "v1.0-sim" / f"{name}.json", b"[]")
+    for path in sorted(root.glob("s*/LIDAR_TOP/*")):
+        points = np.fromfile(path, np.float32).reshape(-1, 5) * np.array([1, -1, 1, 1, 1], np.float32)
+        place.rewrite(path, points.astype(np.float32).tobytes())
+    return root
+
+
 def index(spoil: Callable[[Place], Path]) -> Callable[[Place], Sequence[str | Path]]:
     def command(place: Place) -> Sequence[str | Path]:
         root = spoil(place)
@@ -76,6 +112,13 @@ def index(spoil: Callable[[Place], Path]) -> Callable[[Place], Sequence[str | Pa
         return ["data_prep/nuscenes.py", root, "--version", tables.name, "--out", place.tmp / "index"]
 
     return command
+
+
+def scored(spoil: Callable[[Place], Path], camera: str) -> Callable[[Place], Sequence[str | Path]]:
+    """Scores of one camera of the sound index, with the files of a spoiled data set."""
+    return lambda place: [
+        "data_prep/calibration.py", place.index, "--root", spoil(place), "--cameras", camera
+    ]  # fmt: skip
 
 
 def calibration(*options: str) -> Callable[[Place], Sequence[str | Path]]:
@@ -133,6 +176,46 @@ FAULTS = [
         0,
         [r"problem +calibration CAM_BACK_LEFT: the intrinsics are 0.5 times"],
         index(sensors("CAM_BACK_LEFT", half_size)),
+    ),
+    Fault(
+        "pictures of a camera that are turned by 180 degrees",
+        "indexing",
+        0,
+        [r"problem +calibration CAM_BACK_LEFT: its images are turned by 180 degrees"],
+        index(pictures("CAM_BACK_LEFT", upside_down)),
+        never=["Traceback", "calibration CAM_FRONT"],
+    ),
+    Fault(
+        "points of a LiDAR that are mirrored, without boxes",
+        "indexing",
+        0,
+        [r"problem +calibration CAM_FRONT_LEFT: y of the LiDAR's points has the wrong sign"],
+        index(mirrored_points),
+    ),
+    Fault(
+        "a principal point whose x and y are exchanged",
+        "indexing",
+        0,
+        [
+            r"problem +intrinsics: 9 of 54 .*cx and cy exchanged",
+            r"problem +calibration CAM_FRONT: cx and cy of the intrinsics are exchanged",
+        ],
+        index(sensors("CAM_FRONT", centre_exchanged)),
+        never=["Traceback", "calibration CAM_BACK"],
+    ),
+    Fault(
+        "one picture for all times of a camera",
+        "start",
+        0,
+        [r"warning +calibration CAM_BACK: \d frames have one and the same image"],
+        scored(pictures("CAM_BACK", lambda path: sorted(path.parent.iterdir())[-1].read_bytes()), "CAM_BACK"),
+    ),
+    Fault(
+        "pictures of a camera none of which can be read",
+        "start",
+        0,
+        [r"warning +calibration CAM_BACK: (\d+) of \1 pictures that were looked at cannot be read, first: "],
+        scored(pictures("CAM_BACK", lambda path: path.read_bytes()[:500]), "CAM_BACK"),
     ),
     Fault(
         "calibration of cameras that are not there",

@@ -20,7 +20,7 @@ _GAP = 3
 """Cells within which the next return of a ring lies; where there is none, the ray met nothing at all."""
 _EDGE, FULL_WEIGHT = 0.05, 0.2
 """Of the range: so much farther away is the next return at an edge; from the second on, all count alike."""
-_NEAR = 3.0
+NEAR = 3.0
 """Metres; what is nearer is the vehicle, or shows where the camera sits more than where it looks."""
 _PIXELS_PER_RADIAN = 330.0
 """Working size of images: 0.17 degrees per pixel, half a LiDAR's step in azimuth."""
@@ -59,7 +59,7 @@ def scan_edges(points: Float32) -> Scan:
     """The upright edges of what stands in front of something, of (P, C >= 3) points in the LiDAR frame."""
     xyz = points[:, :3].astype(np.float64)
     ranges = np.linalg.norm(xyz, axis=1)
-    xyz, ranges = xyz[ranges > _NEAR], ranges[ranges > _NEAR]
+    xyz, ranges = xyz[ranges > NEAR], ranges[ranges > NEAR]
     azimuth = np.degrees(np.arctan2(xyz[:, 1], xyz[:, 0])) + 180
     elevation = np.degrees(np.arcsin(np.clip(xyz[:, 2] / ranges, -1, 1))) + 90
     shape = (int(180 / _ELEVATION) + 1, int(360 / _AZIMUTH))

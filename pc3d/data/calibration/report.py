@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pc3d.data.calibration.edges import NEAR
 from pc3d.data.calibration.rig import Rig, beside, doubtful, lost, none_fits
 from pc3d.data.calibration.scores import CalibrationScore, Fit, calibration_scores
 from pc3d.data.index import SweepIndex
@@ -15,6 +16,8 @@ _REMEDY = (
 )
 
 
+_REPEATED = 3
+"""Frames with the same image that are no chance."""
 _PAST = 0.1
 """Of the expected share of points: a camera that gets less looks past what the LiDAR sees."""
 
@@ -45,6 +48,9 @@ def _finding(score: CalibrationScore, rig: Rig) -> Finding:
         other = f" (the cause may be another: {rig.name} reaches {rig.z:.1f})" if doubtful(score, rig) else ""
         text = f"{_better(score.best)} ({score.best.z:.1f} sigma){other}; as it is, {numbers}{both}"
         return Finding(name, "problem", text, _REMEDY)
+    if score.repeated >= _REPEATED:
+        text = f"{score.repeated} frames have one and the same image, though the vehicle moved: {numbers}"
+        return Finding(name, "warning", text, "give each frame the picture of its time")
     if score.verdict == "fits":
         return Finding(name, "ok", numbers)
     if score.coverage < _PAST * score.expected:
@@ -71,9 +77,12 @@ def calibration_findings(index: SweepIndex, cameras: Sequence[str] | None = None
     found = [_finding(score, beside(score, scores)) for score in scores]
     dark = unreadable.keys() - {score.camera for score in scores}
     found += [_unreadable(name, unreadable[name]) for name in sorted(dark)]
-    if none_fits(scores):
-        text = "no camera fits, and no one cause explains it"
-        found.append(
-            Finding("calibration", "warning", text, f"look at the LiDAR's points and mount; {_REMEDY}")
-        )
+    whole = ""
+    if scores and not any(score.expected for score in scores):
+        whole = f"no point lies farther than {NEAR:g} m away, so that nothing can be compared"
+    elif none_fits(scores):
+        whole = "no camera fits, and no one cause explains it"
+    if whole:
+        remedy = f"look at the LiDAR's points, their unit, and its mount; {_REMEDY}"
+        found.append(Finding("calibration", "warning", whole, remedy))
     return found

@@ -31,6 +31,8 @@ ALONE, TOGETHER = 5.0, 4.2
 """z of another calibration, for the given one to be wrong; TOGETHER where another camera shows the same."""
 MARGIN, RATIO = 2.5, 1.25
 """Of z, how much and how many times it must be better than the given one."""
+MOVED = 1.0
+"""Metres between frames whose images cannot be the same."""
 EXPECTED = 6.0
 """z that other drives let expect of the frames of one, to look at it alone, and of what is right then."""
 SECTORS = 2.2
@@ -85,7 +87,7 @@ class CalibrationScore:
 
     Attributes:
         frames: with a readable image, and of `part`, where only some are wrong. looked_at: all.
-        part: which they are.
+        part: which they are. repeated: frames with one and the same image, though the vehicle has moved.
         coverage, expected: share of the points that land in the image, and in that of a level camera.
         given, best: the calibration as it is, and the clearest of the others that were tried.
         alike: other cameras that show the same.
@@ -95,6 +97,7 @@ class CalibrationScore:
     frames: int
     looked_at: int
     part: str
+    repeated: int
     coverage: float
     expected: float
     given: Fit
@@ -148,7 +151,8 @@ class _Evidence:
         share, expected = np.mean([coverage(view) for view in self.views], axis=0).tolist()
         verdict: Verdict = "fits" if given.z >= FITS and given.sectors >= SECTORS else "cannot tell"
         frames = len(self.views)
-        return CalibrationScore(self.camera, frames, frames, "", share, expected, given, best, (), verdict)
+        about = self.camera, frames, frames, "", _repeated(self.views)
+        return CalibrationScore(*about, share, expected, given, best, (), verdict)
 
     def worst(self) -> CalibrationScore:
         """The score; that of a part of the frames where only that is wrong."""
@@ -185,6 +189,16 @@ class _Evidence:
 def _calibration(view: View) -> bytes:
     arrays = (view.camera.ego_SE3_cam, view.sweep.ego_SE3_lidar, view.camera.intrinsics)
     return b"".join((array.round(4) + 0.0).tobytes() for array in arrays)
+
+
+def _repeated(views: Sequence[View]) -> int:
+    """The most frames that have one image, more than `MOVED` apart; blank ones are none."""
+    places: dict[bytes, list[Float64]] = {}
+    for view in views:
+        if view.image.any():
+            places.setdefault(view.image.tobytes(), []).append(view.sweep.world_SE3_ego[:3, 3])
+    moved = [len(at) for at in places.values() if np.ptp(at, axis=0).max() > MOVED]
+    return max(moved, default=0)
 
 
 def _needed(given: Fit, least: float = ALONE) -> float:
@@ -225,7 +239,8 @@ def _views(index: SweepIndex, row: int, wanted: set[str], unreadable: dict[str, 
             if scan is not None:
                 yield View(sweep, camera, scan, edge_map(camera, sweep.token))
         except DataError as error:
-            unreadable.setdefault(camera.name, []).append(" ".join(str(error).split()))
+            why = " ".join(str(error).partition("\n  remedy:")[0].split())
+            unreadable.setdefault(camera.name, []).append(why)
 
 
 def calibration_scores(

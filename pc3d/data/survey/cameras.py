@@ -17,6 +17,8 @@ NO_IMAGES = "no images"
 _VIEW = (5.0, 170.0)  # degrees across a picture
 _OFF_CENTRE = 0.2  # of the size, in x and y: a crop moves the principal point in one of them
 
+_EXCHANGED = 0.1  # farther off than this as it is, nearer once cx and cy are exchanged
+
 
 class Cameras:
     """Looks at the cameras of one scene after the other."""
@@ -82,6 +84,11 @@ class Cameras:
         ]
 
 
+def _off(centre: float, size: int) -> float:
+    """From the middle, as a share of the size."""
+    return abs(centre / size - 0.5)
+
+
 def odd_intrinsics(camera: Camera) -> str:
     """What is odd about the intrinsics of a camera for its size; "" where nothing is."""
     (fx, _, cx), (_, fy, cy), _ = camera.intrinsics.tolist()
@@ -89,7 +96,9 @@ def odd_intrinsics(camera: Camera) -> str:
     centre = f"principal point ({cx:.0f}, {cy:.0f}) in an image of {width}x{height}"
     if not (0 <= cx <= width and 0 <= cy <= height):
         return centre
-    if min(abs(cx / width - 0.5), abs(cy / height - 0.5)) > _OFF_CENTRE:
+    if min(_off(cx, width), _off(cy, height)) > _EXCHANGED > max(_off(cy, width), _off(cx, height)):
+        return f"{centre}, cx and cy exchanged,"
+    if min(_off(cx, width), _off(cy, height)) > _OFF_CENTRE:
         return centre
     for focal, size in ((fx, width), (fy, height)):
         view = math.degrees(2 * math.atan(size / (2 * focal)))
