@@ -244,7 +244,7 @@ def test_mistakes_in_the_configuration_are_named() -> None:
         build_lidar_encoder({"type": "Mink"})
     with pytest.raises(ValueError, match=r"has no argument width.*known: .*widths"):
         build_lidar_encoder({"type": "MinkUNet", "width": 3})
-    with pytest.raises(ValueError, match="has no argument cel.*known: x_min"):
+    with pytest.raises(ValueError, match=r"has no argument cel.*known: x_min"):
         build_lidar_encoder({"type": "MinkUNet", "grid": {"cel": 1.0}})
     with pytest.raises(ValueError, match="no depth 20; known: 18, 34"):
         build_lidar_encoder({"type": "MinkUNet", "depth": 20})
