@@ -19,7 +19,11 @@ ROOMS = ("geometry", "ops", "regions", "contrast", "objectives", "models", "data
 LEFT_OUT = (
     "evaluation/test_evaluation_study.py",
     "evaluation/test_evaluation_label_efficiency.py",
+    "data/test_data_fuzz.py",
     "data/test_data_index_integrity.py",
+    "data/test_data_survey.py",
+    "data/test_data_survey_content.py",
+    "data/test_data_tables.py",
     "models/test_models_weights_file.py",
 )
 # A processor of 2008: NumPy's own loops without AVX, oneMKL with one branch for all.
