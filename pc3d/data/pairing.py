@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.data.records import Camera, Float32, Float64, Sweep
-from pc3d.geometry.camera import distortion_radius
+from pc3d.geometry.camera import bent, distortion_radius
 from pc3d.geometry.rigid import compose_SE3, invert_SE3, transform_points
 from pc3d.storage.compiled import njit
 
@@ -73,12 +73,9 @@ def _project(xyz, transform, K, bend, max_radius2, size, min_depth, ego, rows, u
             continue
         a = (transform[0, 0] * x + transform[0, 1] * y + transform[0, 2] * z + transform[0, 3]) / d
         b = (transform[1, 0] * x + transform[1, 1] * y + transform[1, 2] * z + transform[1, 3]) / d
-        r2 = a * a + b * b
-        if r2 > max_radius2:
+        if a * a + b * b > max_radius2:
             continue
-        radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-        bent_a = a * radial + 2 * p1 * a * b + p2 * (r2 + 2 * a * a)
-        bent_b = b * radial + p1 * (r2 + 2 * b * b) + 2 * p2 * a * b
+        bent_a, bent_b = bent(a, b, k1, k2, p1, p2, k3)
         u = K[0, 0] * bent_a + K[0, 1] * bent_b + K[0, 2]
         v = K[1, 0] * bent_a + K[1, 1] * bent_b + K[1, 2]
         if 0 <= u < width and 0 <= v < height:

@@ -18,7 +18,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from pc3d.data.batch import Batch
-from pc3d.data.dataset import FrameDataset, Sample
+from pc3d.data.dataset import Sample
 from pc3d.data.errors import DataError, fail
 from pc3d.engine.data import MixedDataset
 from pc3d.engine.run_lines import keep_lines
@@ -88,13 +88,9 @@ def bad_sample_budget(share: float, dataset: MixedDataset) -> Budget | None:
     if not share:
         return None
     rows: dict[Path, list[Any]] = {}
-    for part in _parts(dataset):
+    for part in dataset.parts:
         rows.setdefault(part.index.folder, []).append(part.rows)
     return Budget(share, sum(len(np.unique(np.concatenate(several))) for several in rows.values()))
-
-
-def _parts(dataset: MixedDataset) -> list[FrameDataset]:
-    return dataset.datasets  # type: ignore[return-value]
 
 
 class TolerantDataset(Dataset[Sample]):
@@ -132,7 +128,7 @@ class TolerantDataset(Dataset[Sample]):
         """What is kept of a bad sample: its token, the file that the error names, and what it is."""
         number = int(np.searchsorted(self.dataset.cumulative_sizes, position, side="right"))
         start = self.dataset.cumulative_sizes[number - 1] if number else 0
-        part = _parts(self.dataset)[number]
+        part = self.dataset.parts[number]
         sweep = part.index[int(part.rows[position - start])]
         where = re.search(r"^  where: (.*?)(?: \(sweep .*)?$", str(error), re.MULTILINE)
         path = where[1] if where else str(sweep.path)

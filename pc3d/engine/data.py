@@ -99,12 +99,17 @@ class MixedDataset(ConcatDataset[Sample]):
 
     metainfo: dict[str, Any] = {}  # noqa: RUF012  (mmengine asks for it)
 
+    @property
+    def parts(self) -> list[FrameDataset]:
+        """The data sets, one after the other."""
+        return self.datasets  # type: ignore[return-value]
+
     def __getitem__(self, key: tuple[int, int]) -> Sample:  # type: ignore[override]
         number, position = key
-        for dataset in self.datasets:
-            if position < len(dataset):  # type: ignore[arg-type]
-                return dataset[number, position]  # type: ignore[index]
-            position -= len(dataset)  # type: ignore[arg-type]
+        for dataset in self.parts:
+            if position < len(dataset):
+                return dataset[number, position]
+            position -= len(dataset)
         raise IndexError(f"sample {key[1]} of {len(self)}")
 
 

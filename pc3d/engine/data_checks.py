@@ -43,7 +43,7 @@ def check_data(dataset: MixedDataset, calibration: str = "stop") -> list[Finding
     """
     if calibration not in ("stop", "warn", "off"):
         raise ValueError(f"data.calibration is {calibration!r}, expected stop, warn or off")
-    return on_first(lambda: _checked(_parts(dataset), calibration))
+    return on_first(lambda: _checked(dataset.parts, calibration))
 
 
 def write_checks(folder: Path, findings: Sequence[Finding]) -> None:
@@ -88,10 +88,6 @@ def _of_index(part: FrameDataset, calibration: str) -> list[Finding]:
     return [finding for finding in found if concerns(finding)]
 
 
-def _parts(dataset: MixedDataset) -> list[FrameDataset]:
-    return dataset.datasets  # type: ignore[return-value]
-
-
 def _spread(part: FrameDataset, count: int = LOOKED_AT) -> Iterator[int]:
     """Rows of the frames: `count` evenly spaced ones, then the others."""
     rows = part.rows
@@ -102,7 +98,7 @@ def _spread(part: FrameDataset, count: int = LOOKED_AT) -> Iterator[int]:
 
 def camera_names(dataset: MixedDataset, wanted: Collection[str] = ()) -> tuple[str, ...]:
     """Names of the cameras of some frames of each source, and of more until all the wanted ones are there."""
-    return _camera_names(_parts(dataset), wanted)
+    return _camera_names(dataset.parts, wanted)
 
 
 def _camera_names(parts: list[FrameDataset], wanted: Collection[str]) -> tuple[str, ...]:
@@ -158,7 +154,7 @@ def check_boxes(dataset: MixedDataset, labels: Collection[int], grid: BevGrid) -
     Raises:
         DataError: says what is the matter with those that there are. In every process.
     """
-    parts = _parts(dataset)
+    parts = dataset.parts
     if parts[0].config.paste is None:
         on_first(lambda: _check_boxes(parts, labels, grid))
 

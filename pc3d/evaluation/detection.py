@@ -18,9 +18,9 @@ from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
 from pc3d.data.errors import DataError, fail
 from pc3d.data.index import SweepIndex
 from pc3d.evaluation.detection_analysis import analyse, official_config
-from pc3d.evaluation.detection_submission import MAX_BOXES, DetectionWriter, submission_entry
+from pc3d.evaluation.detection_submission import MAX_BOXES, DetectionWriter, out_of_range_entry
 from pc3d.evaluation.label_efficiency import json_values
-from pc3d.evaluation.official import check_truth, open_devkit, refused, split_samples
+from pc3d.evaluation.official import check_truth, official_version, open_devkit, refused, split_samples
 from pc3d.evaluation.settings import write_metrics
 from pc3d.storage.whole import read_json
 
@@ -58,8 +58,7 @@ def official_evaluator(nusc: NuScenes, split: str, results: Path | str, out: Pat
     if not any(content["results"].values()):
         # The devkit raises on a submission without any box. One that is out of every range is filtered
         # before anything is counted.
-        placeholder = submission_entry(samples[0], [1e9, 1e9, 0, 1, 1, 1, 0, 0, 0], "car", 0.0, "")
-        content["results"][samples[0]] = [placeholder]
+        content["results"][samples[0]] = [out_of_range_entry(samples[0])]
         path = out / "empty_submission.json"
         path.write_text(json.dumps(content))
     try:
@@ -176,9 +175,7 @@ def evaluate_predictions(
     Raises:
         DataError: the index is not of a nuScenes-format data set, or a key frame is missing.
     """
-    if "version" not in index.metadata:
-        what = f"official evaluation needs a nuScenes-format data set, not {index.metadata['dataset']}"
-        fail(what, index.folder, "use an index made by data_prep/nuscenes.py")
+    version = official_version(index)
     frames = 0
     with DetectionWriter(folder, split, **writer) as submission:
         for token, boxes, scores, labels in predictions:
@@ -186,7 +183,7 @@ def evaluate_predictions(
             pose = sweep.world_SE3_ego @ sweep.ego_SE3_lidar
             submission.add(sweep.sample_token, boxes, scores, labels, pose)
             frames += 1
-    result = evaluate_detection(index.root, index.metadata["version"], split, submission.path, folder)
+    result = evaluate_detection(index.root, version, split, submission.path, folder)
     result["frames"] = frames
     write_metrics(folder, result, settings)
     return result

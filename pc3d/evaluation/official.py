@@ -22,6 +22,18 @@ LIDAR = "LIDAR_TOP"
 """The channel that the official evaluators read, whatever a data set calls its LiDAR."""
 
 
+def official_version(index: SweepIndex) -> str:
+    """Version folder of the data set of an index.
+
+    Raises:
+        DataError: the data set is not in the nuScenes format, which the official evaluators read.
+    """
+    if "version" not in index.metadata:
+        what = f"official evaluation needs a nuScenes-format data set, not {index.metadata['dataset']}"
+        fail(what, index.folder, "use an index made by data_prep/nuscenes.py")
+    return index.metadata["version"]
+
+
 def open_devkit(root: Path | str, version: str) -> NuScenes:
     """The tables of a data set as the devkit loads them.
 
@@ -129,10 +141,7 @@ def check_official(index: SweepIndex, split: str, task: str) -> None:
         DataError: the index is of no nuScenes-format data set or lacks samples of the split; a map, a table,
             a label file or the LIDAR_TOP channel is missing, a label or box malformed, or no box counts.
     """
-    if "version" not in index.metadata:
-        what = f"official evaluation needs a nuScenes-format data set, not {index.metadata['dataset']}"
-        fail(what, index.folder, "use an index made by data_prep/nuscenes.py")
-    nusc = open_devkit(index.root, index.metadata["version"])
+    nusc = open_devkit(index.root, official_version(index))
     samples = split_samples(nusc, split)
     tokens = lidar_tokens(nusc, samples)
     _check_index(index, split, dict(zip(samples, tokens, strict=True)))
@@ -198,11 +207,11 @@ def _check_boxes(nusc: NuScenes, split: str, samples: list[str]) -> None:
     from nuscenes.eval.detection.evaluate import DetectionEval
 
     from pc3d.evaluation.detection_analysis import official_config
-    from pc3d.evaluation.detection_submission import submission_entry
+    from pc3d.evaluation.detection_submission import out_of_range_entry
 
     check_truth(nusc, split, samples)
-    far = submission_entry(samples[0], [1e9, 1e9, 0, 1, 1, 1, 0, 0, 0], "car", 0.0, "")
-    found: dict[str, Any] = {sample: [] for sample in samples} | {samples[0]: [far]}
+    found: dict[str, Any] = {sample: [] for sample in samples}
+    found[samples[0]] = [out_of_range_entry(samples[0])]
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results.json"
         results.write_text(json.dumps({"meta": {}, "results": found}))

@@ -16,13 +16,13 @@ from torch.utils.data import DataLoader
 from pc3d.data.batch import Needs
 from pc3d.data.collate import collate
 from pc3d.data.dataset import FrameConfig, FrameDataset
-from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
 from pc3d.data.label_maps import NUSCENES_LIDARSEG_CLASSES
 from pc3d.data.region_cache import RegionCache
 from pc3d.engine.checkpoints import frames_of, load_segmenter
 from pc3d.evaluation.lidarseg import LidarsegWriter, evaluate_lidarseg
 from pc3d.evaluation.metrics import confusion_matrix
+from pc3d.evaluation.official import official_version
 from pc3d.evaluation.settings import write_metrics
 from pc3d.evaluation.temporal_voting import Scan, VotingConfig, vote, windows
 from pc3d.evaluation.test_time_augmentation import AugmentedCopies, copies_probabilities
@@ -125,11 +125,7 @@ def evaluate_segmenter(
     needs = Needs(labels=True, tracks=tracks is not None)
     caches = {"tracks": tracks} if tracks else None
     dataset = FrameDataset(opened, needs, split=split, config=frames, caches=caches)
-    if "version" not in opened.metadata:
-        raise DataError(
-            "official evaluation needs a nuScenes-format data set, and "
-            f"{opened.folder} indexes {opened.metadata['dataset']}"
-        )
+    official_version(opened)
     official = len(NUSCENES_LIDARSEG_CLASSES)
     if segmenter.num_classes != official:
         what = f"the model has {segmenter.num_classes} classes, the official evaluation {official}"

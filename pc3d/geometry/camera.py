@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pc3d.storage.compiled import njit
+
 Float64 = NDArray[np.float64]
 
 
@@ -23,21 +25,26 @@ def distortion_radius(distortion: tuple[float, ...]) -> float:
     return float(np.sqrt(turning.min())) if len(turning) else float("inf")
 
 
-def distort(xy: Float64, distortion: tuple[float, ...]) -> Float64:
-    """OpenCV's distortion of (P, 2) normalised image coordinates; NaN beyond `distortion_radius`."""
-    k1, k2, p1, p2, k3 = (*distortion, 0.0, 0.0, 0.0, 0.0, 0.0)[:5]
-    x, y = xy[:, 0], xy[:, 1]
+def _bent(x, y, k1, k2, p1, p2, k3):  # type: ignore[no-untyped-def]
+    """OpenCV's distortion of a point at depth 1, or of arrays of them."""
     r2 = x * x + y * y
     radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    bent = np.stack(
-        [
-            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
-        ],
-        axis=1,
+    return (
+        x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
+        y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
     )
-    bent[r2 > distortion_radius(distortion) ** 2] = np.nan
-    return bent
+
+
+bent = njit(cache=True)(_bent)
+"""The same for kernels."""
+
+
+def distort(xy: Float64, distortion: tuple[float, ...]) -> Float64:
+    """OpenCV's distortion of (P, 2) normalised image coordinates; NaN beyond `distortion_radius`."""
+    x, y = xy[:, 0], xy[:, 1]
+    found = np.stack(_bent(x, y, *(*distortion, 0.0, 0.0, 0.0, 0.0, 0.0)[:5]), axis=1)
+    found[x * x + y * y > distortion_radius(distortion) ** 2] = np.nan
+    return found
 
 
 def project(points_cam: NDArray, K: Float64, distortion: tuple[float, ...] = ()) -> tuple[Float64, Float64]:

@@ -9,7 +9,7 @@ import numpy as np
 from pc3d.data.calibration.edges import FULL_WEIGHT, SECTORS, Scan
 from pc3d.data.pairing import cam_SE3_lidar
 from pc3d.data.records import Camera, Float64, Sweep
-from pc3d.geometry.camera import distortion_radius, in_image, project
+from pc3d.geometry.camera import bent, distortion_radius, in_image, project
 from pc3d.geometry.rigid import transform_points
 from pc3d.storage.compiled import njit
 
@@ -56,12 +56,9 @@ def _accumulate(xyz, turns, K, bend, max_radius2, size, image, weight, sector, s
                 continue
             a = (turns[t, 0, 0] * xyz[n, 0] + turns[t, 0, 1] * xyz[n, 1] + turns[t, 0, 2] * xyz[n, 2]) / z
             b = (turns[t, 1, 0] * xyz[n, 0] + turns[t, 1, 1] * xyz[n, 1] + turns[t, 1, 2] * xyz[n, 2]) / z
-            r2 = a * a + b * b
-            if r2 > max_radius2:
+            if a * a + b * b > max_radius2:
                 continue
-            radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-            bent_a = a * radial + 2 * p1 * a * b + p2 * (r2 + 2 * a * a)
-            bent_b = b * radial + p1 * (r2 + 2 * b * b) + 2 * p2 * a * b
+            bent_a, bent_b = bent(a, b, k1, k2, p1, p2, k3)
             u = (K[0, 0] * bent_a + K[0, 1] * bent_b + K[0, 2]) / size[0] * columns
             v = (K[1, 0] * bent_a + K[1, 1] * bent_b + K[1, 2]) / size[1] * lines
             if 0 <= u < columns and 0 <= v < lines:
