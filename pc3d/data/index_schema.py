@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pc3d.data.records import Boxes, Camera, Float64, Sweep
+from pc3d.data.records import Boxes, Camera, Float64, Lidar, Sweep
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raise it whenever a stored column changes: an older index is then refused with its rebuild command."""
 
 _POSE = pa.list_(pa.float64(), 12)  # the upper three rows of a 4x4 transform
@@ -26,6 +26,18 @@ _CAMERA = pa.struct(
         ("ego_SE3_cam", _POSE),
         ("world_SE3_ego", _POSE),
         ("timestamp", pa.int64()),
+        ("model", pa.string()),
+        ("key", pa.string()),
+    ]
+)
+_LIDAR = pa.struct(
+    [
+        ("name", pa.string()),
+        ("path", pa.string()),
+        ("key", pa.string()),
+        ("lidar_format", pa.string()),
+        ("lidar_SE3_sensor", _POSE),
+        ("time_offset", pa.float64()),
     ]
 )
 _BOX = pa.struct(
@@ -49,8 +61,14 @@ SCHEMA = pa.schema(
         ("timestamp", pa.int64()),
         ("is_key_frame", pa.bool_()),
         ("path", pa.string()),
+        ("key", pa.string()),
         ("lidar_format", pa.string()),
+        ("lidar_SE3_points", _POSE),
+        ("lidars", pa.list_(_LIDAR)),
+        ("motion", pa.list_(pa.float64(), 6)),
         ("lidarseg_path", pa.string()),
+        ("lidarseg_key", pa.string()),
+        ("lidarseg_format", pa.string()),
         ("ego_SE3_lidar", _POSE),
         ("world_SE3_ego", _POSE),
         ("cameras", pa.list_(_CAMERA)),
@@ -84,12 +102,29 @@ def sweep_to_row(sweep: Sweep, root: Path) -> dict[str, Any]:
         "timestamp": sweep.timestamp,
         "is_key_frame": sweep.is_key_frame,
         "path": _relative(sweep.path, root),
+        "key": sweep.key,
         "lidar_format": sweep.lidar_format,
+        "lidar_SE3_points": None if sweep.lidar_SE3_points is None else _pose_out(sweep.lidar_SE3_points),
+        "lidars": [_lidar_to_row(lidar, root) for lidar in sweep.lidars],
+        "motion": None if sweep.motion is None else sweep.motion.tolist(),
+        "lidarseg_key": sweep.lidarseg_key,
+        "lidarseg_format": sweep.lidarseg_format,
         "lidarseg_path": _relative(sweep.lidarseg_path, root) if sweep.lidarseg_path else None,
         "ego_SE3_lidar": _pose_out(sweep.ego_SE3_lidar),
         "world_SE3_ego": _pose_out(sweep.world_SE3_ego),
         "cameras": [_camera_to_row(camera, root) for camera in sweep.cameras],
         "boxes": None if sweep.boxes is None else _boxes_to_rows(sweep.boxes),
+    }
+
+
+def _lidar_to_row(lidar: Lidar, root: Path) -> dict[str, Any]:
+    return {
+        "name": lidar.name,
+        "path": _relative(lidar.path, root),
+        "key": lidar.key,
+        "lidar_format": lidar.lidar_format,
+        "lidar_SE3_sensor": _pose_out(lidar.lidar_SE3_sensor),
+        "time_offset": lidar.time_offset,
     }
 
 
@@ -104,6 +139,8 @@ def _camera_to_row(camera: Camera, root: Path) -> dict[str, Any]:
         "ego_SE3_cam": _pose_out(camera.ego_SE3_cam),
         "world_SE3_ego": _pose_out(camera.world_SE3_ego),
         "timestamp": camera.timestamp,
+        "model": camera.model,
+        "key": camera.key,
     }
 
 
@@ -133,12 +170,29 @@ def row_to_sweep(row: dict[str, Any], root: Path) -> Sweep:
         timestamp=row["timestamp"],
         is_key_frame=row["is_key_frame"],
         path=root / row["path"],
+        key=row["key"],
         lidar_format=row["lidar_format"],
+        lidar_SE3_points=None if row["lidar_SE3_points"] is None else _pose_in(row["lidar_SE3_points"]),
+        lidars=tuple(_row_to_lidar(lidar, root) for lidar in row["lidars"]),
+        motion=None if row["motion"] is None else np.array(row["motion"], dtype=np.float64),
         lidarseg_path=root / row["lidarseg_path"] if row["lidarseg_path"] else None,
+        lidarseg_key=row["lidarseg_key"],
+        lidarseg_format=row["lidarseg_format"],
         ego_SE3_lidar=_pose_in(row["ego_SE3_lidar"]),
         world_SE3_ego=_pose_in(row["world_SE3_ego"]),
         cameras=tuple(_row_to_camera(camera, root) for camera in row["cameras"]),
         boxes=None if row["boxes"] is None else _rows_to_boxes(row["boxes"]),
+    )
+
+
+def _row_to_lidar(row: dict[str, Any], root: Path) -> Lidar:
+    return Lidar(
+        name=row["name"],
+        path=root / row["path"],
+        key=row["key"],
+        lidar_format=row["lidar_format"],
+        lidar_SE3_sensor=_pose_in(row["lidar_SE3_sensor"]),
+        time_offset=row["time_offset"],
     )
 
 
@@ -152,6 +206,8 @@ def _row_to_camera(row: dict[str, Any], root: Path) -> Camera:
         ego_SE3_cam=_pose_in(row["ego_SE3_cam"]),
         world_SE3_ego=_pose_in(row["world_SE3_ego"]),
         timestamp=row["timestamp"],
+        model=row["model"],
+        key=row["key"],
     )
 
 

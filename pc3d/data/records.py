@@ -16,6 +16,9 @@ MAX_DISTANCE = 1e8
 MAX_PIXELS = 1e6
 """No focal length and no principal point is longer."""
 MAX_DISTORTION = 1e6
+MAX_SPEED = 1e3
+"""Metres or radians a second."""
+MAX_TIME_OFFSET = 10.0
 ROTATION_TOLERANCE = 1e-3
 """Largest sum of what the columns of a rotation lack of length 1 and of right angles."""
 
@@ -127,10 +130,13 @@ class Camera:
         size: (width, height) in pixels.
         intrinsics: (3, 3) float64; maps camera coordinates (x right, y down, z forward) to
             continuous pixel coordinates in which pixel centres are at integer + 0.5.
-        distortion: OpenCV coefficients (k1, k2, p1, p2, k3), empty for rectified images.
+        distortion: coefficients of `model`, empty for rectified images.
         ego_SE3_cam: (4, 4) float64 camera to ego.
         world_SE3_ego: (4, 4) float64 pose of the ego vehicle at the image's own time.
         timestamp: microseconds.
+        model: of the lens: `brown` (OpenCV's k1 k2 p1 p2 k3), `rational` (OpenCV's eight), `fisheye`
+            (Kannala-Brandt k1 to k4, as OpenCV's fisheye), `mei` (xi k1 k2 p1 p2).
+        key: of the image in a `path` that holds many (a bag, a Parquet file), "" for an image file.
     """
 
     name: str
@@ -141,6 +147,8 @@ class Camera:
     world_SE3_ego: Float64
     timestamp: int
     distortion: tuple[float, ...] = ()
+    model: str = "brown"
+    key: str = ""
 
     def __post_init__(self) -> None:
         check_intrinsics(self.intrinsics)
@@ -154,6 +162,31 @@ class Camera:
 
 
 @dataclass(frozen=True, eq=False)
+class Lidar:
+    """A further LiDAR of a sweep, whose points are joined to the sweep's.
+
+    Attributes:
+        name: of the sensor.
+        path, lidar_format, key: its points, as those of a `Sweep`.
+        lidar_SE3_sensor: (4, 4) float64 from the coordinates of its file to the LiDAR frame of the sweep, the
+            motion between both times included.
+        time_offset: seconds from the sweep's time to its own, which its point times count from.
+    """
+
+    name: str
+    path: Path
+    lidar_format: str
+    lidar_SE3_sensor: Float64
+    key: str = ""
+    time_offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_pose("lidar_SE3_sensor", self.lidar_SE3_sensor)
+        if not abs(self.time_offset) < MAX_TIME_OFFSET:
+            raise ValueError(f"time_offset is {self.time_offset}, expected seconds below {MAX_TIME_OFFSET:g}")
+
+
+@dataclass(frozen=True, eq=False)
 class Sweep:
     """One LiDAR sweep of a drive: the row of the index.
 
@@ -162,13 +195,22 @@ class Sweep:
         scene: name of the drive that it belongs to.
         timestamp: microseconds.
         is_key_frame: key frames carry cameras and annotations.
-        path: LiDAR file; `lidar_format` says how to read it (`nuscenes`, `kitti`, ...).
+        path: LiDAR file; `lidar_format` says how to read it, see `pc3d.data.points`.
         ego_SE3_lidar, world_SE3_ego: (4, 4) float64.
         split: name of the split, e.g. `train`.
         cameras: the images taken with it, empty for a plain sweep.
         boxes: None where the sweep is not annotated, empty where nothing is there.
         lidarseg_path: file of per-point labels, or None.
         sample_token: token of the dataset's sample (key frame) that it belongs to, "" if none.
+        key: of the points in a `path` that holds many sweeps (a bag, a Parquet file), "" for a file of its own.
+        lidar_SE3_points: (4, 4) float64 from the coordinates of the file to the LiDAR frame, None where they
+            are the same (PandaSet's files are in the world, ONCE's have other axes).
+        lidars: further LiDARs; their points follow those of `path`.
+        motion: (6,) float64 velocity of the ego vehicle (m/s, then rad/s about its axes) in the ego frame at
+            `timestamp`, where the points are to be moved to where they were at that time by their own times;
+            None where they are already, or are to stay as they are.
+        lidarseg_format: how the labels are stored, see `pc3d.data.labels`.
+        lidarseg_key: of the labels in a `lidarseg_path` that holds many.
     """
 
     token: str
@@ -184,8 +226,20 @@ class Sweep:
     boxes: Boxes | None = None
     lidarseg_path: Path | None = None
     sample_token: str = ""
+    key: str = ""
+    lidar_SE3_points: Float64 | None = None
+    lidars: tuple[Lidar, ...] = field(default=())
+    motion: Float64 | None = None
+    lidarseg_format: str = "uint8"
+    lidarseg_key: str = ""
 
     def __post_init__(self) -> None:
         check_pose("ego_SE3_lidar", self.ego_SE3_lidar)
         check_pose("world_SE3_ego", self.world_SE3_ego)
         _check_whole("timestamp", self.timestamp)
+        if self.lidar_SE3_points is not None:
+            check_pose("lidar_SE3_points", self.lidar_SE3_points)
+        if self.motion is not None:
+            _check_shape("motion", self.motion, (6,))
+            if not (np.abs(self.motion) < MAX_SPEED).all():
+                raise ValueError(f"motion is {self.motion}, expected m/s and rad/s below {MAX_SPEED:g}")
