@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pc3d.geometry.lens import Lens, check_lens, lens_of
+
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 
@@ -159,6 +161,12 @@ class Camera:
             _check_whole(name, pixels, least=1)
         if not sum(map(abs, self.distortion)) < MAX_DISTORTION:
             raise ValueError(f"distortion is {self.distortion}, expected small numbers")
+        check_lens(self.model, self.distortion)
+
+    @property
+    def lens(self) -> Lens:
+        """What bends its rays: `model` with `distortion`."""
+        return lens_of(self.model, tuple(self.distortion))
 
 
 @dataclass(frozen=True, eq=False)
