@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.data.records import Camera, Float32, Float64, Sweep
-from pc3d.geometry.camera import bent, distortion_radius
+from pc3d.geometry.lens import bent
 from pc3d.geometry.rigid import compose_SE3, invert_SE3, transform_points
 from pc3d.storage.compiled import njit
 
@@ -59,9 +59,8 @@ def cam_SE3_lidar(sweep: Sweep, camera: Camera) -> Float64:
 
 
 @njit(cache=True)
-def _project(xyz, transform, K, bend, max_radius2, size, min_depth, ego, rows, uv, depth):  # type: ignore[no-untyped-def]
+def _project(xyz, transform, K, lens, max_radius2, size, min_depth, ego, rows, uv, depth):  # type: ignore[no-untyped-def]
     """Fill rows, uv, depth with the points that land in the image; give their number."""
-    k1, k2, p1, p2, k3 = bend
     width, height = size
     count = 0
     for p in range(len(xyz)):
@@ -75,7 +74,7 @@ def _project(xyz, transform, K, bend, max_radius2, size, min_depth, ego, rows, u
         b = (transform[1, 0] * x + transform[1, 1] * y + transform[1, 2] * z + transform[1, 3]) / d
         if a * a + b * b > max_radius2:
             continue
-        bent_a, bent_b = bent(a, b, k1, k2, p1, p2, k3)
+        bent_a, bent_b = bent(a, b, lens)
         u = K[0, 0] * bent_a + K[0, 1] * bent_b + K[0, 2]
         v = K[1, 0] * bent_a + K[1, 1] * bent_b + K[1, 2]
         if 0 <= u < width and 0 <= v < height:
@@ -144,15 +143,13 @@ def pair_camera(
     """
     config = config or PairingConfig()
     transform = cam_SE3_lidar(sweep, camera)
-    bend = (*camera.distortion, 0.0, 0.0, 0.0, 0.0, 0.0)[:5]
-    max_radius2 = distortion_radius(camera.distortion) ** 2 if any(bend) else np.inf
     rows, uv, depth = np.empty(len(points), np.int64), np.empty((len(points), 2)), np.empty(len(points))
     count = _project(
         np.ascontiguousarray(points[:, :3]),
         transform,
         camera.intrinsics,
-        bend,
-        max_radius2,
+        camera.lens.row,
+        camera.lens.radius**2,
         camera.size,
         config.min_depth,
         (config.ego_x, config.ego_y),

@@ -262,7 +262,7 @@ def _wires(boxes: Boxes, camera: Camera, world_SE3_lidar: Float64) -> list[Float
     for eight in corners(world[:, :3], world[:, 3:6], world[:, 6]):
         start, stop = eight[ends[:, 0], None], eight[ends[:, 1], None]
         points = transform_points(cam_SE3_world, (start + (stop - start) * along).reshape(-1, 3))
-        uv, depth = project(points, camera.intrinsics, camera.distortion)
+        uv, depth = project(points, camera.intrinsics, camera.lens)
         uv[depth < _NEAR] = np.nan
         wires.append(uv.reshape(len(ends), _STEPS, 2))
     return wires

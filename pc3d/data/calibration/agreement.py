@@ -9,7 +9,8 @@ import numpy as np
 from pc3d.data.calibration.edges import FULL_WEIGHT, SECTORS, Scan
 from pc3d.data.pairing import cam_SE3_lidar
 from pc3d.data.records import Camera, Float64, Sweep
-from pc3d.geometry.camera import bent, distortion_radius, in_image, project
+from pc3d.geometry.camera import in_image, project
+from pc3d.geometry.lens import bent
 from pc3d.geometry.rigid import transform_points
 from pc3d.storage.compiled import njit
 
@@ -45,9 +46,8 @@ def turn(axis: Float64, degrees: float | Float64) -> Float64:
 
 
 @njit(cache=True)
-def _accumulate(xyz, turns, K, bend, max_radius2, size, image, weight, sector, sums):  # type: ignore[no-untyped-def]
+def _accumulate(xyz, turns, K, lens, max_radius2, size, image, weight, sector, sums):  # type: ignore[no-untyped-def]
     """Add what (N, 3) edges in the camera frame see under each of (Y, 3, 3) turns to (2, Y, SECTORS) sums."""
-    k1, k2, p1, p2, k3 = bend
     lines, columns = image.shape
     for t in range(len(turns)):
         for n in range(len(xyz)):
@@ -58,7 +58,7 @@ def _accumulate(xyz, turns, K, bend, max_radius2, size, image, weight, sector, s
             b = (turns[t, 1, 0] * xyz[n, 0] + turns[t, 1, 1] * xyz[n, 1] + turns[t, 1, 2] * xyz[n, 2]) / z
             if a * a + b * b > max_radius2:
                 continue
-            bent_a, bent_b = bent(a, b, k1, k2, p1, p2, k3)
+            bent_a, bent_b = bent(a, b, lens)
             u = (K[0, 0] * bent_a + K[0, 1] * bent_b + K[0, 2]) / size[0] * columns
             v = (K[1, 0] * bent_a + K[1, 1] * bent_b + K[1, 2]) / size[1] * lines
             if 0 <= u < columns and 0 <= v < lines:
@@ -68,7 +68,7 @@ def _accumulate(xyz, turns, K, bend, max_radius2, size, image, weight, sector, s
 
 def _reach(camera: Camera) -> float:
     """Radians from the optical axis beyond which no turn brings a point into the image."""
-    if any(camera.distortion):
+    if not camera.lens.is_pinhole:
         return float(np.pi)
     corner = np.maximum(camera.intrinsics[:2, 2], camera.size - camera.intrinsics[:2, 2])
     half = np.arctan(np.linalg.norm(corner / np.diag(camera.intrinsics)[:2]))
@@ -83,13 +83,11 @@ def edge_sums(view: View) -> Float64:
     camera, scan = view.camera, view.scan
     up = camera.ego_SE3_cam[2, :3]  # of the ego frame, in the camera's
     turns = turn(up, -YAWS)
-    bend = (*camera.distortion, 0.0, 0.0, 0.0, 0.0, 0.0)[:5]
-    max_radius2 = distortion_radius(camera.distortion) ** 2 if any(bend) else np.inf
     sums = np.zeros((2, len(YAWS), SECTORS))
     xyz = transform_points(cam_SE3_lidar(view.sweep, camera), scan.edges)
     near = xyz[:, 2] > np.cos(_reach(camera)) * np.linalg.norm(xyz, axis=1)
-    lens = (camera.intrinsics, bend, max_radius2, camera.size)
-    _accumulate(xyz[near], turns, *lens, view.image, scan.weight[near], scan.sector[near], sums)
+    optics = (camera.intrinsics, camera.lens.row, camera.lens.radius**2, camera.size)
+    _accumulate(xyz[near], turns, *optics, view.image, scan.weight[near], scan.sector[near], sums)
     return sums
 
 
@@ -137,7 +135,7 @@ def _seen(view: View, camera: Camera) -> float:
     if not len(view.scan.sample):
         return 0.0
     xyz = transform_points(cam_SE3_lidar(view.sweep, camera), view.scan.sample)
-    uv, depth = project(xyz, camera.intrinsics, camera.distortion)
+    uv, depth = project(xyz, camera.intrinsics, camera.lens)
     return float(((depth > 0) & in_image(uv, camera.size)).mean())
 
 

@@ -129,7 +129,9 @@ def _in_place_of(name: str, lens: bool) -> Mend:
         there = {other.name: other for other in sweep.cameras}.get(name, camera)
         mended = replace(camera, ego_SE3_cam=there.ego_SE3_cam)
         if lens and there.size == camera.size:
-            mended = replace(mended, intrinsics=there.intrinsics, distortion=there.distortion)
+            mended = replace(
+                mended, intrinsics=there.intrinsics, distortion=there.distortion, model=there.model
+            )
         return sweep, mended
 
     return mend

@@ -83,7 +83,8 @@ def edge_map(camera: Camera, token: str = "") -> Float64:
     Raises:
         DataError: the image is missing or broken.
     """
-    scale = min(1.0, _PIXELS_PER_RADIAN / max(abs(camera.intrinsics[0, 0]), 1e-6))
+    focal = abs(camera.intrinsics[0, 0]) * camera.lens.magnification
+    scale = min(1.0, _PIXELS_PER_RADIAN / max(focal, 1e-6))
     size = (max(16, round(camera.size[0] * scale)), max(9, round(camera.size[1] * scale)))
     picture = Image.fromarray(load_image(camera.path, token, at_least=size, size=camera.size))
     rgb = np.asarray(picture.resize(size, Image.Resampling.BOX), dtype=np.float64)
