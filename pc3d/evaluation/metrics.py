@@ -1,9 +1,10 @@
 """Segmentation metrics from a confusion matrix.
 
-Two means over classes are in use, and differ on small validation sets:
+Three means over classes are in use, and differ on small validation sets:
 - "truth": the classes that occur in the ground truth;
 - "official": also the classes that were only ever predicted, which count as 0. This is what the
-  nuScenes-lidarseg evaluator does; a class that neither occurs nor is predicted is left out.
+  nuScenes-lidarseg evaluator does; a class that neither occurs nor is predicted is left out;
+- "all": every class, the others as 0, as SemanticKITTI's evaluator does.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-Classes = Literal["truth", "official"]
+Classes = Literal["truth", "official", "all"]
 
 
 def confusion_matrix(labels: Any, predictions: Any, num_classes: int, ignore_index: int = -1) -> Tensor:
@@ -56,13 +57,15 @@ def iou_per_class(confusion: Tensor) -> Tensor:
 
 
 def mean_iou(confusion: Tensor, classes: Classes = "truth") -> float:
-    """Mean IoU over the classes that occur in the truth, or as the official evaluator has it.
+    """Mean IoU over the classes that occur in the truth, or as an official evaluator has it.
 
-    NaN for an empty matrix. See the module's docstring for the two means.
+    NaN for an empty matrix. See the module's docstring for the means.
     """
-    if classes not in ("truth", "official"):
-        raise ValueError(f"classes is {classes!r}, expected 'truth' or 'official'")
+    if classes not in ("truth", "official", "all"):
+        raise ValueError(f"classes is {classes!r}, expected 'truth', 'official' or 'all'")
     iou = iou_per_class(confusion)
+    if classes == "all":
+        return float(iou.nan_to_num().mean()) if confusion.sum() else float("nan")
     if classes == "truth":
         iou = iou[confusion.sum(1) > 0]
     return float(iou.nanmean())
@@ -83,7 +86,7 @@ def summary(confusion: Tensor, class_names: Sequence[str] | None = None) -> dict
     """All of the above as plain numbers.
 
     Returns:
-        `miou` (official), `miou_truth`, `fwiou`, `accuracy`, and `iou`: class name (or its index
+        `miou` (official), `miou_truth`, `miou_all`, `fwiou`, `accuracy`, and `iou`: class name (or its index
         as text) to IoU.
     """
     names = class_names if class_names is not None else [str(index) for index in range(len(confusion))]
@@ -92,6 +95,7 @@ def summary(confusion: Tensor, class_names: Sequence[str] | None = None) -> dict
     return {
         "miou": mean_iou(confusion, "official"),
         "miou_truth": mean_iou(confusion, "truth"),
+        "miou_all": mean_iou(confusion, "all"),
         "fwiou": frequency_weighted_iou(confusion),
         "accuracy": accuracy(confusion),
         "iou": dict(zip(names, iou_per_class(confusion).tolist(), strict=True)),

@@ -1,0 +1,1 @@
+"""Scores of data without an official evaluator: any classes, labels from the index, nothing of a devkit."""
