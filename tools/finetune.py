@@ -1,61 +1,6 @@
-"""Fine-tune for LiDAR segmentation or BEV detection with few labels, and evaluate officially."""
+"""`pc3d finetune` as a script."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from pc3d.engine.command_line import run_command, start_options, training_parser
-
-if TYPE_CHECKING:  # imported where used, so that --help need not wait for torch
-    from mmengine.config import Config
-
-    from pc3d.data.index import SweepIndex
-
-EXAMPLES = """\
-  python tools/finetune.py configs/finetune/sim_linear_probe.py \\
-      --cfg-options init.checkpoint=work_dirs/sim_joint/backbone.safetensors
-  python tools/finetune.py configs/finetune/sim_5_percent.py        (random start)
-  python tools/finetune.py configs/finetune/sim_5_percent.py --eval-split sim_val
-  python tools/finetune.py configs/finetune/sim_detection_5_percent.py --eval-split sim_val \\
-      --cfg-options init.run=work_dirs/sim_calico
-"""
-
-
-def evaluated_index(config: "Config", split: str) -> "SweepIndex":
-    """The index that is evaluated when training has ended, found fit for it before training begins."""
-    from pc3d.engine.run_data import only, sources_of
-    from pc3d.evaluation.downstream import check_evaluation
-
-    index = only(sources_of(config.data), "--eval-split", "evaluate with tools/evaluate.py --index").open()
-    check_evaluation(index, split, config.get("task", "lidarseg"))
-    return index
-
-
-def main() -> None:
-    parser = training_parser(__doc__, EXAMPLES)
-    parser.add_argument("--eval-split", help="evaluate on this split when training has ended")
-    parser.add_argument(
-        "--partial", action="store_true", help="load what fits of a checkpoint, and say what does not"
-    )
-    args = parser.parse_args()
-    options = start_options(args)
-    from pc3d.engine.config import load_config
-    from pc3d.engine.finetuner import finetune
-
-    partial = {"init.partial": True} if args.partial else {}
-    config = load_config(args.config, "finetune", {**(args.cfg_options or {}), **partial})
-    config.launcher = args.launcher
-    work_dir = args.work_dir or Path(config.get("work_dir", f"work_dirs/{args.config.stem}"))
-    index = evaluated_index(config, args.eval_split) if args.eval_split else None
-    checkpoint = finetune(config, work_dir, **options)
-    print(f"model: {checkpoint}")
-    if index is not None:
-        from pc3d.evaluation.downstream import evaluate_checkpoint, summary_text
-        from pc3d.evaluation.settings import evaluation_folder
-
-        out = work_dir / evaluation_folder(args.eval_split)
-        result = evaluate_checkpoint(checkpoint, index, args.eval_split, out)
-        print(summary_text(result))
-
+from pc3d.cli import script
 
 if __name__ == "__main__":
-    run_command(main)
+    script("finetune")

@@ -1,55 +1,6 @@
-"""Bring a published LiDAR checkpoint in: SLidR, SuperFlow, BEVFusion, MinkUNets with SPVNAS's names."""
+"""`pc3d import` as a script."""
 
-import argparse
-from pathlib import Path
-
-from pc3d.engine.command_line import run_command
-
-EXAMPLES = """\
-examples:
-  python tools/import_weights.py minkunet_slidr_1gpu.pt --format slidr --out weights/slidr.safetensors
-  python tools/import_weights.py lidar-only-det.pth --format bevfusion --out weights/bevfusion.safetensors
-  python tools/import_weights.py spvnas.pth --format scalr --out weights/spvnas.safetensors \\
-      --lidar-options voxel_size=[0.05,0.05,0.05]
-then:
-  python tools/evaluate.py weights/slidr.safetensors --knn --index data/nuscenes-index --train-split train \\
-      --split val
-  python tools/finetune.py CONFIG --cfg-options init.checkpoint=weights/slidr.safetensors
-with the printed `lidar` section in CONFIG. docs/published-weights.md says what each network expects.
-"""
-
-
-def main() -> None:
-    from pc3d.engine.settings.options import OptionsAction, read
-    from pc3d.engine.settings.sections import lidar_setting
-    from pc3d.models.lidar.published import FORMATS, import_checkpoint
-
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("checkpoint", type=Path, help="the published file; it is read as data only")
-    parser.add_argument("--format", required=True, choices=sorted(FORMATS), help="whose names it has")
-    parser.add_argument("--out", type=Path, required=True, help="backbone.safetensors to write")
-    parser.add_argument(
-        "--lidar-options",
-        nargs="+",
-        action=OptionsAction,
-        metavar="KEY=VALUE",
-        help="settings of the encoder that the file does not tell, for example voxel_size=[0.1,0.1,0.1]",
-    )
-    parser.add_argument(
-        "--intensity-scale", type=float, help="intensity that the network was fed with, over 0..1"
-    )
-    parser.add_argument("--prefix", help="of the network's names, where the file holds several networks")
-    args = parser.parse_args()
-    overrides = {key: read(text, lidar_setting(key)) for key, text in (args.lidar_options or {}).items()}
-    lidar, report = import_checkpoint(
-        args.checkpoint, args.format, args.out, overrides, args.intensity_scale, args.prefix
-    )
-    print(report)
-    settings = ", ".join(f"{key}={value!r}" for key, value in lidar.items())
-    print(f"backbone: {args.out}\nlidar = dict(_delete_=True, {settings})")
-
+from pc3d.cli import script
 
 if __name__ == "__main__":
-    run_command(main)
+    script("import")

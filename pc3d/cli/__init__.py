@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 
 from pc3d.data.errors import did_you_mean
@@ -59,7 +60,10 @@ def main() -> None:
 
 def script(name: str) -> None:
     """What a script of `tools/` or `data_prep/` is: the sub-command `name` under the script's own name."""
-    run_command(lambda: _run(name, sys.argv[1:], os.path.basename(sys.argv[0])))
+    own = Path(sys.argv[0]).resolve()
+    # Python puts the script's folder first, and data_prep/nuscenes.py would hide the nuscenes-devkit.
+    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != own.parent]
+    run_command(lambda: _run(name, sys.argv[1:], own.name))
 
 
 def dispatch(arguments: Sequence[str]) -> None:

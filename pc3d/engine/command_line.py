@@ -24,13 +24,21 @@ from pc3d.engine.settings.options import HELP, OptionsAction
 
 
 def training_parser(description: str, examples: str) -> argparse.ArgumentParser:
-    """Parser with CONFIG, --work-dir, what to do with a run that is there, --cfg-options, --launcher."""
+    """Parser with the arguments of `add_training`."""
     parser = argparse.ArgumentParser(
         description=description,
         epilog="examples:\n" + examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("config", type=Path, help="config file, for example configs/pretrain/sim_joint.py")
+    add_training(parser)
+    return parser
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Add CONFIG, --work-dir, what to do with a run that is there, --cfg-options, --launcher."""
+    parser.add_argument(
+        "config", type=Path, help="config file, or the name of one that ships with pc3d: see `pc3d configs`"
+    )
     parser.add_argument("--work-dir", type=Path, help="run folder (default: work_dirs/<config name>)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
@@ -55,7 +63,6 @@ def training_parser(description: str, examples: str) -> argparse.ArgumentParser:
         help=HELP,
     )
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
-    return parser
 
 
 def start_options(args: argparse.Namespace) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from pc3d.engine.settings.files import cleaned, plain, read_files
 from pc3d.engine.settings.options import Text, merged, override
 from pc3d.engine.settings.places import place_of
 from pc3d.engine.settings.sections import KINDS, ONLY_IN
+from pc3d.engine.settings.shipped import config_file
 from pc3d.engine.settings.trial import trial_faults
 
-__all__ = ["load_config", "plain"]
+__all__ = ["config_file", "load_config", "plain"]
 
 
 def load_config(path: str | Path, kind: str, overrides: Mapping[str, Any] | None = None) -> Config:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pc3d.data.batch import Batch, Needs
 from pc3d.data.detection import counted_boxes, view_boxes
 from pc3d.data.frame_types import BEVFUSION_MAP_GRID
+from pc3d.data.plugins import Registry
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.bev.network import BevNetwork
 from pc3d.models.build import build
@@ -19,10 +20,10 @@ from pc3d.models.heads.detections import Detections
 from pc3d.models.heads.map_segmentation import MapHead
 from pc3d.models.heads.transfusion import TransFusionHead
 
-DETECTION_HEADS: dict[str, Callable[..., CenterHead | TransFusionHead]] = {
-    "CenterHead": CenterHead,
-    "TransFusionHead": TransFusionHead,
-}
+DETECTION_HEADS: Registry[CenterHead | TransFusionHead] = Registry(
+    nn.Module, {"CenterHead": CenterHead, "TransFusionHead": TransFusionHead}
+)
+"""One of the user's own (`module:Class`) has their `forward`, `loss` and `decode`, and `labels`."""
 
 
 class BevModel(nn.Module):
@@ -101,7 +102,7 @@ class BevDetector(BevModel):
     def labels(self) -> set[int]:
         """Classes of `NUSCENES_DETECTION_CLASSES` that the head knows."""
         head = self.head
-        return set().union(*([head.labels] if isinstance(head, TransFusionHead) else head.groups))
+        return set().union(*(head.groups if isinstance(head, CenterHead) else [head.labels]))
 
     def examples(self, batch: Batch) -> Tensor:
         """Boxes of the ten classes."""

@@ -1,17 +1,18 @@
 """Readers of data set formats, by name: one file each, imported when asked for.
 
 To add one, write a class with `metadata`, `findings`, `__len__` (about how many sweeps) and `sweeps()` (scene
-after scene, ascending in time), and give it a line in `READERS`.
+after scene, ascending in time), and give it a line in `READERS`. One that stays outside of pc3d is named
+`module:Class`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
 from pc3d.data.errors import fail
+from pc3d.data.plugins import is_plugin, resolve
 from pc3d.data.records import Sweep
 from pc3d.findings import Finding
 
@@ -46,7 +47,6 @@ def open_reader(name: str, root: str | Path, **options: Any) -> Reader:
     Raises:
         DataError: no such reader, or what the reader finds wrong.
     """
-    if name not in READERS:
-        fail(f"unknown data set format {name!r}", root, f"use one of {sorted(READERS)}, or add a reader")
-    module, _, cls = READERS[name].partition(":")
-    return getattr(import_module(module), cls)(Path(root).resolve(), **options)
+    if name not in READERS and not is_plugin(name):
+        fail(f"unknown data set format {name!r}", root, f"use one of {sorted(READERS)}, or module:Class")
+    return resolve(READERS.get(name, name))(Path(root).resolve(), **options)

@@ -14,6 +14,9 @@ from inspect import Parameter, isclass, signature
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from pc3d.data.errors import DataError
+from pc3d.data.plugins import Registry
+
 _SEQUENCES = (list, tuple, Sequence)
 
 
@@ -83,6 +86,13 @@ class Arguments(Section):
 
 
 @dataclass(frozen=True, eq=False)
+class Name:
+    """A name in a registry, or `module:Class`."""
+
+    registry: Registry[Any]
+
+
+@dataclass(frozen=True, eq=False)
 class OneOf(Section):
     """The arguments of one of several constructors, which `type` names."""
 
@@ -95,10 +105,15 @@ class OneOf(Section):
     @property
     def kind(self) -> Field:
         """The setting `type`."""
-        return Field(Literal[tuple(self.registry)], required=self.default is None)
+        names: Any = Literal[tuple(self.registry)]
+        own = Name(self.registry) if isinstance(self.registry, Registry) else names
+        return Field(own, required=self.default is None)
 
     def fields(self, settings: Mapping[str, Any]) -> dict[str, Field] | None:
-        build = self.registry.get(str(settings.get("type", self.default)))
+        try:
+            build = self.registry.get(self.owner(settings))
+        except (DataError, ImportError):  # `make` says it
+            build = None
         if build is None:
             return None
         more = {**self.more, "type": self.kind}
@@ -106,6 +121,12 @@ class OneOf(Section):
 
     def owner(self, settings: Mapping[str, Any]) -> str:
         return str(settings.get("type", self.default))
+
+    def make(self, settings: Mapping[str, Any]) -> None:
+        try:
+            self.registry.get(self.owner(settings))
+        except ImportError as error:  # what the user's own class needs
+            raise ValueError(f"the type {self.owner(settings)}: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +150,10 @@ class ListOf:
 def arguments(build: Callable[..., Any]) -> dict[str, Field]:
     """The arguments of a constructor by name, with their annotations."""
     whose = build if is_dataclass(build) or not isclass(build) else build.__init__  # type: ignore[misc]
-    hints = get_type_hints(whose)
+    try:
+        hints = get_type_hints(whose)
+    except NameError:  # imported for a type checker only
+        hints = {}
     return {
         name: Field(hints.get(name, Any), parameter.default is Parameter.empty)
         for name, parameter in signature(build).parameters.items()
@@ -173,6 +197,8 @@ def fits(value: Any, option: Any) -> bool:
     """Whether a value is of one option; a whole number is a number, True is none, a text is no list."""
     if option is Any:
         return True
+    if isinstance(option, Name):
+        return isinstance(value, str) and value in option.registry
     if get_origin(option) is Literal:
         return any(value == one and type(value) is type(one) for one in get_args(option))
     items = items_of(option)
@@ -223,6 +249,8 @@ def describe(expected: Any, length: int | None = None, many: bool = False) -> st
 def _describe(option: Any, length: int | None, many: bool) -> str:
     if option in _WORDS:
         return _WORDS[option][many]
+    if isinstance(option, Name):
+        return f"one of {', '.join(map(repr, option.registry))} or module:Class"
     if get_origin(option) is Literal:
         return f"one of {', '.join(map(repr, get_args(option)))}"
     items = items_of(option)

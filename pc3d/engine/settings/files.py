@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import yaml
@@ -17,6 +18,7 @@ from mmengine.fileio import register_handler
 from mmengine.fileio.handlers import YamlHandler
 
 from pc3d.data.errors import DataError, fail
+from pc3d.engine.settings.shipped import PACKAGE, shipped_path
 
 SUFFIXES = (".py", ".yaml", ".yml", ".json")
 _BASE, _DELETE = "_base_", "_delete_"
@@ -63,12 +65,13 @@ def read_files(path: Path) -> tuple[dict[str, Any], list[Path]]:
         DataError: one of the files cannot be read or is no config; it says which, and the line.
     """
     if not path.exists():
-        raise FileNotFoundError(f"no config at {path}; the ones that ship with pc3d are in configs/")
+        raise FileNotFoundError(f"no config at {path}; `pc3d configs` lists the ones that ship with pc3d")
     files = list(_with_bases(path, ()))
     try:
         # mmengine's way with imports goes with its own way of bases only.
         lazy = None if "read_base" in _text(path) else False
-        read = plain(Config.fromfile(str(path), import_custom_modules=False, lazy_import=lazy))
+        with patch.object(Config, "_get_cfg_path", staticmethod(_base_path)):
+            read = plain(Config.fromfile(str(path), import_custom_modules=False, lazy_import=lazy))
     except DataError:
         raise
     except (Exception, SystemExit) as error:  # whatever a config's own code raises
@@ -91,7 +94,7 @@ def _with_bases(path: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     bases = _bases(path)
     yield path
     for base in bases:
-        yield from _with_bases(Path(os.path.normpath(path.parent / base)), (*above, path.resolve()))
+        yield from _with_bases(Path(base), (*above, path.resolve()))
 
 
 def _bases(path: Path) -> list[str]:
@@ -113,10 +116,20 @@ def _bases(path: Path) -> list[str]:
     except Exception as error:  # a base that code computes, too deep a nesting, broken JSON
         fail(f"the config cannot be read: {error}", path, "mend the file")
     bases = bases if isinstance(bases, list | tuple) else [bases]
-    wrong = [base for base in bases if not isinstance(base, str) or "::" in base]
+    wrong = [base for base in bases if not isinstance(base, str) or "::" in base.removeprefix(PACKAGE)]
     if wrong:
-        fail(f"`{_BASE}` is {wrong[0]!r}", path, "name the file, or a list of files, relative to this one")
-    return list(bases)
+        fail(
+            f"`{_BASE}` is {wrong[0]!r}",
+            path,
+            f"name the file, or a list of files, relative to this one (or {PACKAGE}pretrain/sim_slidr.py)",
+        )
+    return [_base_path(base, str(path))[0] for base in bases]
+
+
+def _base_path(base: str, config: str) -> tuple[str, None]:
+    """Where the `_base_` of a config lies; without a scope, in which mmengine takes the place of its own."""
+    named = f"{base}.py" if base.startswith(PACKAGE) and not base.endswith(SUFFIXES) else base
+    return os.path.normpath(os.path.join(os.path.dirname(config), shipped_path(named))), None
 
 
 def _text(path: Path) -> str:
@@ -171,7 +184,9 @@ def _refuse(path: Path, files: list[Path], error: BaseException) -> None:
 
 
 def cleaned(settings: Any, keep: bool = False) -> Any:
-    """Settings as plain values, without the `_delete_` that mmengine leaves where a section replaces nothing.
+    """Settings as plain values; paths of shipped files are made whole.
+
+    What goes is the `_delete_` that mmengine leaves where a section replaces nothing.
 
     Args:
         keep: that `_delete_`, as in a stage it is for what all stages share.
@@ -183,4 +198,6 @@ def cleaned(settings: Any, keep: bool = False) -> Any:
         return type(settings)(cleaned(item, keep) for item in settings)
     if isinstance(settings, np.generic | np.ndarray):
         return settings.tolist()
-    return str(settings) if isinstance(settings, Path) else settings
+    if isinstance(settings, Path) or (isinstance(settings, str) and settings.startswith(PACKAGE)):
+        return str(shipped_path(str(settings)))
+    return settings

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pc3d.data.frame_types import MAX_SWEEPS
-from pc3d.data.sweeps import FEATURE_COLUMNS, TIME
+from pc3d.data.sweeps import FEATURES as COLUMNS
+from pc3d.data.sweeps import TIME
+from pc3d.models.heads.segmentation import POINT_HEADS
 from pc3d.models.image.efficientnet import CHANNELS
 from pc3d.models.lidar.inputs import DEFAULT_SIZES, VOXEL_FEATURES
 from pc3d.models.lidar.minkunet import LAYERS
@@ -18,7 +20,7 @@ from pc3d.objectives.groups import IDS
 from pc3d.objectives.rad import TEACHER_HEADS
 from pc3d.objectives.superflow import D2S_FORMS
 
-FEATURES = (*FEATURE_COLUMNS, TIME)
+FEATURES = (*COLUMNS, TIME)
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class Rule:
             return False
 
 
-def _choice(names: Sequence[Any]) -> Rule:
-    return Rule(f"one of {', '.join(map(repr, names))}", lambda value: value in names, alone=True)
+def _choice(names: Collection[Any], more: str = "") -> Rule:
+    return Rule(f"one of {', '.join(map(repr, names))}{more}", lambda value: value in names, alone=True)
 
 
 def _ascending(value: Sequence[float]) -> bool:
@@ -136,7 +138,7 @@ RULES: dict[str, Rule] = {
     "ids": _choice(IDS),
     "teacher_head": _choice(TEACHER_HEADS),
     "d2s_form": _choice(D2S_FORMS),
-    "head.head": _choice(("linear", "mlp")),
+    "head.head": _choice(POINT_HEADS, " or module:Class"),
 }
 """By name, or by section and name where one name has two meanings. What is checked together (the edges of a
 grid, the window of the pairs) is checked by the dataclass that it makes."""

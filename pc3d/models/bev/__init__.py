@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from pc3d.data.plugins import Registry
 from pc3d.models.bev.base import ViewTransform
 from pc3d.models.bev.depth import lidar_depth
 from pc3d.models.bev.lss import LSS
 from pc3d.models.build import build
 from pc3d.models.image.base import ImageEncoder
 
-VIEW_TRANSFORMS: dict[str, Callable[..., ViewTransform]] = {"LSS": LSS}
+VIEW_TRANSFORMS: Registry[ViewTransform] = Registry(ViewTransform, {"LSS": LSS})
 
 
 def build_view_transform(config: Mapping[str, Any], image: ImageEncoder) -> ViewTransform:

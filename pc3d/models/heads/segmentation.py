@@ -7,23 +7,30 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pc3d.data.batch import Batch, PointView
+from pc3d.data.plugins import Registry
 from pc3d.models.heads.lovasz import lovasz_softmax
 from pc3d.models.lidar.base import LidarEncoder
 
 IGNORED = -1
 
 
+def _mlp(channels: int, num_classes: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(channels, channels),
+        nn.BatchNorm1d(channels),
+        nn.ReLU(inplace=True),
+        nn.Linear(channels, num_classes),
+    )
+
+
+POINT_HEADS: Registry[nn.Module] = Registry(nn.Module, {"linear": nn.Linear, "mlp": _mlp})
+"""From (P, channels) features to (P, num_classes) scores, built from these two numbers."""
+
+
 def _make_head(name: str, channels: int, num_classes: int) -> nn.Module:
-    if name == "linear":
-        return nn.Linear(channels, num_classes)
-    if name == "mlp":
-        return nn.Sequential(
-            nn.Linear(channels, channels),
-            nn.BatchNorm1d(channels),
-            nn.ReLU(inplace=True),
-            nn.Linear(channels, num_classes),
-        )
-    raise ValueError(f"head {name!r} is unknown: choose 'linear' or 'mlp'")
+    if name not in POINT_HEADS:
+        raise ValueError(f"head {name!r} is unknown: choose 'linear', 'mlp' or module:Class")
+    return POINT_HEADS[name](channels, num_classes)
 
 
 class PointSegmenter(nn.Module):
@@ -34,7 +41,7 @@ class PointSegmenter(nn.Module):
     Args:
         encoder: gives the point features.
         num_classes: classes 0..num_classes-1; label -1 is ignored.
-        head: "linear", or "mlp" (one hidden layer as wide as the features).
+        head: "linear", "mlp" (one hidden layer as wide as the features), or `module:Class`.
         freeze: the encoder takes no gradient (`requires_grad` of its parameters is turned off)
             and runs without a graph.
         frozen_statistics: with `freeze`, the encoder also stays in evaluation mode whatever

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from pc3d.data.plugins import Registry
 from pc3d.models.build import build
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.image.efficientnet import EfficientNetLite0
 from pc3d.models.image.fpn import FPN
 from pc3d.models.image.transformers_encoder import TransformersEncoder
 
-IMAGE_ENCODERS: dict[str, Callable[..., ImageEncoder]] = {
-    "EfficientNetLite0": EfficientNetLite0,
-    "FPN": FPN,
-    "TransformersEncoder": TransformersEncoder,
-}
+IMAGE_ENCODERS: Registry[ImageEncoder] = Registry(
+    ImageEncoder,
+    {
+        "EfficientNetLite0": EfficientNetLite0,
+        "FPN": FPN,
+        "TransformersEncoder": TransformersEncoder,
+    },
+)
 
 
 def build_image_encoder(config: Mapping[str, Any]) -> ImageEncoder:
