@@ -11,6 +11,7 @@ from rich.progress import track
 
 from pc3d.data.calibration import calibration_findings
 from pc3d.data.checks import write_findings
+from pc3d.data.classes import ClassSet
 from pc3d.data.errors import DataError, fail
 from pc3d.data.index import SweepIndex, write_index
 from pc3d.data.index_writer import check_free
@@ -54,7 +55,7 @@ def build_index(
         source = open_reader(reader, root, **options)
     metadata = source.metadata
     if selection.labels:
-        check_label_order(Path(metadata["root"]) / metadata.get("version", ""), metadata.get("label_map"))
+        check_label_order(Path(metadata["root"]) / metadata.get("version", ""), ClassSet.of(metadata))
     survey = Survey(metadata, len(source), selection.skip_missing, selection.labels)
     sweeps = track(source.sweeps(), "writing the index", total=len(source), console=console)
     write_index(out, survey.watch(selection.take(sweeps)), {**metadata, "rebuild": rebuild})

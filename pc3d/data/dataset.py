@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from pc3d.data.batch import Needs
+from pc3d.data.classes import ClassSet
 from pc3d.data.errors import fail
 from pc3d.data.frames import FrameConfig, FrameSample, FrameSources, ImageDraw, load_dense_frame, load_frame
 from pc3d.data.images import load_ego_masks
@@ -100,7 +101,7 @@ class FrameDataset(Dataset[Sample]):
         self._sources = FrameSources(
             needs,
             self.config,
-            index.metadata.get("label_map"),
+            ClassSet.of(index.metadata),
             caches,
             load_ego_masks(self.config.ego_masks),
             _objects(self.config, needs),

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.data.batch import Needs
+from pc3d.data.classes import ClassSet
 from pc3d.data.image_crops import Box, ImageCrop
 from pc3d.data.images import ImageMap, resize_and_crop, stretch
 from pc3d.data.map_targets import MapRasteriser
@@ -85,7 +86,7 @@ class FrameConfig:
 
 @dataclass(frozen=True, eq=False)
 class FrameSources:
-    """What frames are loaded from: needs, settings, label map, and the caches of ids by need.
+    """What frames are loaded from: needs, settings, classes of labels, and the caches of ids by need.
 
     A cache `pseudo_labels` stands in for the label files. `scene_maps` holds the map of each scene.
     `objects` are those that `config.paste` pastes.
@@ -93,7 +94,7 @@ class FrameSources:
 
     needs: Needs
     config: FrameConfig
-    label_map: str | None
+    classes: ClassSet | None
     caches: Mapping[str, RegionCache] = field(default_factory=dict)
     ego_masks: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     objects: PasteDatabase | None = None
@@ -137,12 +138,16 @@ class PairsSample:
 
 @dataclass(frozen=True, eq=False)
 class ImagesSample:
-    """V images of one sample: rgb (V, H, W, 3) uint8 or None, mask (V,), K (V, 3, 3), poses (V, 4, 4)."""
+    """V images of one sample: rgb (V, H, W, 3) uint8 or None, mask (V,), K (V, 3, 3), poses (V, 4, 4).
+
+    `lens` (V, 12) is the `Lens.row` of each.
+    """
 
     rgb: NDArray[np.uint8] | None
     mask: NDArray[np.bool_]
     intrinsics: Float64
     cam_SE3_lidar: Float64
+    lens: Float64
 
 
 @dataclass(frozen=True, eq=False)

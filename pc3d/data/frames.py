@@ -20,7 +20,7 @@ from pc3d.data.frame_types import (
     ImagesSample,
     PairsSample,
 )
-from pc3d.data.label_maps import load_lidarseg
+from pc3d.data.labels import load_labels
 from pc3d.data.pairing import CameraPairs
 from pc3d.data.records import Boxes, Float32, Float64, Sweep
 from pc3d.data.sweeps import stack_sweeps
@@ -198,13 +198,13 @@ def _labels(sources: FrameSources, sweep: Sweep, num_points: int) -> NDArray[np.
     if "pseudo_labels" in sources.caches:
         labels = _point_ids(sources, sweep, num_points, "pseudo_labels", array="labels")
         return np.where(labels == NO_PSEUDO_LABEL, -1, labels)
-    if sweep.lidarseg_path is None or sources.label_map is None:
+    if sources.classes is None or not sources.classes.classes:
         fail(
-            "the sweep has no point labels",
+            "the data set has no classes of points",
             f"sweep {sweep.token}",
-            "add the lidarseg files and build the index again",
+            "build the index with a class file: --classes FILE",
         )
-    return load_lidarseg(sweep.lidarseg_path, num_points, sources.label_map, sweep.token)
+    return load_labels(sweep, num_points, sources.classes)
 
 
 def _maps(sources: FrameSources, sweep: Sweep, view_T_lidar: Float64) -> NDArray[np.bool_]:

@@ -33,7 +33,7 @@ class SweepIndex:
     Attributes:
         folder: of the index.
         root: data set root that the paths of the sweeps start from.
-        metadata: facts of the data set ("dataset", "class_names", "label_map", "frames", ...).
+        metadata: facts of the data set ("dataset", "classes", "frames", ...).
     """
 
     def __init__(self, folder: Path, root: Path, metadata: dict[str, Any], cached_groups: int) -> None:

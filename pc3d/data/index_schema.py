@@ -15,6 +15,8 @@ SCHEMA_VERSION = 2
 
 _POSE = pa.list_(pa.float64(), 12)  # the upper three rows of a 4x4 transform
 
+_OPTIONAL = pa.list_(pa.float64())  # Parquet reads no null of a list of fixed length
+
 _CAMERA = pa.struct(
     [
         ("name", pa.string()),
@@ -63,9 +65,9 @@ SCHEMA = pa.schema(
         ("path", pa.string()),
         ("key", pa.string()),
         ("lidar_format", pa.string()),
-        ("lidar_SE3_points", _POSE),
+        ("lidar_SE3_points", _OPTIONAL),
         ("lidars", pa.list_(_LIDAR)),
-        ("motion", pa.list_(pa.float64(), 6)),
+        ("motion", _OPTIONAL),
         ("lidarseg_path", pa.string()),
         ("lidarseg_key", pa.string()),
         ("lidarseg_format", pa.string()),

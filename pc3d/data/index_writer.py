@@ -52,7 +52,7 @@ def write_index(folder: str | Path, sweeps: Iterable[Sweep], metadata: dict[str,
         folder: where to; an index that is there is replaced.
         sweeps: the scenes one after the other, each ascending in time.
         metadata: facts of the data set; needs "dataset", "root" and "rebuild" (the command line that
-            makes this index), usually has "class_names", "label_map", "frames", "notes".
+            makes this index), usually has "classes" (`ClassSet.to_dict`), "frames", "notes".
 
     Returns:
         `folder`.

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from pc3d.data.errors import fail
-from pc3d.data.points import load_points
+from pc3d.data.points import load_sweep
+from pc3d.data.points.formats import COLUMNS
+from pc3d.data.points.load import available
 from pc3d.data.records import Float32, Sweep
 from pc3d.geometry.rigid import invert_SE3, transform_points
 
-FEATURE_COLUMNS = {"intensity": 3, "ring": 4}
 TIME = "time"
+"""Of a feature, the time of its sweep; of a column, that of each point."""
+FEATURES = tuple(name for name in COLUMNS if name not in ("x", "y", "z", TIME))
 EGO_REACH = 1.0
 """Metres in x and in y around the LiDAR where earlier sweeps show the ego vehicle (as OpenPCDet does)."""
 
@@ -21,7 +24,7 @@ def load_features(sweep: Sweep, features: Sequence[str], seconds: float = 0.0) -
     """Points of a sweep with the asked features.
 
     Args:
-        features: keys of `FEATURE_COLUMNS`, or "time".
+        features: of `FEATURES`, or "time".
         seconds: value of the feature "time".
 
     Returns:
@@ -30,22 +33,22 @@ def load_features(sweep: Sweep, features: Sequence[str], seconds: float = 0.0) -
     Raises:
         DataError: the file is missing or broken, or has no such feature.
     """
-    points = load_points(sweep.path, sweep.lidar_format, sweep.token)
-    columns = [0, 1, 2]
+    there = available(sweep)
     for name in features:
-        if name == TIME:
-            columns.append(points.shape[1])
-            continue
-        if FEATURE_COLUMNS.get(name, points.shape[1]) >= points.shape[1]:
+        if name != TIME and (name not in FEATURES or name not in there):
             fail(
                 f"the points have no feature {name!r}",
                 f"{sweep.path} (sweep {sweep.token})",
-                f"change `features`; known: {', '.join([*FEATURE_COLUMNS, TIME])}",
+                f"change `features`; these have: {', '.join(n for n in FEATURES if n in there)}, {TIME}",
             )
-        columns.append(FEATURE_COLUMNS[name])
-    if TIME in features:
-        points = np.concatenate([points, np.full((len(points), 1), seconds, dtype=np.float32)], axis=1)
-    return points if columns == list(range(points.shape[1])) else points[:, columns]
+    extra = [name for name in features if name not in (TIME, "intensity")]
+    points = load_sweep(sweep, extra)
+    names = ["x", "y", "z", "intensity", *extra]
+    if list(features) == names[3:]:
+        return points
+    of_sweep = np.full(len(points), seconds, dtype=np.float32)
+    columns = [of_sweep if name == TIME else points[:, names.index(name)] for name in features]
+    return np.column_stack([points[:, :3], *columns])
 
 
 def stack_sweeps(

@@ -11,8 +11,8 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from pc3d.data.batch import Batch, Needs
+from pc3d.data.classes import ClassSet
 from pc3d.data.errors import fail
-from pc3d.data.label_maps import LABEL_MAPS
 from pc3d.engine.config import plain
 from pc3d.engine.data import MixedDataset, build_dataset, frame_settings
 from pc3d.engine.data_checks import check_boxes, check_data, write_checks
@@ -110,16 +110,17 @@ def follow_index(config: Config, dataset: MixedDataset) -> Config:
     if config.get("task", LIDARSEG) != LIDARSEG:
         return config
     indices = [part.index for part in dataset.datasets]  # type: ignore[attr-defined]
-    maps = {str(index.folder): index.metadata.get("label_map") for index in indices}
-    listed, name = ", ".join(f"{folder} ({kind})" for folder, kind in maps.items()), next(iter(maps.values()))
+    sets = {str(index.folder): ClassSet.of(index.metadata) for index in indices}
+    listed = ", ".join(f"{folder} ({own.name if own else None})" for folder, own in sets.items())
+    names = {own.classes if own else () for own in sets.values()}
     head = plain(config.get("head") or {})
-    if set(maps.values()) != {name} or name not in LABEL_MAPS:
+    if len(names) != 1 or not next(iter(names)):
         fail(
-            "the data has no labels of one map",
+            "the data has no labels of the same classes",
             listed,
-            "fine-tune on an index with LiDAR segmentation labels",
+            "fine-tune on indices with LiDAR segmentation labels, made with the same --classes",
         )
-    count = len(LABEL_MAPS[name][0])
+    count = len(next(iter(names)))
     if head.get("num_classes", count) != count:
         fail(
             f"`head.num_classes` is {head['num_classes']}, but the labels of the data have {count} classes",

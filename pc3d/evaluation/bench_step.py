@@ -15,7 +15,7 @@ from mmengine.config import Config
 from pc3d.data.batch import Batch
 from pc3d.data.collate import collate
 from pc3d.data.pairing import pair_points
-from pc3d.data.points import load_points
+from pc3d.data.points import load_sweep
 from pc3d.engine.allocator import keep_freed_memory
 from pc3d.engine.config import load_config, plain
 from pc3d.engine.data import build_dataset
@@ -180,8 +180,7 @@ class _Step:
             index = datasets[0].index  # type: ignore[attr-defined]
             sweeps = [index[index.row_of(token)] for token in self.batch.tokens]
             self._sweeps = [
-                (load_points(sweep.path, sweep.lidar_format), replace(sweep, cameras=sweep.cameras[:3]))
-                for sweep in sweeps
+                (load_sweep(sweep), replace(sweep, cameras=sweep.cameras[:3])) for sweep in sweeps
             ]
         for points, sweep in self._sweeps:
             pair_points(points, sweep)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pc3d.data.batch import Needs
+from pc3d.data.classes import ClassSet
 from pc3d.data.dataset import FrameDataset
 from pc3d.data.errors import fail
 from pc3d.data.frames import NO_PSEUDO_LABEL
@@ -101,7 +102,7 @@ def write_pseudo_labels(
     _check_excluded(opened, split, excluded)
     cache = _open(folder, checkpoint, config, tracks)
     first = opened[int(opened.key_rows(split)[0])]
-    known = first.lidarseg_path is not None and opened.metadata.get("label_map") is not None
+    known = first.lidarseg_path is not None and ClassSet.of(opened.metadata) is not None
     needs = Needs(labels=known, tracks=tracks is not None)
     caches = {"tracks": tracks} if tracks else None
     dataset = FrameDataset(opened, needs, split=split, config=frames_of(checkpoint), caches=caches)

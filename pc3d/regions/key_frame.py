@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.data.index import SweepIndex
-from pc3d.data.points import load_points
+from pc3d.data.points import load_sweep
 from pc3d.data.records import Float32, Sweep
 
 
@@ -26,7 +26,7 @@ class KeyFrame:
 
     @cached_property
     def points(self) -> Float32:
-        return load_points(self.now.path, self.now.lidar_format, self.now.token)
+        return load_sweep(self.now)
 
     @property
     def categories(self) -> NDArray[np.uint8] | None:
@@ -39,7 +39,7 @@ class KeyFrame:
         following = self.following
         if following.token == self.now.token:
             return self.points
-        return load_points(following.path, following.lidar_format, following.token)
+        return load_sweep(following)
 
 
 def key_frames(index: SweepIndex, rows: Iterable[int]) -> Iterator[KeyFrame]:

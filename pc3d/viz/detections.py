@@ -14,7 +14,7 @@ from pc3d.data.detection import NUSCENES_DETECTION_CLASSES, box_rows
 from pc3d.data.errors import DataError, fail
 from pc3d.data.images import load_image
 from pc3d.data.index import SweepIndex
-from pc3d.data.points import load_points
+from pc3d.data.points import load_sweep
 from pc3d.data.records import Boxes, Camera, Float64, Sweep
 from pc3d.evaluation.detection_analysis import class_ranges
 from pc3d.evaluation.detection_frames import boxes_to_world, true_detections_of
@@ -187,7 +187,7 @@ def _legend(frame: KeyFrame) -> dict[str, Any]:
 def draw_bev(frame: KeyFrame, path: Path | str, extent: float = 52.0) -> None:
     """The points of a key frame from above with the true boxes (green) and the predicted ones by class."""
     sweep = frame.sweep
-    points = load_points(sweep.path, sweep.lidar_format, sweep.token)
+    points = load_sweep(sweep)
     bev(
         points,
         np.full((len(points), 3), _POINTS, np.uint8),

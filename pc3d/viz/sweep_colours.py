@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pc3d.data.classes import ClassSet
 from pc3d.data.errors import fail
-from pc3d.data.label_maps import LABEL_MAPS, load_lidarseg
+from pc3d.data.labels import load_labels
 from pc3d.data.records import Float32, Sweep
 from pc3d.data.region_cache import RegionCache
 from pc3d.storage.whole import read_json
@@ -37,14 +38,14 @@ class ColourOptions:
 
     Attributes:
         colour: one of `COLOURINGS`.
-        label_map: key of `LABEL_MAPS`, for `label` and `prediction`.
+        classes: of the data set, for `label` and `prediction`.
         checkpoint: a backbone (`pca`, `similarity`) or a segmenter (these and `prediction`).
         regions: folder of region caches; without one, `region` computes the clusters.
         anchor: x, y (m, LiDAR frame): `similarity` compares with the point that is nearest to it.
     """
 
     colour: str = "height"
-    label_map: str = "nuscenes_lidarseg"
+    classes: ClassSet | None = None
     checkpoint: Path | None = None
     regions: Path | None = None
     anchor: tuple[float, float] = (10.0, 0.0)
@@ -80,8 +81,8 @@ def ground_height(sweep: Sweep) -> float:
 
 
 def class_names(options: ColourOptions) -> tuple[str, ...]:
-    """Names of the label map's classes."""
-    return LABEL_MAPS[options.label_map][0] if options.label_map in LABEL_MAPS else ()
+    """Names of the classes of points."""
+    return options.classes.classes if options.classes else ()
 
 
 def true_labels(points: Float32, sweep: Sweep, options: ColourOptions) -> NDArray[np.int64]:
@@ -90,13 +91,13 @@ def true_labels(points: Float32, sweep: Sweep, options: ColourOptions) -> NDArra
     Raises:
         DataError: the sweep has no labels.
     """
-    if sweep.lidarseg_path is None:
+    if sweep.lidarseg_path is None or options.classes is None:
         fail(
             "the sweep has no point labels",
             f"sweep {sweep.token}",
             "choose a labelled key frame or another --colour",
         )
-    return load_lidarseg(sweep.lidarseg_path, len(points), options.label_map, sweep.token)
+    return load_labels(sweep, len(points), options.classes)
 
 
 def predict(points: Float32, options: ColourOptions) -> NDArray[np.int64]:

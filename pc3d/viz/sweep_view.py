@@ -10,7 +10,7 @@ from pc3d.data.errors import fail
 from pc3d.data.images import load_image
 from pc3d.data.index import SweepIndex
 from pc3d.data.pairing import cam_SE3_lidar
-from pc3d.data.points import load_points
+from pc3d.data.points import load_sweep
 from pc3d.data.records import Float32, Sweep
 from pc3d.geometry.camera import in_image, project
 from pc3d.geometry.rigid import invert_SE3, transform_points
@@ -47,7 +47,7 @@ def sweep_scene(
         DataError: what is asked for is not there.
     """
     sweep = index[row]
-    points = load_points(sweep.path, sweep.lidar_format, sweep.token)
+    points = load_sweep(sweep)
     if boxes and sweep.boxes is None:
         fail("the sweep has no boxes", f"sweep {sweep.token}", "choose an annotated key frame")
     earlier = [index[other] for other in index.previous_sweeps(row, sweeps)]
@@ -95,7 +95,7 @@ def draw_comparison(
     Raises:
         DataError: no labels, or no segmenter.
     """
-    points = load_points(sweep.path, sweep.lidar_format, sweep.token)
+    points = load_sweep(sweep)
     truth = true_labels(points, sweep, options)
     side_by_side(
         points,
@@ -120,7 +120,7 @@ def draw_camera(sweep: Sweep, scene: Scene3D, name: str, path: Path, title: str 
         names = ", ".join(camera.name for camera in sweep.cameras) or "none: choose a key frame"
         fail(f"no camera {name!r}", f"sweep {sweep.token}", f"cameras of this sweep: {names}")
     in_camera = transform_points(cam_SE3_lidar(sweep, camera), scene.points)
-    uv, depth = project(in_camera, camera.intrinsics, camera.distortion)
+    uv, depth = project(in_camera, camera.intrinsics, camera.lens)
     seen = np.flatnonzero(in_image(uv, camera.size) & (depth > 1.0))
     seen = seen[np.argsort(-depth[seen])]
     image = load_image(camera.path, size=camera.size)
@@ -129,14 +129,14 @@ def draw_camera(sweep: Sweep, scene: Scene3D, name: str, path: Path, title: str 
 
 def _frusta(sweep: Sweep) -> tuple[Frustum, ...]:
     return tuple(
-        Frustum(invert_SE3(cam_SE3_lidar(sweep, camera)), camera.intrinsics, camera.size)
+        Frustum(invert_SE3(cam_SE3_lidar(sweep, camera)), camera.intrinsics, camera.size, lens=camera.lens)
         for camera in sweep.cameras
     )
 
 
 def _moved(other: Sweep, now: Sweep, options: ColourOptions) -> tuple[Float32, Rgb]:
     """An earlier sweep in the frame of `now`; grey where its colours would need a network or labels."""
-    points = load_points(other.path, other.lidar_format, other.token)
+    points = load_sweep(other)
     # Returns of the vehicle's own roof would leave a trail behind it.
     points = points[np.hypot(points[:, 0], points[:, 1]) > _OWN_ROOF]
     if options.colour in ("height", "intensity"):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pc3d.data.classes import load_class_set
 from pc3d.data.index import SweepIndex, write_index
 from pc3d.data.records import Boxes, Camera, Sweep
 from pc3d.geometry.rigid import make_SE3, yaw_matrix
@@ -110,7 +111,7 @@ def index_of(sweeps: list[Sweep], folder: Path) -> SweepIndex:
         "dataset": "hand",
         "root": str(root),
         "rebuild": "make drive",
-        "label_map": "nuscenes_lidarseg",
+        "classes": load_class_set("nuscenes").to_dict(),
     }
     return SweepIndex.open(write_index(folder, sweeps, metadata))
 

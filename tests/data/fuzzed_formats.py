@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from pc3d.data.classes import load_class_set
 from pc3d.data.images import load_ego_masks, load_image
 from pc3d.data.index import SweepIndex
-from pc3d.data.label_maps import load_lidarseg
+from pc3d.data.labels import load_label_file
 from pc3d.data.paste import PasteConfig, PasteDatabase, build_paste_database
 from pc3d.data.points import load_points
 from pc3d.data.records import Boxes
@@ -30,6 +31,8 @@ from pc3d.models.weights_file import read_weights
 from pc3d.regions.semantics.kmeans import Codebook
 from pc3d.regions.semantics.png import load_ids
 from pc3d.storage.whole import write_json
+
+NUSCENES = load_class_set("nuscenes")
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ FILES: dict[str, Format] = {
     "lidarseg": _file(
         "a_lidarseg.bin",
         lambda path: (np.arange(300) % 32).astype(np.uint8).tofile(path),
-        lambda path: load_lidarseg(path, 300, "nuscenes_lidarseg", "abc"),
+        lambda path: load_label_file(path, 300, NUSCENES, "abc"),
     ),
     "jpeg": _file("a.jpg", PICTURE.save, lambda path: load_image(path, "abc", (16, 8))),
     "png": _file("a.png", PICTURE.save, lambda path: load_image(path, "abc")),

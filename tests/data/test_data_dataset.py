@@ -12,15 +12,18 @@ import torch
 from torch.utils.data import DataLoader
 
 from pc3d.data.batch import ID_KINDS, Batch, Needs
+from pc3d.data.classes import load_class_set
 from pc3d.data.collate import collate
 from pc3d.data.dataset import FrameDataset
 from pc3d.data.errors import DataError
 from pc3d.data.frames import FrameConfig
 from pc3d.data.index import SweepIndex
-from pc3d.data.label_maps import load_lidarseg
+from pc3d.data.labels import load_label_file
 from pc3d.data.points import load_points
 from pc3d.data.region_cache import RegionCache
 from pc3d.data.transforms import CALICO_AUGMENTATION, PointAugmentation, PointFilter, make_view
+
+NUSCENES = load_class_set("nuscenes")
 
 EVERYTHING = Needs(
     views=2,
@@ -133,8 +136,7 @@ def test_a_view_points_back_to_the_loaded_sweep(drive: SweepIndex, caches: dict[
     assert frame.regions is not None
     assert torch.equal(frame.regions, (torch.arange(400) // 50 - 1).repeat(2))
     labels = [
-        load_lidarseg(drive[drive.row_of(t)].lidarseg_path or "", 400, "nuscenes_lidarseg")
-        for t in batch.tokens
+        load_label_file(drive[drive.row_of(t)].lidarseg_path or "", 400, NUSCENES) for t in batch.tokens
     ]
     assert frame.labels is not None
     assert frame.labels.tolist() == np.concatenate(labels).tolist()

@@ -199,7 +199,7 @@ def test_the_fingerprint_is_of_the_data(sweeps: list[Sweep], index: Path, tmp_pa
     assert SweepIndex.open(tmp_path / "copy", root=tmp_path).fingerprint == first
     changed = [*sweeps[:-1], replace(sweeps[-1], timestamp=sweeps[-1].timestamp + 1)]
     assert SweepIndex.open(build(tmp_path / "c", changed)).fingerprint != first
-    assert SweepIndex.open(build(tmp_path / "d", sweeps, label_map="other")).fingerprint != first
+    assert SweepIndex.open(build(tmp_path / "d", sweeps, classes=None)).fingerprint != first
 
 
 KILLED = """

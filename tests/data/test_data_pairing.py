@@ -35,7 +35,7 @@ def test_pairs_are_the_plain_projection(sweeps: list[Sweep]) -> None:
     for row, point in enumerate(points[:, :3].astype(np.float64)):
         world = sweep.world_SE3_ego @ sweep.ego_SE3_lidar @ [*point, 1.0]
         cam = np.linalg.inv(camera.ego_SE3_cam) @ np.linalg.inv(moved) @ world
-        uv, depth = project(cam[None, :3], camera.intrinsics, camera.distortion)
+        uv, depth = project(cam[None, :3], camera.intrinsics, camera.lens)
         if depth[0] > 1e-3 and in_image(uv, camera.size)[0]:
             expected.append((row, *uv[0], depth[0]))
     assert len(expected) > 30

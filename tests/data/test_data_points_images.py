@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from pc3d.data.classes import load_class_set
 from pc3d.data.errors import DataError
 from pc3d.data.images import ImageMap, load_image, resize_and_crop
 from pc3d.data.label_maps import (
     NUSCENES_LIDARSEG_CATEGORIES,
     NUSCENES_LIDARSEG_CLASSES,
     NUSCENES_LIDARSEG_LUT,
-    load_lidarseg,
 )
+from pc3d.data.labels import load_label_file
 from pc3d.data.points import load_points
+
+NUSCENES = load_class_set("nuscenes")
 
 
 def _one(folder: Path, pattern: str) -> Path:
@@ -199,18 +202,18 @@ def test_lidarseg_map_is_the_devkits() -> None:
 def test_labels_must_fit_the_sweep(tmp_path: Path) -> None:
     path = tmp_path / "labels.bin"
     np.array([17, 0, 24, 31], np.uint8).tofile(path)
-    np.testing.assert_array_equal(load_lidarseg(path, 4, "nuscenes_lidarseg"), [3, -1, 10, -1])
+    np.testing.assert_array_equal(load_label_file(path, 4, NUSCENES), [3, -1, 10, -1])
     with pytest.raises(DataError, match=r"4 labels, the sweep has 5 points[\s\S]*sweep abc"):
-        load_lidarseg(path, 5, "nuscenes_lidarseg", "abc")
+        load_label_file(path, 5, NUSCENES, "abc")
     np.arange(8, dtype=np.uint32).tofile(path)
     with pytest.raises(DataError, match=r"4 bytes for each point[\s\S]*labels.bin \(sweep abc\)"):
-        load_lidarseg(path, 8, "nuscenes_lidarseg", "abc")
+        load_label_file(path, 8, NUSCENES, "abc")
     with pytest.raises(DataError, match="32 labels, the sweep has 0 points"):
-        load_lidarseg(path, 0, "nuscenes_lidarseg")
+        load_label_file(path, 0, NUSCENES)
     np.array([40], np.uint8).tofile(path)
     with pytest.raises(DataError, match="label 40"):
-        load_lidarseg(path, 1, "nuscenes_lidarseg")
+        load_label_file(path, 1, NUSCENES)
     with pytest.raises(DataError, match="cannot be read"):
-        load_lidarseg(tmp_path / "none", 1, "nuscenes_lidarseg")
-    with pytest.raises(DataError, match="unknown label map"):
-        load_lidarseg(path, 1, "mine")
+        load_label_file(tmp_path / "none", 1, NUSCENES)
+    with pytest.raises(DataError, match="unknown label format"):
+        load_label_file(path, 1, NUSCENES, label_format="uint7")

@@ -146,7 +146,7 @@ def test_an_index_of_other_content(
 ) -> None:
     """Same settings, same frames, but each sweep is a microsecond later."""
     index = SweepIndex.open(tiny_index)
-    metadata = {key: index.metadata[key] for key in ("dataset", "root", "rebuild", "label_map")}
+    metadata = {key: index.metadata[key] for key in ("dataset", "root", "rebuild", "classes")}
     moved = (replace(index[row], timestamp=index[row].timestamp + 1) for row in range(len(index)))
     write_index(tmp_path / "index", moved, metadata)
     with pytest.raises(DataError, match=r"data\.index: \"content \w+\" then, \"content \w+\" now"):

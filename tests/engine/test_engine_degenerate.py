@@ -52,7 +52,7 @@ def gapped_index(tiny_index: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         cameras = tuple(c for c in index[row].cameras if c.name not in gone.get(number, ()))
         return replace(index[row], cameras=cameras)
 
-    metadata = {key: index.metadata[key] for key in ("dataset", "root", "rebuild", "label_map")}
+    metadata = {key: index.metadata[key] for key in ("dataset", "root", "rebuild", "classes")}
     folder = tmp_path_factory.mktemp("gapped") / "index"
     return write_index(folder, (gapped(row) for row in range(len(index))), metadata)
 

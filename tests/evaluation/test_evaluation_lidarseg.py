@@ -13,10 +13,14 @@ from nuscenes.eval.lidarseg.evaluate import LidarSegEval
 from nuscenes.eval.lidarseg.utils import get_samples_in_eval_set
 from nuscenes.eval.lidarseg.validate_submission import validate_submission
 
+from pc3d.data.classes import load_class_set
 from pc3d.data.errors import DataError
-from pc3d.data.label_maps import NUSCENES_LIDARSEG_CLASSES, load_lidarseg
+from pc3d.data.label_maps import NUSCENES_LIDARSEG_CLASSES
+from pc3d.data.labels import load_label_file
 from pc3d.evaluation.lidarseg import LidarsegWriter, evaluate_lidarseg, split_samples
 from pc3d.evaluation.metrics import confusion_matrix, summary
+
+NUSCENES = load_class_set("nuscenes")
 
 VERSION = "v1.0-hand"
 POINTS = 400
@@ -26,7 +30,7 @@ def _truth(nusc: NuScenes, split: str) -> dict[str, np.ndarray]:
     """Label 0..15 or -1 of each point, by LiDAR token."""
     tokens = [nusc.get("sample", sample)["data"]["LIDAR_TOP"] for sample in split_samples(nusc, split)]
     paths = {token: Path(nusc.dataroot) / nusc.get("lidarseg", token)["filename"] for token in tokens}
-    return {token: load_lidarseg(p, p.stat().st_size, "nuscenes_lidarseg") for token, p in paths.items()}
+    return {token: load_label_file(p, p.stat().st_size, NUSCENES) for token, p in paths.items()}
 
 
 def _noisy(truth: dict[str, np.ndarray], share: float, classes: int = 16) -> dict[str, np.ndarray]:

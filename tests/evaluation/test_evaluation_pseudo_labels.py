@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from voting_loops import clear_argmax, looped_agreement, looped_vote, noisy_scans, random_scan
 
 from pc3d.data.batch import Needs
+from pc3d.data.classes import load_class_set
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
 from pc3d.data.index_hashes import seal
-from pc3d.data.label_maps import load_lidarseg
+from pc3d.data.labels import load_label_file
 from pc3d.data.region_cache import RegionCache
 from pc3d.data.splits import read_tokens, write_tokens
 from pc3d.engine.config import load_config
@@ -31,6 +32,8 @@ from pc3d.evaluation.pseudo_labels import (
 )
 from pc3d.evaluation.temporal_voting import MOVING_CLASSES, Scan, VotingConfig, windows
 from pc3d.geometry.rigid import make_SE3
+
+NUSCENES = load_class_set("nuscenes")
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs/finetune/sim_semi_supervised.py"
 NARROW = {
@@ -135,7 +138,7 @@ def test_files_and_statistics(labelled: tuple[Path, Path, Path], tiny_index: Pat
             assert not cache.has(sweep.token)
             continue
         assert sweep.lidarseg_path is not None
-        truth = load_lidarseg(sweep.lidarseg_path, sweep.lidarseg_path.stat().st_size, "nuscenes_lidarseg")
+        truth = load_label_file(sweep.lidarseg_path, sweep.lidarseg_path.stat().st_size, NUSCENES)
         points += len(truth)
         if not cache.has(sweep.token):
             continue
@@ -225,7 +228,7 @@ def test_a_drive_without_any_label_file(
 ) -> None:
     shutil.copytree(tiny_index, tmp_path / "index")
     facts = json.loads((tmp_path / "index/metadata.json").read_text())
-    (tmp_path / "index/metadata.json").write_text(json.dumps(seal({**facts, "label_map": None})))
+    (tmp_path / "index/metadata.json").write_text(json.dumps(seal({**facts, "classes": None})))
     result = write_pseudo_labels(labelled[0], tmp_path / "index", "sim_val", tmp_path / "pseudo", LENIENT)
     assert result["accuracy"] is None
     assert result["share"] > 0

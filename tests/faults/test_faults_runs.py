@@ -64,7 +64,7 @@ def finetuning(place: Place, name: str, *options: str, index: Path | None = None
 def changed_index(place: Place, change: Callable[[Sweep], Sweep], rows: Sequence[int] | None = None) -> Path:
     """The index with each sweep changed, of all rows or of some."""
     index = SweepIndex.open(place.index)
-    metadata = {key: index.metadata[key] for key in ("dataset", "root", "rebuild", "label_map")}
+    metadata = {key: index.metadata[key] for key in ("dataset", "root", "rebuild", "classes")}
     sweeps = (change(index[row]) for row in (range(len(index)) if rows is None else rows))
     return write_index(place.tmp / "index", sweeps, metadata)
 

@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 from sklearn.cluster import KMeans
 
+from pc3d.data.classes import load_class_set
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
-from pc3d.data.label_maps import load_lidarseg
+from pc3d.data.labels import load_label_file
 from pc3d.data.pairing import PairingConfig, pair_camera
 from pc3d.data.points import load_points
 from pc3d.data.region_cache import RegionCache
@@ -23,6 +24,8 @@ from pc3d.regions.semantics import SEMANTIC_CLASSES, SemanticParams, semantic_id
 from pc3d.regions.semantics.kmeans import Codebook, codebook_path, dense_features
 from pc3d.regions.semantics.oracle import pixel_truth, truth_path
 from pc3d.regions.statistics import SemanticCounts, count_semantics
+
+NUSCENES = load_class_set("nuscenes")
 
 FEW = SemanticParams(clusters=8, fit_images=6, fit_cells=50, height=96, width=160)
 
@@ -122,7 +125,7 @@ def test_oracle_agrees_with_the_points_that_pixels_show(tiny_index: Path, tmp_pa
     ids = semantic_ids(sweep, params, cache)
     points = load_points(sweep.path, sweep.lidar_format)
     assert sweep.lidarseg_path is not None
-    labels = load_lidarseg(sweep.lidarseg_path, len(points), "nuscenes_lidarseg")
+    labels = load_label_file(sweep.lidarseg_path, len(points), NUSCENES)
     right = seen = 0
     for camera in sweep.cameras:
         assert ids[camera.name].shape == camera.size[::-1]

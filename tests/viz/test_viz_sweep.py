@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pc3d.data.classes import load_class_set
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex, write_index
 from pc3d.data.label_maps import NUSCENES_LIDARSEG_CATEGORIES
@@ -83,7 +84,8 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> SweepIndex:
         root / "labels.bin"
     )
     Image.new("RGB", (320, 180), (128, 128, 128)).save(root / "front.png")
-    facts = {"dataset": "test", "root": str(root), "rebuild": "-", "label_map": "nuscenes_lidarseg"}
+    classes = load_class_set("nuscenes").to_dict()
+    facts = {"dataset": "test", "root": str(root), "rebuild": "-", "classes": classes}
     return SweepIndex.open(write_index(root / "index", [make_sweep(root, s) for s in range(3)], facts))
 
 

@@ -13,7 +13,7 @@ from pc3d.data.calibration.candidates import GIVEN, Candidate, candidates, mirro
 from pc3d.data.calibration.edges import edge_map, scan_edges
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
-from pc3d.data.points import load_points
+from pc3d.data.points import load_sweep
 from pc3d.data.records import Float64
 
 Verdict = Literal["fits", "wrong", "cannot tell"]
@@ -231,7 +231,7 @@ def _views(index: SweepIndex, row: int, wanted: set[str], unreadable: dict[str, 
     sweep = index[row]
     cameras = [camera for camera in sweep.cameras if camera.name in wanted]
     try:
-        scan = scan_edges(load_points(sweep.path, sweep.lidar_format, sweep.token)) if cameras else None
+        scan = scan_edges(load_sweep(sweep)) if cameras else None
     except DataError:
         return
     for camera in cameras:

@@ -83,8 +83,7 @@ class KittiRawReader:
         self.metadata: dict[str, Any] = {
             "dataset": "kitti_raw",
             "root": str(self._root),
-            "class_names": [],
-            "label_map": None,
+            "classes": None,
             "frames": {
                 "lidar": "x forward, y left, z up",
                 "ego": "as lidar, on the road 1.73 m below",

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from pc3d.data.classes import load_class_set
 from pc3d.data.errors import fail, some
-from pc3d.data.label_maps import NUSCENES_LIDARSEG_CLASSES
 from pc3d.data.readers.columns import PIXELS, take_columns
 from pc3d.data.readers.json_tables import Row
 from pc3d.data.readers.nuscenes_boxes import AnnotationTable
@@ -67,8 +67,7 @@ class NuScenesReader:
             "dataset": "nuscenes",
             "version": version,
             "root": str(self._root),
-            "class_names": list(NUSCENES_LIDARSEG_CLASSES),
-            "label_map": "nuscenes_lidarseg",
+            "classes": load_class_set("nuscenes").to_dict(),
             "frames": {"lidar": "x right, y forward, z up", "ego": "x forward, y left, z up"},
             "scene_locations": self._locations,
             "notes": ["boxes are in the LiDAR frame", "intrinsics: pixel centres at integer + 0.5"],

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
+from pc3d.data.classes import ClassSet
 from pc3d.data.records import Sweep
 from pc3d.data.survey.cameras import Cameras
 from pc3d.data.survey.classes import BoxCategories
@@ -53,17 +54,21 @@ class Survey:
         self._skip_missing = skip_missing
         self._files = MissingFiles()
         stated = not any(note.startswith(NO_POSES) for note in metadata.get("notes", ()))
-        labelled = (self._root / metadata.get("version", "") / "lidarseg.json").is_file()
+        labelled = (
+            metadata.get("has_labels", False)
+            or (self._root / metadata.get("version", "") / "lidarseg.json").is_file()
+        )
         self._key_frames = KeyFrames()
+        classes = ClassSet.of(metadata)
         self._looks: list[Look] = [
             Times(),
             Poses(stated),
             Heading(),
             Cameras(),
-            BoxCategories(),
+            BoxCategories(classes),
             self._key_frames,
             Unlabelled(labels and labelled),
-            Samples(total, metadata.get("label_map")),
+            Samples(total, classes),
         ]
         self.findings: list[Finding] = []
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from pc3d.data.detection import DETECTION_CLASS_OF_CATEGORY
+from pc3d.data.classes import ClassSet
 from pc3d.data.errors import fail
-from pc3d.data.label_maps import NUSCENES_CLASS_OF_CATEGORY, NUSCENES_LIDARSEG_CATEGORIES
+from pc3d.data.label_maps import NUSCENES_LIDARSEG_CATEGORIES
 from pc3d.data.readers.json_tables import stream_rows
 from pc3d.data.records import Sweep
 from pc3d.findings import Finding
@@ -17,20 +17,25 @@ from pc3d.findings import Finding
 _SHOWN = 8
 
 
-def nearest_category(name: str) -> str | None:
+def nearest_category(name: str, classes: ClassSet) -> str | None:
     """The known category that a name most likely means: by its last part, its class, or its spelling."""
-    names = {category: category for category in NUSCENES_LIDARSEG_CATEGORIES}
-    for category in reversed(NUSCENES_LIDARSEG_CATEGORIES):
-        names[NUSCENES_CLASS_OF_CATEGORY.get(category, category)] = category
-    names |= {category.rpartition(".")[2]: category for category in NUSCENES_LIDARSEG_CATEGORIES}
+    names = {category: category for category in classes.boxes}
+    for category in reversed(classes.boxes):
+        names[classes.boxes[category]] = category
+    names |= {category.rpartition(".")[2]: category for category in classes.boxes}
     close = get_close_matches(name.lower().replace(" ", "_"), names, 1)
     return names[close[0]] if close else None
 
 
 class BoxCategories:
-    """Looks at the category names of the boxes of one scene after the other."""
+    """Looks at the category names of the boxes of one scene after the other.
 
-    def __init__(self) -> None:
+    Args:
+        classes: of the data set, None where it has none.
+    """
+
+    def __init__(self, classes: ClassSet | None) -> None:
+        self._classes = classes
         self._names: Counter[str] = Counter()
 
     def look(self, sweeps: Sequence[Sweep]) -> None:
@@ -39,13 +44,25 @@ class BoxCategories:
                 self._names.update(sweep.boxes.names)
 
     def findings(self) -> list[Finding]:
-        unknown = [pair for pair in self._names.most_common() if pair[0] not in NUSCENES_LIDARSEG_CATEGORIES]
-        if not self._names or not (unknown or self._names.keys().isdisjoint(DETECTION_CLASS_OF_CATEGORY)):
+        if not self._names:
+            return []
+        if self._classes is None:
+            names = ", ".join(f"{name!r} ({count})" for name, count in self._names.most_common(_SHOWN))
+            text = f"{self._names.total()} boxes have names, but the data set has no classes: {names}"
+            remedy = "give them classes with a class file: --classes FILE"
+            return [Finding("box categories", "warning", text, remedy)]
+        known = self._classes.boxes
+        unknown = [pair for pair in self._names.most_common() if pair[0] not in known]
+        none = self._names.keys().isdisjoint(self._classes.class_of_box)
+        if not (unknown or none):
             return []
         shown = (unknown or self._names.most_common())[:_SHOWN]
-        names = ", ".join(f"{name!r} ({count}{_meant(name)})" for name, count in shown)
-        remedy = "name categories as nuScenes does (vehicle.car, human.pedestrian.adult, ...)"
-        if self._names.keys().isdisjoint(DETECTION_CLASS_OF_CATEGORY):
+        names = ", ".join(f"{name!r} ({count}{_meant(name, self._classes)})" for name, count in shown)
+        some = ", ".join(list(self._classes.class_of_box)[:3])
+        remedy = (
+            f"name categories as the classes {self._classes.name!r} do ({some}, ...), or give a class file"
+        )
+        if none:
             text = f"none of {self._names.total()} boxes is of a detection class, a detector learns nothing"
             return [Finding("box categories", "problem", f"{text}: {names}", remedy)]
         boxes = sum(count for _, count in unknown)
@@ -53,25 +70,25 @@ class BoxCategories:
         return [Finding("box categories", "warning", text, remedy)]
 
 
-def _meant(name: str) -> str:
-    meant = nearest_category(name)
+def _meant(name: str, classes: ClassSet) -> str:
+    meant = nearest_category(name, classes)
     return f", {meant}?" if meant and meant != name else ""
 
 
-def check_label_order(tables: Path, label_map: str | None) -> None:
-    """Compare the table of label categories with the order in which the label map reads label files.
+def check_label_order(tables: Path, classes: ClassSet | None) -> None:
+    """Compare the table of label categories with the order in which nuScenes' classes read label files.
 
     A name without its prefix (`car` for `vehicle.car`) is at its place too.
 
     Args:
         tables: version folder; rows of its `category.json` say their `index` where there are labels.
-        label_map: of the index.
+        classes: of the index.
 
     Raises:
         DataError: a label is of another category than the map reads.
     """
     path = tables / "category.json"
-    if label_map != "nuscenes_lidarseg" or not (tables / "lidarseg.json").is_file():
+    if classes is None or classes.name != "nuscenes" or not (tables / "lidarseg.json").is_file():
         return
     known = NUSCENES_LIDARSEG_CATEGORIES
     for row in stream_rows(path):
@@ -81,8 +98,9 @@ def check_label_order(tables: Path, label_map: str | None) -> None:
         expected = known[index] if isinstance(index, int) and 0 <= index < len(known) else None
         if expected is None or name.lower() not in (expected, expected.rpartition(".")[2]):
             fail(
-                f"label {index} is {name!r} in the table, the label map {label_map!r} reads "
+                f"label {index} is {name!r} in the table, the classes {classes.name!r} read "
                 f"{expected or 'no such label'}: points would get other classes",
                 path,
-                "write labels in the order of nuScenes-lidarseg, or index without them: --no-labels",
+                "write labels in the order of nuScenes-lidarseg, index without them (--no-labels), or give a "
+                "class file of your own (--classes FILE)",
             )

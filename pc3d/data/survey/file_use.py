@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
-from pc3d.data.points import FORMATS
+from pc3d.data.points import point_format
 from pc3d.data.records import Sweep
 from pc3d.data.survey.tally import Tally
 from pc3d.findings import Finding
@@ -22,17 +22,16 @@ class FileUse:
 
     def look(self, sweeps: Sequence[Sweep], sizes: Sequence[int]) -> None:
         """Look at a scene; `sizes` are the bytes of its LiDAR files, 0 where there is none."""
-        first: dict[Path, tuple[str, int]] = {}
+        first: dict[tuple[Path, str], tuple[str, int]] = {}
         for sweep in sweeps:
-            for sensor, path, use in _uses(sweep):
-                odd = first.setdefault(path, use) != use
+            for sensor, path, key, use in _uses(sweep):
+                odd = first.setdefault((path, key), use) != use
                 self._shared.look(odd, f"{path.name} of {sensor}, sweep {sweep.token}")
         middle = median(sizes)
         for sweep, size in zip(sweeps, sizes, strict=True):
-            layout = FORMATS.get(sweep.lidar_format)
-            if not size or layout is None:
+            point = point_format(sweep.lidar_format).point_bytes
+            if not size or point is None:
                 continue
-            point = 4 * len(layout.columns)
             where = f"{sweep.path.name} of sweep {sweep.token}"
             self._pieces.look(size % point > 0, f"{where}, {size} bytes")
             small = size < _SMALL * middle
@@ -59,11 +58,14 @@ class FileUse:
         ]
 
 
-def _uses(sweep: Sweep) -> Iterator[tuple[str, Path, tuple[str, int]]]:
-    """Sensor, path, and what a path stands for, of each file of a sweep. An image may serve several sweeps if
-    it has one time."""
-    yield "the LiDAR", sweep.path, (sweep.token, 0)
+def _uses(sweep: Sweep) -> Iterator[tuple[str, Path, str, tuple[str, int]]]:
+    """Sensor, path, key, and what a path stands for, of each file of a sweep. An image may serve several
+    sweeps if it has one time."""
+    yield "the LiDAR", sweep.path, f"{sweep.key} {sweep.lidar_format}", (sweep.token, 0)
+    for lidar in sweep.lidars:
+        yield lidar.name, lidar.path, f"{lidar.key} {lidar.lidar_format}", (f"{lidar.name} {sweep.token}", 0)
     if sweep.lidarseg_path is not None:
-        yield "the labels", sweep.lidarseg_path, (f"labels of {sweep.token}", 0)
+        kind = f"{sweep.lidarseg_key} {sweep.lidarseg_format}"
+        yield "the labels", sweep.lidarseg_path, kind, (f"labels of {sweep.token}", 0)
     for camera in sweep.cameras:
-        yield camera.name, camera.path, (camera.name, camera.timestamp)
+        yield camera.name, camera.path, camera.key, (camera.name, camera.timestamp)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.data.label_maps import LABEL_MAPS, NUSCENES_CLASS_OF_CATEGORY
+from pc3d.data.classes import ClassSet
 from pc3d.data.records import Boxes, Float32, Sweep
 from pc3d.data.survey.tally import Tally
 from pc3d.findings import Finding
@@ -65,15 +65,15 @@ class LabelContent:
     """What the label files of a few frames say.
 
     Args:
-        label_map: of the data set.
+        classes: of the data set.
     """
 
-    def __init__(self, label_map: str) -> None:
-        classes = LABEL_MAPS[label_map][0]
+    def __init__(self, classes: ClassSet) -> None:
+        # A class of boxes and one of points of the same name are the same.
         self._classes = {
-            category: classes.index(name)
-            for category, name in NUSCENES_CLASS_OF_CATEGORY.items()
-            if name in classes
+            category: classes.classes.index(name)
+            for category, name in classes.boxes.items()
+            if name in classes.classes
         }
         self._ignored, self._beside = Tally(), Tally()
 

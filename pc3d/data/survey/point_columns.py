@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from pc3d.data.points import FORMATS
 from pc3d.data.records import Float32
 from pc3d.data.survey.tally import Tally
 from pc3d.findings import Finding
@@ -22,9 +21,9 @@ class PointColumns:
     def __init__(self) -> None:
         self._rings, self._dark = Tally(), Tally()
 
-    def look(self, points: Float32, lidar_format: str, token: str) -> None:
+    def look(self, points: Float32, ring: bool, token: str) -> None:
         self._dark.look(not points[:, 3].any(), f"sweep {token}")
-        if FORMATS[lidar_format].ring:
+        if ring:
             what = odd_rings(points)
             self._rings.look(bool(what), f"{what}, sweep {token}")
 

@@ -10,10 +10,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pc3d.data.classes import ClassSet
 from pc3d.data.errors import DataError
 from pc3d.data.images import load_image
-from pc3d.data.label_maps import load_lidarseg
-from pc3d.data.points import load_points
+from pc3d.data.labels import load_labels
+from pc3d.data.points import load_sweep
+from pc3d.data.points.load import available
 from pc3d.data.records import Boxes, Camera, Float32, Sweep
 from pc3d.data.survey.labels import LabelContent
 from pc3d.data.survey.point_columns import PointColumns
@@ -33,16 +35,16 @@ class Samples:
 
     Args:
         total: sweeps of the data set, about.
-        label_map: of the data set, if it has one.
+        classes: of the data set, if it has some.
     """
 
-    def __init__(self, total: int, label_map: str | None = None) -> None:
-        self._label_map = label_map
+    def __init__(self, total: int, classes: ClassSet | None = None) -> None:
+        self._classes = classes
         self._spread = {True: _Spread(total, SAMPLES), False: _Spread(total, PLAIN)}
         self._tallies: dict[str, Tally] = defaultdict(Tally)
         self._errors: dict[str, DataError] = {}
         self._columns = PointColumns()
-        self._labels = LabelContent(label_map) if label_map else None
+        self._labels = LabelContent(classes) if classes and classes.classes else None
         self._said = self._counted = 0
 
     def look(self, sweeps: Sequence[Sweep]) -> None:
@@ -78,9 +80,10 @@ class Samples:
             self._open(camera.name, partial(_decode, camera, sweep.token))
 
     def _points(self, sensor: str, sweep: Sweep) -> Float32 | None:
-        points = self._open(sensor, partial(load_points, sweep.path, sweep.lidar_format, sweep.token))
+        extra = ("ring",) if "ring" in available(sweep) else ()
+        points = self._open(sensor, partial(load_sweep, sweep, extra))
         if points is not None:
-            self._columns.look(points, sweep.lidar_format, sweep.token)
+            self._columns.look(points, bool(extra), sweep.token)
         return points
 
     def _open(self, sensor: str, read: Callable[[], _Read]) -> _Read | None:
@@ -95,9 +98,8 @@ class Samples:
         return content
 
     def _look_at_labels(self, points: Float32, sweep: Sweep, chosen: NDArray[np.int64]) -> None:
-        if self._labels and self._label_map and sweep.lidarseg_path is not None:
-            where = (sweep.lidarseg_path, len(points), self._label_map, sweep.token)
-            labels = self._open("labels", partial(load_lidarseg, *where))
+        if self._labels and self._classes and sweep.lidarseg_path is not None:
+            labels = self._open("labels", partial(load_labels, sweep, len(points), self._classes))
             if labels is not None:
                 self._labels.look(labels, points, sweep.boxes, chosen, sweep.token)
 

@@ -1,0 +1,164 @@
+"""Per-point classes of a sweep: decode the file's raw ids, then look them up in the class set.
+
+How a file is read is a text of the index row, `DECODER` or `DECODER:ARGUMENT`: `uint8`, `uint32` (the low 16
+bits, as SemanticKITTI; the high ones are instances), `pandas:class`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pc3d.data.classes import ClassSet
+from pc3d.data.errors import DataError, did_you_mean, fail
+from pc3d.data.points.formats import point_format
+from pc3d.data.points.load import valid_rows
+from pc3d.data.records import Sweep
+
+LabelDecoder = Callable[[Path, str, str], NDArray]
+"""(path, key, argument) to (P,) raw ids, whole numbers."""
+
+PLAIN = {"uint8": "<u1", "uint16": "<u2", "uint32": "<u4", "int32": "<i4", "int64": "<i8"}
+"""Files of one number for each point, without a header."""
+LABEL_DECODERS: dict[str, str] = {
+    "npy": "pc3d.data.labels.decoders:decode_npy",
+    "pandas": "pc3d.data.labels.decoders:decode_pandas",
+    "column": "pc3d.data.labels.decoders:decode_column",
+    "waymo": "pc3d.data.readers.waymo_points:decode_labels",
+}
+
+
+def load_labels(sweep: Sweep, num_points: int, classes: ClassSet) -> NDArray[np.int64]:
+    """Per-point classes of a sweep, in the order of `load_sweep`.
+
+    Raises:
+        DataError: the sweep has no labels; missing or broken file; length or an id that does not fit.
+    """
+    if sweep.lidarseg_path is None:
+        fail(
+            "the sweep has no point labels",
+            f"sweep {sweep.token}",
+            "add the label files and build the index again",
+        )
+    keep = None
+    if not sweep.lidars and _drops(sweep.lidar_format):
+        keep = valid_rows(sweep.path, sweep.lidar_format, sweep.key)
+    return load_label_file(
+        sweep.lidarseg_path,
+        num_points,
+        classes,
+        sweep.token,
+        sweep.lidarseg_format,
+        sweep.lidarseg_key,
+        keep,
+    )
+
+
+def _drops(lidar_format: str) -> bool:
+    layout = point_format(lidar_format)
+    return bool(layout.option("drop") or layout.option("where"))
+
+
+def load_label_file(
+    path: str | Path,
+    num_points: int,
+    classes: ClassSet,
+    token: str = "",
+    label_format: str = "uint8",
+    key: str = "",
+    keep: NDArray[np.bool_] | None = None,
+) -> NDArray[np.int64]:
+    """Per-point classes of a label file.
+
+    Args:
+        num_points: points of the sweep.
+        token: of the sweep, for the error message.
+        label_format: see above. key: of the labels in a file that holds many.
+        keep: (raw points,) which points of the file are in the sweep, None for all.
+
+    Returns:
+        (num_points,) int64 class, -1 ignored.
+
+    Raises:
+        DataError: unknown format; missing file; length or an id that does not fit.
+    """
+    where = f"{path} (sweep {token})" if token else str(path)
+    raw = _raw(Path(path), key, label_format, num_points if keep is None else len(keep), where)
+    if keep is not None and len(raw) == len(keep) != num_points:
+        raw = raw[keep]
+    if len(raw) != num_points:
+        fail(
+            f"label file has {len(raw)} labels, the sweep has {num_points} points",
+            where,
+            "copy labels and sweep again from the same release of the data set",
+        )
+    return _looked_up(raw, classes, where)
+
+
+def _raw(path: Path, key: str, label_format: str, points: int, where: str) -> NDArray[np.int64]:
+    """(P,) raw ids of the file."""
+    name, _, argument = label_format.partition(":")
+    if name in PLAIN:
+        raw = _plain(path, np.dtype(PLAIN[name]), points, where)
+        return (raw & 0xFFFF).astype(np.int64) if name == "uint32" else raw.astype(np.int64)
+    if name not in LABEL_DECODERS:
+        known = [*PLAIN, *LABEL_DECODERS]
+        fail(
+            f"unknown label format {label_format!r}{did_you_mean(name, known)}",
+            where,
+            f"use one of {', '.join(known)}",
+        )
+    module, _, function = LABEL_DECODERS[name].partition(":")
+    raw = getattr(import_module(module), function)(path, key, argument)
+    if raw.ndim != 1 or raw.dtype.kind not in "iu":
+        fail(
+            f"labels are {raw.dtype} of shape {raw.shape}, expected a whole number for each point",
+            where,
+            "write one raw id for each point",
+        )
+    return raw.astype(np.int64)
+
+
+def _plain(path: Path, dtype: np.dtype, points: int, where: str) -> NDArray:
+    try:
+        size = path.stat().st_size
+        if size != points * dtype.itemsize:
+            width = size // points if points and size % points == 0 else 0
+            count = f"{size // dtype.itemsize} labels" if size % dtype.itemsize == 0 else f"{size} bytes"
+            wide = width not in (0, dtype.itemsize)
+            has = (
+                f"{width} bytes for each point, not the {dtype.itemsize} of {dtype.name} labels"
+                if wide
+                else count
+            )
+            fail(
+                f"label file has {has}, the sweep has {points} points",
+                where,
+                "say the type of the labels, or write them so"
+                if wide
+                else "copy labels and sweep again from the same release of the data set",
+            )
+        return np.fromfile(path, dtype=dtype)
+    except OSError as error:
+        raise DataError(
+            f"label file cannot be read: {error}\n  where: {where}\n  remedy: copy it again"
+        ) from error
+
+
+def _looked_up(raw: NDArray[np.int64], classes: ClassSet, where: str) -> NDArray[np.int64]:
+    lut = classes.lut
+    inside = (raw >= 0) & (raw < len(lut))
+    found = np.where(inside, lut[np.where(inside, raw, 0)] if len(lut) else -2, -2)
+    if (found == -2).any():
+        unknown = np.unique(raw[found == -2])
+        fail(
+            f"label {int(unknown[0])} is none of the {len(classes.labels)} categories of {classes.name!r}"
+            + (f" ({len(unknown)} such ids)" if len(unknown) > 1 else ""),
+            where,
+            f"give it a class, or `{unknown[0]}: ignore`, in the class file and build the index again",
+        )
+    return found
