@@ -1,4 +1,4 @@
-"""Evaluate a fine-tuned model with the official nuScenes metrics, or probe a backbone with kNN."""
+"""Evaluate a fine-tuned model (nuScenes officially, other data by pc3d), or probe a backbone with kNN."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pc3d.evaluation.command_line import add_tta, add_voting, tracks_of, tta_of, voting_of
+from pc3d.evaluation.command_line import (
+    add_scoring,
+    add_tta,
+    add_voting,
+    scoring_of,
+    tracks_of,
+    tta_of,
+    voting_of,
+)
 
 if TYPE_CHECKING:  # imported where used, so that --help need not wait for torch
     from pc3d.data.index import SweepIndex
@@ -18,6 +26,7 @@ EXAMPLES = """\
   pc3d evaluate work_dirs/sim_5_percent/segmenter.safetensors --temporal-voting 1
   pc3d evaluate work_dirs/sim_5_percent/segmenter.safetensors --tta 8
   pc3d evaluate work_dirs/sim_detection/detector.safetensors --pictures 4
+  pc3d evaluate work_dirs/kitti_detection/detector.safetensors --iou Car=0.7 Cyclist=0.5
   pc3d evaluate work_dirs/sim_joint/backbone.safetensors --knn
 """
 
@@ -84,6 +93,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     add_tta(parser)
     add_voting(parser)
+    add_scoring(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -95,7 +105,7 @@ def run(args: argparse.Namespace) -> None:
 
     index, split, _ = data_of(args)
     voting, tracks, tta = voting_of(args), tracks_of(args), tta_of(args)
-    name = evaluation_folder(split, tta, voting, tracks is not None)
+    name = evaluation_folder(split, tta, voting, tracks is not None, args.evaluator)
     out = args.out or args.checkpoint.parent / name
     result = evaluate_checkpoint(
         args.checkpoint,
@@ -104,6 +114,8 @@ def run(args: argparse.Namespace) -> None:
         out,
         args.workers,
         overwrite=args.overwrite,
+        evaluator=args.evaluator,
+        scoring=scoring_of(args),
         voting=voting,
         tracks=tracks,
         tta=tta,

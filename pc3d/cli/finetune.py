@@ -1,4 +1,4 @@
-"""Fine-tune for LiDAR segmentation or BEV detection with few labels, and evaluate officially."""
+"""Fine-tune for LiDAR segmentation or BEV detection with few labels, and evaluate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arguments of temporal voting and of test-time augmentation that the tools share."""
+"""Arguments of temporal voting, of test-time augmentation and of scores that the tools share."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # imported where used, so that --help need not wait for torch
     from pc3d.data.region_cache import RegionCache
+    from pc3d.evaluation.own.detection_scores import DetectionScoring
     from pc3d.evaluation.temporal_voting import VotingConfig
     from pc3d.evaluation.test_time_augmentation import AugmentedCopies
 
@@ -64,3 +65,57 @@ def tracks_of(args: argparse.Namespace) -> RegionCache | None:
     from pc3d.regions.build import open_cache
 
     return open_cache(args.regions, "tracks")
+
+
+def add_scoring(parser: argparse.ArgumentParser) -> None:
+    """Add who scores, and how pc3d scores boxes."""
+    group = parser.add_argument_group("scores")
+    group.add_argument(
+        "--evaluator",
+        choices=("pc3d", "nuscenes-devkit"),
+        help="who scores (default: the devkit for data in the nuScenes format with its classes, else pc3d)",
+    )
+    group.add_argument(
+        "--iou",
+        nargs="+",
+        default=[],
+        metavar="CLASS=IOU",
+        help="overlap that makes a box right, of AP by IoU (default: 0.7 for vehicles, 0.5 for others)",
+    )
+    group.add_argument(
+        "--max-distance",
+        type=float,
+        metavar="M",
+        help="metres from the vehicle up to which boxes count (default: 50)",
+    )
+    group.add_argument(
+        "--half-turn",
+        nargs="+",
+        metavar="CLASS",
+        help="classes whose front and back are not told apart (default: barrier)",
+    )
+
+
+def scoring_of(args: argparse.Namespace) -> DetectionScoring | None:
+    """The scoring of boxes that the arguments describe; None where they say nothing of it.
+
+    Raises:
+        ValueError: an argument is wrong.
+    """
+    given = {"max_distance": args.max_distance, "half_turn": args.half_turn and tuple(args.half_turn)}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if args.iou:
+        chosen["iou"] = dict(_named_iou(text) for text in args.iou)
+    if not chosen:
+        return None
+    from pc3d.evaluation.own.detection_scores import DetectionScoring
+
+    return DetectionScoring(**chosen)
+
+
+def _named_iou(text: str) -> tuple[str, float]:
+    name, _, value = text.rpartition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise ValueError(f"--iou is {text!r}, expected CLASS=IOU, e.g. car=0.7") from None

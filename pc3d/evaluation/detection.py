@@ -21,6 +21,7 @@ from pc3d.evaluation.detection_analysis import analyse, official_config
 from pc3d.evaluation.detection_submission import MAX_BOXES, DetectionWriter, out_of_range_entry
 from pc3d.evaluation.label_efficiency import json_values
 from pc3d.evaluation.official import check_truth, official_version, open_devkit, refused, split_samples
+from pc3d.evaluation.own.scored_classes import OFFICIAL
 from pc3d.evaluation.settings import write_metrics
 from pc3d.storage.whole import read_json
 
@@ -170,7 +171,7 @@ def evaluate_predictions(
         writer: options of `DetectionWriter`, e.g. `use_camera`.
 
     Returns:
-        What `evaluate_detection` returns, and `frames`.
+        What `evaluate_detection` returns, `evaluator` and `frames`.
 
     Raises:
         DataError: the index is not of a nuScenes-format data set, or a key frame is missing.
@@ -184,6 +185,6 @@ def evaluate_predictions(
             submission.add(sweep.sample_token, boxes, scores, labels, pose)
             frames += 1
     result = evaluate_detection(index.root, version, split, submission.path, folder)
-    result["frames"] = frames
+    result |= {"evaluator": OFFICIAL, "frames": frames}
     write_metrics(folder, result, settings)
     return result

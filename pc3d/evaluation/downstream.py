@@ -1,4 +1,4 @@
-"""Evaluate a fine-tuned model, whatever its task: predictions of a split, official metrics, files."""
+"""Evaluate a fine-tuned model, whatever its task: predictions of a split, metrics, files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -22,6 +23,16 @@ from pc3d.evaluation.detection import evaluate_predictions
 from pc3d.evaluation.label_efficiency import json_values
 from pc3d.evaluation.map_segmentation import FIXED_THRESHOLD, evaluate_map
 from pc3d.evaluation.official import check_maps, check_official
+from pc3d.evaluation.own.detection_scores import DetectionScoring
+from pc3d.evaluation.own.evaluate_boxes import detection_text, evaluate_boxes
+from pc3d.evaluation.own.scored_classes import (
+    OFFICIAL,
+    OWN,
+    check_model_classes,
+    evaluator_of,
+    scored_classes,
+)
+from pc3d.evaluation.own.truth import check_own, labelled_rows
 from pc3d.evaluation.settings import evaluation_settings, prepare_folder, write_metrics
 from pc3d.models.bev_models import BevModel
 
@@ -56,44 +67,79 @@ def evaluate_checkpoint(
     folder: Path,
     workers: int = 0,
     overwrite: bool = False,
+    evaluator: str | None = None,
+    scoring: DetectionScoring | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Predict a split with the model of a run folder, score it officially, write `metrics.json`.
+    """Predict a split with the model of a run folder, score it, write `metrics.json`.
+
+    Data in the nuScenes format with nuScenes' classes is scored by the devkit, other data by pc3d.
 
     That says under `settings` how it was made; metrics of the same settings are replaced.
 
     Args:
         checkpoint: `segmenter.safetensors`, `detector.safetensors` or `map_segmenter.safetensors`.
-        index: of a nuScenes-format data set, or its folder.
+        index: of a data set with labels of the task, or its folder.
         split: e.g. `val`, `sim_val`.
-        folder: gets the submission, the metrics, and what the plots are made of.
+        folder: gets the submission or the detections, the metrics, and what the plots are made of.
         overwrite: replace metrics of other settings, too.
+        evaluator: `pc3d` or `nuscenes-devkit`; None for the one of the data set.
+        scoring: how pc3d scores boxes; None takes the defaults.
         options: of `evaluate_segmenter`, for a segmenter only.
 
     Returns:
-        What `evaluate_segmenter`, `evaluate_predictions` or `evaluate_map` returns.
+        What `evaluate_segmenter`, `evaluate_predictions`, `evaluate_boxes` or `evaluate_map` returns; the
+        first three with `evaluator`.
 
     Raises:
         DataError: before anything is predicted: the checkpoint or the index cannot be used, the evaluator
-            would refuse the data set, or the folder holds metrics of other settings.
-        ValueError: an option that the task does not have.
+            would refuse the data set, the model is of other classes, or the folder holds metrics of other
+            settings.
+        ValueError: an option that the task or the evaluator does not have.
     """
     task = task_of(checkpoint)
     unknown = sorted(name for name, value in options.items() if value is not None)
     if unknown and task != "lidarseg":
         raise ValueError(f"{', '.join(unknown)} is for LiDAR segmentation; {checkpoint} is for {task}")
     opened = index if isinstance(index, SweepIndex) else SweepIndex.open(index)
-    check_evaluation(opened, split, task)
-    settings = evaluation_settings(checkpoint, opened, split, **options)
+    own = task != "map" and evaluator_of(opened, task, evaluator) == OWN
+    if scoring is not None and not (own and task == "detection"):
+        raise ValueError("the scoring of boxes is for detection that pc3d scores")
+    check_evaluation(opened, split, task, evaluator, scoring)
+    if own:
+        classes = scored_classes(opened, task)
+        check_model_classes(checkpoint, task, classes)
+        if task == "detection":
+            options["scoring"] = (scoring or DetectionScoring()).describe(classes.detection)
+    settings = evaluation_settings(checkpoint, opened, split, own=own, **options)
     prepare_folder(folder, checkpoint, settings, overwrite)
     if task == "lidarseg":
-        given = {**options, "settings": settings}
+        given = {**options, "settings": settings, "evaluator": OWN if own else OFFICIAL}
         return segmentation.evaluate_checkpoint(checkpoint, opened, split, Path(folder), workers, **given)
-    return _evaluate_bev(task, checkpoint, opened, split, Path(folder), workers, settings)
+    model, frames = load_bev_model(checkpoint), frames_of(checkpoint)
+    if task == "map":
+        result = _evaluate_map(model, opened, split, frames, Path(folder), workers)
+        write_metrics(folder, result, settings)
+        return result
+    if own:
+        found = _found(model, opened, labelled_rows(opened, split, task), frames, workers)
+        return evaluate_boxes(opened, Path(folder), found, scoring, settings)
+    found = _found(model, opened, opened.key_rows(split), frames, workers)
+    uses = {"use_camera": model.network.image is not None, "use_lidar": model.network.lidar is not None}
+    return evaluate_predictions(opened, split, Path(folder), found, settings, use_external=True, **uses)
 
 
-def check_evaluation(index: SweepIndex, split: str, task: str) -> None:
+def check_evaluation(
+    index: SweepIndex,
+    split: str,
+    task: str,
+    evaluator: str | None = None,
+    scoring: DetectionScoring | None = None,
+) -> None:
     """Find out now whether a model of a task can be scored on a split, and not after its prediction.
+
+    Args:
+        evaluator, scoring: as `evaluate_checkpoint` takes them.
 
     Raises:
         DataError: says what the evaluator would not accept.
@@ -101,31 +147,19 @@ def check_evaluation(index: SweepIndex, split: str, task: str) -> None:
     index.key_rows(split)
     if task == "map":
         check_maps(index, split)
+    elif evaluator_of(index, task, evaluator) == OWN:
+        check_own(index, split, task, scoring)
     else:
         check_official(index, split, task)
 
 
-def _evaluate_bev(
-    task: str,
-    checkpoint: Path,
-    opened: SweepIndex,
-    split: str,
-    folder: Path,
-    workers: int,
-    settings: dict[str, Any],
-) -> dict[str, Any]:
-    model, frames = load_bev_model(checkpoint), frames_of(checkpoint)
-    if task == "map":
-        result = _evaluate_map(model, opened, split, frames, folder, workers)
-        write_metrics(folder, result, settings)
-        return result
-    dataset = FrameDataset(opened, model.input_needs, split=split, config=frames)
-    found = (
-        (batch.tokens[0], boxes.boxes, boxes.scores, boxes.labels)
-        for batch, boxes in predict_bev(model, dataset, workers)
-    )
-    uses = {"use_camera": model.network.image is not None, "use_lidar": model.network.lidar is not None}
-    return evaluate_predictions(opened, split, folder, found, settings, use_external=True, **uses)
+def _found(
+    model: BevModel, index: SweepIndex, rows: NDArray[np.int64], config: FrameConfig, workers: int
+) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
+    """(sweep token, boxes, scores, labels) of each of the key frames."""
+    dataset = FrameDataset(index, model.input_needs, rows=rows.tolist(), config=config)
+    for batch, boxes in predict_bev(model, dataset, workers):
+        yield batch.tokens[0], boxes.boxes, boxes.scores, boxes.labels
 
 
 def _evaluate_map(
@@ -151,8 +185,10 @@ def summary_text(result: dict[str, Any]) -> str:
     """The result as a few lines for the terminal."""
     if "threshold" in result:
         return _map_text(result)
-    if "nds" not in result:
+    if "class_ap" not in result:
         return segmentation.summary_text(result)
+    if result.get("evaluator") == OWN:
+        return detection_text(result)
     errors = ", ".join(f"{name} {result[name]:.3f}" for name in ("mATE", "mASE", "mAOE", "mAVE", "mAAE"))
     lines = [f"{result['frames']} frames, NDS {result['nds']:.3f}, mAP {result['map']:.3f}, {errors}"]
     for name, value in result["class_ap"].items():

@@ -1,10 +1,10 @@
-"""Evaluate a fine-tuned segmenter on a split: predictions, official metrics, a confusion matrix."""
+"""Evaluate a fine-tuned segmenter on a split: predictions, metrics, a confusion matrix."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pc3d.data.batch import Needs
+from pc3d.data.classes import ClassSet
 from pc3d.data.collate import collate
 from pc3d.data.dataset import FrameConfig, FrameDataset
 from pc3d.data.index import SweepIndex
@@ -21,10 +22,12 @@ from pc3d.data.label_maps import NUSCENES_LIDARSEG_CLASSES
 from pc3d.data.region_cache import RegionCache
 from pc3d.engine.checkpoints import frames_of, load_segmenter
 from pc3d.evaluation.lidarseg import LidarsegWriter, evaluate_lidarseg
-from pc3d.evaluation.metrics import confusion_matrix
+from pc3d.evaluation.metrics import confusion_matrix, summary
 from pc3d.evaluation.official import official_version
+from pc3d.evaluation.own.scored_classes import OFFICIAL, OWN, evaluator_of, may_move, scored_classes
+from pc3d.evaluation.own.truth import labelled_rows
 from pc3d.evaluation.settings import write_metrics
-from pc3d.evaluation.temporal_voting import Scan, VotingConfig, vote, windows
+from pc3d.evaluation.temporal_voting import MOVING_CLASSES, Scan, VotingConfig, vote, windows
 from pc3d.evaluation.test_time_augmentation import AugmentedCopies, copies_probabilities
 from pc3d.models.heads.segmentation import PointSegmenter
 
@@ -70,22 +73,43 @@ def predict_scans(
 
 
 class _Scores:
-    """A submission in the making, and its confusion matrix."""
+    """Confusion matrix of a split, scored by pc3d."""
 
-    def __init__(self, folder: Path, split: str, num_classes: int) -> None:
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self.folder, self.names = folder, names
+        self._confusion = torch.zeros(len(names), len(names), dtype=torch.int64)
+
+    def add(self, scan: Scan, labels: Tensor) -> None:
+        """Count a scan; `labels` (P,) are predicted."""
+        self._confusion += confusion_matrix(scan.labels, labels, len(self.names))
+
+    def result(self) -> dict[str, Any]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        np.save(self.folder / "confusion.npy", self._confusion.numpy())
+        return self._scored()
+
+    def _scored(self) -> dict[str, Any]:
+        points = dict(zip(self.names, self._confusion.sum(1).tolist(), strict=True))
+        return {"evaluator": OWN, **summary(self._confusion, self.names), "true_points": points}
+
+
+class _OfficialScores(_Scores):
+    """A submission in the making beside the confusion matrix, scored by the devkit."""
+
+    def __init__(self, folder: Path, names: Sequence[str], index: SweepIndex, split: str) -> None:
+        super().__init__(folder, names)
         shutil.rmtree(folder / "lidarseg" / split, ignore_errors=True)  # of an earlier evaluation
-        self.folder, self.split = folder, split
+        self._index, self._split = index, split
         self._writer = LidarsegWriter(folder, split, use_external=True)
-        self._confusion = np.zeros((num_classes, num_classes), dtype=np.int64)
 
-    def add(self, scan: Scan, probabilities: Tensor) -> None:
-        labels = probabilities.argmax(dim=1)
+    def add(self, scan: Scan, labels: Tensor) -> None:
         self._writer.write(scan.token, labels.numpy())
-        self._confusion += np.asarray(confusion_matrix(scan.labels, labels, len(self._confusion)))
+        super().add(scan, labels)
 
-    def official(self, index: SweepIndex) -> dict[str, Any]:
-        np.save(self.folder / "confusion.npy", self._confusion)
-        return evaluate_lidarseg(index.root, index.metadata["version"], self.split, self.folder)
+    def _scored(self) -> dict[str, Any]:
+        index = self._index
+        result = evaluate_lidarseg(index.root, index.metadata["version"], self._split, self.folder)
+        return {"evaluator": OFFICIAL, **result}
 
 
 def evaluate_segmenter(
@@ -99,51 +123,72 @@ def evaluate_segmenter(
     tta: AugmentedCopies | None = None,
     frames: FrameConfig | None = None,
     settings: Mapping[str, Any] | None = None,
+    evaluator: str | None = None,
 ) -> dict[str, Any]:
-    """Predict every key frame of a split, write the submission, score it officially.
+    """Predict the key frames of a split, score them by nuScenes-devkit or by pc3d.
 
     Args:
         segmenter: the model; evaluated as it is, on its own device.
-        index: of a nuScenes-format data set with lidarseg labels, or its folder.
+        index: of a data set with labels of points, or its folder.
         split: e.g. `val`, `sim_val`.
-        folder: gets `lidarseg/` (the submission), `metrics.json` and `confusion.npy` (16, 16).
+        folder: gets `metrics.json`, `confusion.npy` (K, K) and, for the devkit, `lidarseg/` (the submission).
         voting: score the predictions after temporal voting too; their submission and confusion matrix
-            go to `temporal_voting/` inside `folder`.
+            go to `temporal_voting/` inside `folder`. Which classes may move: `scored_classes.may_move`.
         tracks: cache of the kind `tracks`: points inside segments that move take no part in the vote.
         tta: predict by test-time augmentation, the mean over these copies of each sweep.
         frames: how a frame is loaded, which point features for one.
         settings: what `metrics.json` says of how it was made.
+        evaluator: None for the one of the data set, see `scored_classes.evaluator_of`.
 
     Returns:
-        What `evaluate_lidarseg` returns, and `frames`, the number of sweeps; with `tta` its settings; with
-        `voting` also `voting`, its settings, and `voted`, what `evaluate_lidarseg` returns for them.
+        What `evaluate_lidarseg` returns, or `metrics.summary` and `true_points` (class to points); in both
+        `evaluator` and `frames`, the number of sweeps; with `tta` its settings; with `voting` also `voting`,
+        its settings, and `voted`, the same scores of what was voted.
 
     Raises:
-        DataError: the index is not of a nuScenes-format data set.
+        DataError: the index is not of a nuScenes-format data set that the devkit scores, or has no labels.
+        ValueError: the model has another number of classes.
     """
     opened = index if isinstance(index, SweepIndex) else SweepIndex.open(index)
+    official = evaluator_of(opened, "lidarseg", evaluator) == OFFICIAL
+    if official:
+        official_version(opened)
+    names = NUSCENES_LIDARSEG_CLASSES if official else scored_classes(opened, "lidarseg").classes
+    if segmenter.num_classes != len(names):
+        what = f"the model has {segmenter.num_classes} classes, the {'official ' * official}evaluation"
+        raise ValueError(f"{what} {len(names)}: train it with head.num_classes={len(names)}")
     needs = Needs(labels=True, tracks=tracks is not None)
     caches = {"tracks": tracks} if tracks else None
-    dataset = FrameDataset(opened, needs, split=split, config=frames, caches=caches)
-    official_version(opened)
-    official = len(NUSCENES_LIDARSEG_CLASSES)
-    if segmenter.num_classes != official:
-        what = f"the model has {segmenter.num_classes} classes, the official evaluation {official}"
-        raise ValueError(f"{what}: train it with head.num_classes={official}")
-    scores = _Scores(folder, split, segmenter.num_classes)
-    voted = _Scores(folder / VOTED, split, segmenter.num_classes) if voting else None
+    rows = None if official else labelled_rows(opened, split, "lidarseg").tolist()
+    dataset = FrameDataset(
+        opened, needs, split=split if official else None, rows=rows, config=frames, caches=caches
+    )
+    voting = voting and _voting_of(voting, opened, official)
+
+    def scores_in(place: Path) -> _Scores:
+        return _OfficialScores(place, names, opened, split) if official else _Scores(place, names)
+
+    scores, voted = scores_in(folder), scores_in(folder / VOTED) if voting else None
     scans = predict_scans(segmenter, dataset, workers, tta)
     for now, window in windows(scans, voting.neighbours if voting else 0):
-        scores.add(window[now], window[now].probabilities)
+        scores.add(window[now], window[now].probabilities.argmax(dim=1))
         if voting and voted:
-            voted.add(window[now], vote(window, now, voting))
-    result = {**scores.official(opened), "frames": len(dataset)}
+            voted.add(window[now], vote(window, now, voting).argmax(dim=1))
+    result = {**scores.result(), "frames": len(dataset)}
     if tta:
         result["tta"] = asdict(tta)
     if voting and voted:
-        result |= {"voting": asdict(voting), "voted": voted.official(opened)}
+        result |= {"voting": asdict(voting), "voted": voted.result()}
     write_metrics(folder, result, settings)
     return result
+
+
+def _voting_of(voting: VotingConfig, index: SweepIndex, official: bool) -> VotingConfig:
+    """The vote with the moving classes of the data set, where none but the default was chosen."""
+    classes = ClassSet.of(index.metadata)
+    if official or classes is None or voting.moving_classes != MOVING_CLASSES:
+        return voting
+    return replace(voting, moving_classes=may_move(classes))
 
 
 def evaluate_checkpoint(
@@ -161,12 +206,15 @@ def evaluate_checkpoint(
 
 def summary_text(result: dict[str, Any]) -> str:
     """The result as a few lines for the terminal, in percent; voted ones in a second column."""
+    official = result.get("evaluator", OFFICIAL) == OFFICIAL
     columns = [result] + ([result["voted"]] if "voted" in result else [])
     miou = " -> ".join(f"{100 * scores['miou']:.1f}" for scores in columns)
     voting = f" (with temporal voting, k = {result['voting']['neighbours']})" if "voted" in result else ""
     copies = f", the mean of {result['tta']['count']} copies" if "tta" in result else ""
-    lines = [f"{result['frames']} frames{copies}, official mIoU {miou} %{voting}"]
-    for name in NUSCENES_LIDARSEG_CLASSES:
+    lines = [f"{result['frames']} frames{copies}, {'official ' * official}mIoU {miou} %{voting}"]
+    if not official:
+        lines[0] += ", scored by pc3d"
+    for name in result["iou"]:
         ious = [scores["iou"][name] for scores in columns]
         values = ["absent" if np.isnan(iou) else f"{100 * iou:5.1f}" for iou in ious]
         lines.append(f"  {name:<22} " + "  ".join(f"{value:>6}" for value in values))

@@ -23,7 +23,11 @@ _NOTES = ("pc3d", "checkpoint")
 
 
 def evaluation_folder(
-    split: str, tta: AugmentedCopies | None = None, voting: VotingConfig | None = None, tracks: bool = False
+    split: str,
+    tta: AugmentedCopies | None = None,
+    voting: VotingConfig | None = None,
+    tracks: bool = False,
+    evaluator: str | None = None,
 ) -> str:
     """Name of the folder of an evaluation inside its run's.
 
@@ -33,8 +37,9 @@ def evaluation_folder(
     Args:
         split: that is predicted. tta, voting: as `evaluate_segmenter` takes them.
         tracks: moving segments take no part in the vote.
+        evaluator: that was asked for; None for the one of the data set.
     """
-    parts = ["evaluation"]
+    parts = ["evaluation"] + ([evaluator] if evaluator else [])
     if split != "val" and not split.endswith("_val"):
         parts.append(split)
     if tta:
@@ -58,8 +63,14 @@ def evaluation_settings(
     tta: AugmentedCopies | None = None,
     voting: VotingConfig | None = None,
     tracks: RegionCache | None = None,
+    own: bool = False,
+    scoring: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What the metrics depend on, as JSON values; nothing of it is a path."""
+    """What the metrics depend on, as JSON values; nothing of it is a path.
+
+    Args:
+        own: pc3d scores what a devkit could, or what none can. scoring: how it scores boxes.
+    """
     settings = {
         "checkpoint": {"file": Path(checkpoint).name, "sha256": file_sha256(checkpoint)},
         "data": {
@@ -71,6 +82,8 @@ def evaluation_settings(
         "tta": asdict(tta) if tta else None,
         "voting": asdict(voting) if voting else None,
         "tracks": tracks.params if tracks else None,
+        "evaluator": "pc3d" if own else None,
+        "scoring": scoring,
         "pc3d": pc3d.__version__,
     }
     return json.loads(json.dumps(settings))

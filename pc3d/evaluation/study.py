@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from mmengine.config import Config
 
+from pc3d.data.errors import fail
 from pc3d.data.index import SweepIndex
 from pc3d.engine.checkpoints import load_encoder
 from pc3d.engine.config import load_config, plain
@@ -26,6 +27,7 @@ from pc3d.evaluation.label_efficiency import (
     summarise,
     to_markdown,
 )
+from pc3d.evaluation.own.scored_classes import OWN, evaluator_of
 from pc3d.evaluation.probes import knn_of_encoder
 from pc3d.processes import worker_pool
 from pc3d.storage.whole import clean, write_bytes, write_json
@@ -33,6 +35,7 @@ from pc3d.storage.whole import clean, write_bytes, write_json
 KNN: dict[str, Any] = {"percent": 25.0, "points_per_sweep": 200}
 """Share of the training scenes that the bank of the kNN probe takes, and points of each sweep."""
 LIDARSEG = "lidarseg"
+_OFFICIAL_ONLY = {"nds", "mAAE"}
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -66,7 +69,7 @@ class Study:
         tasks: name to fine-tuning task.
         seeds: each start is pretrained and fine-tuned once with each.
         work_dir: runs and results; a study is resumed by running it again.
-        eval_split: split that is scored officially.
+        eval_split: split that is scored.
         overrides: settings of the pretraining configs and, where they have them, the tasks'
             (`data.index`, ...).
         pretrain_overrides: settings of the pretraining configs only.
@@ -112,9 +115,18 @@ def _check_settings(study: Study) -> None:
 
 
 def _check_evaluations(study: Study) -> None:
-    configs = [_task_config(study, task, 0, None) for task in study.tasks.values()]
-    for index, task in {(str(config.data.index), config.get("task", LIDARSEG)) for config in configs}:
-        check_evaluation(SweepIndex.open(index), study.eval_split, task)
+    asked: dict[tuple[str, str], set[str]] = {}
+    for column in study.tasks.values():
+        config = _task_config(study, column, 0, None)
+        key = str(config.data.index), config.get("task", LIDARSEG)
+        asked.setdefault(key, set()).update(() if column.knn else column.metrics)
+    for (folder, task), metrics in asked.items():
+        index = SweepIndex.open(folder)
+        check_evaluation(index, study.eval_split, task)
+        absent = sorted(metrics & _OFFICIAL_ONLY)
+        if absent and task == "detection" and evaluator_of(index, task) == OWN:
+            what = f"the study shows {absent[0]}, which only the devkit gives, and pc3d scores this data"
+            fail(what, folder, "name metrics that pc3d gives: map, map_3d, map_bev, mATE, ...")
 
 
 def _cell(study: Study, start: str, task_name: str, seed: int, backbone: Path | None) -> Cell:

@@ -38,9 +38,11 @@ POINTS = 40
 
 def overlaps(frame: BoxFrame, kind: Overlap) -> Float64:
     """(N, M) IoU of each found with each true box: of rectangles seen from above, or of boxes in space."""
-    columns, iou = {"bev": ([0, 1, 3, 4, 6], rotated_iou), "3d": (slice(0, 7), box_iou)}[kind]
-    found, truth = (torch.from_numpy(boxes[:, columns]) for boxes in (frame.found, frame.truth))
-    return np.asarray(iou(found, truth))
+    found, truth = (torch.from_numpy(boxes[:, :7]) for boxes in (frame.found, frame.truth))
+    if kind == "3d":
+        return np.asarray(box_iou(found, truth))
+    flat = [0, 1, 3, 4, 6]
+    return np.asarray(rotated_iou(found[:, flat], truth[:, flat]))
 
 
 @dataclass(frozen=True, eq=False)

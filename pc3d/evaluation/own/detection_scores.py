@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -19,8 +18,8 @@ from pc3d.evaluation.own.centre_distance import (
     distance_curve,
     mean_errors,
 )
+from pc3d.evaluation.own.scored_classes import VEHICLES, words_of
 
-_VEHICLES = {"bus", "car", "tractor", "trailer", "train", "tram", "truck", "van", "vehicle", "vehicular"}
 _IOU_VEHICLE, _IOU_OTHER = 0.7, 0.5
 _OVERLAPS: tuple[Overlap, ...] = ("3d", "bev")
 _SHORT = {"translation": "ATE", "scale": "ASE", "orientation": "AOE", "velocity": "AVE"}
@@ -31,8 +30,7 @@ def default_iou(name: str) -> float:
 
     `car`, `vehicle.bus.rigid`, `LARGE_VEHICLE` and `boxTruck` are vehicles, `bicycle` is none.
     """
-    words = re.split(r"[^a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
-    return _IOU_VEHICLE if _VEHICLES & set(words) else _IOU_OTHER
+    return _IOU_VEHICLE if VEHICLES & words_of(name) else _IOU_OTHER
 
 
 @dataclass(frozen=True)
