@@ -21,6 +21,8 @@ from pc3d.storage.whole import read_json
 
 __all__ = ["SweepIndex", "write_index"]
 
+_MOST = 1 << 40
+"""No data set has as many sweeps."""
 _OTHER_LIST = "check that the list belongs to this data set"
 
 
@@ -237,7 +239,8 @@ def _check_facts(folder: Path, metadata: dict[str, Any]) -> None:
     }
     for name, kind in facts.items():
         value = metadata.get(name)
-        if type(value) is not kind or (isinstance(value, int) and value < (name != "num_sweeps")):
+        least = name != "num_sweeps"
+        if type(value) is not kind or (isinstance(value, int) and not least <= value < _MOST):
             fail(f"index metadata is broken: {name!r} is {value!r:.80}", folder, "build it again")
     for split, rows in metadata["key_frames"].items():
         if not (isinstance(rows, list) and len(rows) == 2 and all(type(row) is int for row in rows)):

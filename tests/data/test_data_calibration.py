@@ -17,7 +17,7 @@ from pc3d.data.calibration import calibration_findings, calibration_scores
 from pc3d.data.calibration.agreement import turn
 from pc3d.data.calibration.edges import edge_map, scan_edges
 from pc3d.data.index import SweepIndex
-from pc3d.data.points import load_points
+from pc3d.data.points import load_sweep
 from pc3d.data.records import Camera, Sweep
 from pc3d.geometry.rigid import invert_SE3, matrix_to_quaternion, quaternion_to_matrix
 
@@ -87,11 +87,11 @@ def points(matrix: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """Points as a wrong reader or unit would give them."""
 
     def changed(*args: object) -> np.ndarray:
-        found = load_points(*args).copy()  # type: ignore[arg-type]
+        found = load_sweep(*args).copy()  # type: ignore[arg-type]
         found[:, :3] = found[:, :3] @ matrix.T.astype(np.float32)
         return found
 
-    monkeypatch.setattr("pc3d.data.calibration.scores.load_points", changed)
+    monkeypatch.setattr("pc3d.data.calibration.scores.load_sweep", changed)
 
 
 def transposed(how: Image.Transpose, folder: Path) -> Change:

@@ -143,5 +143,5 @@ def test_wrong_settings_are_named(drive: SweepIndex) -> None:
     for sweeps in (0, 11):
         with pytest.raises(ValueError, match="1 to 10"):
             FrameConfig(sweeps=sweeps)
-    with pytest.raises(DataError, match="known: intensity, ring, time"):
+    with pytest.raises(DataError, match="these have: intensity, ring, time"):
         FrameDataset(drive, Needs(), rows=[0], config=FrameConfig(features=("speed",)))[0]
