@@ -1,4 +1,4 @@
-"""Calibration files of KITTI raw: rigid transforms and projections, by the names of their entries."""
+"""Calibration files of KITTI: rigid transforms and projections, by the names of their entries."""
 
 from __future__ import annotations
 
@@ -27,29 +27,41 @@ class Projection(NamedTuple):
 class Calibration:
     """The entries of one calibration file (`name: number number ...`).
 
+    Args:
+        path: the file.
+        remedy: for the error messages.
+
     Raises:
         DataError: the file cannot be read, an entry is missing, broken, or is not what it should be.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, remedy: str = _REMEDY) -> None:
         self._path = path
+        self._remedy = remedy
         self._entries: dict[str, str] = {}
-        for line in read_lines(path, "calibration", _REMEDY):
+        for line in read_lines(path, "calibration", remedy):
             name, _, values = (part.strip() for part in line.partition(":"))
             if self._entries.setdefault(name, values) != values:
-                fail(f"calibration entry {name!r} is there twice, with other values", path, _REMEDY)
+                fail(f"calibration entry {name!r} is there twice, with other values", path, remedy)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
 
     def rigid(self) -> Float64:
         """(4, 4) transform of the entries R and T."""
         return self._rotation("R", self.entry("T", (3,)))
 
-    def rectification(self) -> Float64:
-        """(4, 4) rect_SE3_cam0 of the entry R_rect_00."""
-        return self._rotation("R_rect_00", np.zeros(3))
+    def transform(self, name: str) -> Float64:
+        """(4, 4) transform of an entry [R | t] of three rows."""
+        entry = self.entry(name, (3, 4))
+        return self._checked(name, make_SE3(entry[:, :3], entry[:, 3]))
 
-    def projection(self, camera: str) -> Projection:
-        """Of the entries P_rect_NN and S_rect_NN of camera "NN"."""
-        name = f"P_rect_{camera}"
+    def rectification(self, name: str = "R_rect_00") -> Float64:
+        """(4, 4) rect_SE3_cam of an entry R."""
+        return self._rotation(name, np.zeros(3))
+
+    def projection(self, name: str, size: str = "") -> Projection:
+        """Of the entry P `name` and, where the file has it, the entry `size`."""
         P = self.entry(name, (3, 4))
         try:
             check_intrinsics(P[:, :3])
@@ -57,8 +69,7 @@ class Calibration:
             cam_SE3_rect = make_SE3(np.eye(3), np.linalg.solve(P[:, :3], P[:, 3]))
             check_pose("its place", cam_SE3_rect)
         except ValueError as error:
-            fail(f"calibration entry {name} is no camera: {error}", self._path, _REMEDY)
-        size = f"S_rect_{camera}"
+            fail(f"calibration entry {name} is no camera: {error}", self._path, self._remedy)
         return Projection(
             P[:, :3],
             cam_SE3_rect,
@@ -68,23 +79,29 @@ class Calibration:
     def entry(self, name: str, shape: tuple[int, ...]) -> Float64:
         """An entry of finite numbers."""
         if name not in self._entries:
-            fail(f"calibration entry {name} is missing", self._path, _REMEDY)
+            fail(f"calibration entry {name} is missing", self._path, self._remedy)
         words, count = self._entries[name].split(), int(np.prod(shape))
         try:
             values = np.array([float(word) for word in words])
         except ValueError as error:
-            fail(f"calibration entry {name} is broken: {error}", self._path, _REMEDY)
+            fail(f"calibration entry {name} is broken: {error}", self._path, self._remedy)
         if len(values) != count:
-            fail(f"calibration entry {name} has {len(values)} numbers, expected {count}", self._path, _REMEDY)
+            fail(
+                f"calibration entry {name} has {len(values)} numbers, expected {count}",
+                self._path,
+                self._remedy,
+            )
         if len(odd := np.flatnonzero(~np.isfinite(values))):
             what = f"calibration entry {name}: number {odd[0] + 1} is {words[odd[0]]!r}"
-            fail(f"{what}, expected {count} finite numbers", self._path, _REMEDY)
+            fail(f"{what}, expected {count} finite numbers", self._path, self._remedy)
         return values.reshape(shape)
 
     def _rotation(self, name: str, translation: Float64) -> Float64:
-        transform = make_SE3(self.entry(name, (3, 3)), translation)
+        return self._checked(name, make_SE3(self.entry(name, (3, 3)), translation))
+
+    def _checked(self, name: str, transform: Float64) -> Float64:
         try:
             check_pose(f"calibration entry {name}", transform)
         except ValueError as error:
-            fail(str(error), self._path, _REMEDY)
+            fail(str(error), self._path, self._remedy)
         return transform

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,18 +11,24 @@ from typing import Any
 import numpy as np
 
 from pc3d.data.errors import fail
-from pc3d.data.image_file import open_image
 from pc3d.data.odometry import OdometryConfig, lidar_odometry, require_kiss_icp
 from pc3d.data.points import load_points
 from pc3d.data.readers.kitti_calibration import Calibration
 from pc3d.data.readers.kitti_oxts import read_oxts
+from pc3d.data.readers.kitti_rig import (
+    EGO_SE3_LIDAR,
+    FRAMES,
+    LICENSE,
+    add_key_every,
+    first_image_size,
+    image_of,
+    lacking_images,
+    rectified_camera,
+)
 from pc3d.data.readers.kitti_times import gaps, is_number, number_scans, scan_times
 from pc3d.data.records import Camera, Float64, Sweep
 from pc3d.findings import Finding
-from pc3d.geometry.camera import shift_pixel_centres
-from pc3d.geometry.rigid import invert_SE3, make_SE3
-
-EGO_SE3_LIDAR = make_SE3(np.eye(3), np.array([0.0, 0.0, 1.73]))
+from pc3d.geometry.rigid import invert_SE3
 
 # Points up to 0.4 m above the road are thinned: the scans hold no point times and the rings dominate.
 ODOMETRY = OdometryConfig(ground_below=0.4 - float(EGO_SE3_LIDAR[2, 3]))
@@ -32,6 +39,27 @@ POSES: dict[str | None, str] = {
     "oxts": "poses from the OXTS unit; the world is the ego frame of a drive's first scan",
 }
 """Sources of the poses, and what the index says of each."""
+
+
+def detect(root: Path) -> str | None:
+    """Why a folder is of this format, None where it is not."""
+    folder = next(
+        (f for pattern in ("*/velodyne_points", "*/*/velodyne_points") for f in root.glob(pattern)), None
+    )
+    # KITTI-360 has the folder, too, below data_3d_raw.
+    if folder is None or not (folder / "data").is_dir() or folder.parents[1].name == "data_3d_raw":
+        return None
+    return f"{folder.relative_to(root).as_posix()}/data"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the reader, by the names of its arguments."""
+    parser.add_argument(
+        "--poses",
+        choices=["kiss-icp", "oxts"],
+        help="estimate them by LiDAR odometry, or take the OXTS unit's (default: the identity)",
+    )
+    add_key_every(parser)
 
 
 class KittiRawReader:
@@ -84,16 +112,14 @@ class KittiRawReader:
             "dataset": "kitti_raw",
             "root": str(self._root),
             "classes": None,
-            "frames": {
-                "lidar": "x forward, y left, z up",
-                "ego": "as lidar, on the road 1.73 m below",
-            },
+            "frames": FRAMES,
             "notes": [
                 POSES[poses],
                 "every scan is a key frame" if key_every == 1 else f"one scan in {key_every} is a key frame",
                 "no boxes and no labels",
                 *self._notes,
             ],
+            "license": LICENSE,
         }
 
     def __len__(self) -> int:
@@ -125,12 +151,8 @@ class KittiRawReader:
         if not _image_folders(drive):
             self._notes.append(f"drive {drive.name} has no image folder (image_00 to image_03)")
         keys = [scan for rank, scan in enumerate(scans.values()) if self._is_key(rank)]
-        for folder in _image_folders(drive):
-            lacking = sum(_image(folder, scan.stem) is None for scan in keys)
-            if lacking:
-                self._notes.append(
-                    f"drive {drive.name} lacks {lacking} of {len(keys)} images of {folder.parent.name}"
-                )
+        folders = [(folder.parent.name, folder) for folder in _image_folders(drive)]
+        self._notes += lacking_images(f"drive {drive.name}", folders, keys)
 
     def _lacks(self, what: str) -> None:
         self._notes.append(what)
@@ -163,7 +185,7 @@ def _sweep(drive: Path, scan: Path, timestamp: int, pose: Float64, cameras: list
     images = [
         replace(camera, path=path, timestamp=timestamp, world_SE3_ego=pose)
         for camera in cameras
-        if (path := _image(camera.path, scan.stem)) is not None
+        if (path := image_of(camera.path, scan.stem)) is not None
     ]
     token = f"{drive.name}/{scan.stem}"
     return Sweep(
@@ -195,10 +217,6 @@ def _other_numbers(drive: Path) -> list[int]:
     return [int(stem) for stem in stems if is_number(stem)]
 
 
-def _image(folder: Path, stem: str) -> Path | None:
-    return next((p for ending in (".png", ".jpg") if (p := folder / f"{stem}{ending}").exists()), None)
-
-
 def _cameras(drive: Path) -> list[Camera]:
     """The rectified cameras of a drive, with their image folder in place of the path."""
     folders = _image_folders(drive)
@@ -211,31 +229,13 @@ def _cameras(drive: Path) -> list[Camera]:
     cameras = []
     for folder in folders:
         name = folder.parent.name
-        projection = rectified.projection(name[-2:])
-        size = _image_size(folder)
+        projection = rectified.projection(f"P_rect_{name[-2:]}", f"S_rect_{name[-2:]}")
+        size = first_image_size(folder)
         if projection.size not in (None, size):
             fail(
                 f"the images have {size[0]} x {size[1]} pixels, but S_rect_{name[-2:]} is {projection.size}",
                 f"{folder} and {where}",
                 "take images and calibration of one date, in their own size",
             )
-        cameras.append(
-            Camera(
-                name=name,
-                path=folder,
-                size=size,
-                intrinsics=shift_pixel_centres(projection.K),
-                ego_SE3_cam=EGO_SE3_LIDAR @ invert_SE3(projection.cam_SE3_rect @ rect_SE3_velo),
-                world_SE3_ego=np.eye(4),
-                timestamp=0,
-            )
-        )
+        cameras.append(rectified_camera(name, folder, size, projection, rect_SE3_velo))
     return cameras
-
-
-def _image_size(folder: Path) -> tuple[int, int]:
-    first = next((path for path in sorted(folder.iterdir()) if path.suffix in (".png", ".jpg")), None)
-    if first is None:
-        fail("no image", folder, "extract the drive again, or remove the empty camera folder")
-    with open_image(first) as image:
-        return image.size
