@@ -1,8 +1,9 @@
 """The command `pc3d`: a file for each sub-command, imported when it is asked for.
 
 A sub-command is a module here and a line in `COMMANDS`. The module has `HELP` (one line), `EXAMPLES` (command
-lines), `add(parser)`, which adds its arguments, and `run(args)`; its docstring is the description. It imports
-what is heavy in `run` only, so that `--help` need not wait for it.
+lines), `add(parser)`, which adds its arguments, and `run(args)`; its docstring is the description. Where arguments
+depend on others, `extend(parser, arguments)` adds more. It imports what is heavy in `run` only, so that `--help`
+need not wait for it.
 """
 
 from __future__ import annotations
@@ -107,7 +108,10 @@ def _run(name: str, arguments: Sequence[str], prog: str) -> None:
         near = did_you_mean(name, available())
         raise ValueError(f"pc3d has no command {name!r}{near}; known: {', '.join(available())}")
     _search_here()
-    args = parser_of(name, prog).parse_args(arguments)
+    parser = parser_of(name, prog)
+    if extend := getattr(_module(name), "extend", None):
+        extend(parser, arguments)
+    args = parser.parse_args(arguments)
     _module(name).run(args)
 
 

@@ -15,6 +15,7 @@ from pc3d.data.classes import ClassSet
 from pc3d.data.errors import DataError, fail
 from pc3d.data.index import SweepIndex, write_index
 from pc3d.data.index_writer import check_free
+from pc3d.data.motion import with_motion
 from pc3d.data.readers import open_reader
 from pc3d.data.selection import Selection
 from pc3d.data.survey import Survey
@@ -32,6 +33,7 @@ def build_index(
     rebuild: str,
     selection: Selection | None = None,
     verbose: bool = False,
+    compensate_motion: bool = False,
     **options: Any,
 ) -> SweepIndex:
     """Read a data set, look at it, write its index and what was found (`pc3d.data.checks`).
@@ -43,6 +45,7 @@ def build_index(
         rebuild: the command line that does this again, stored in the index.
         selection: what of the data set is indexed.
         verbose: print findings that are no fault too.
+        compensate_motion: points are moved to the time of their sweep, by their own times and the poses.
         options: of the reader.
 
     Raises:
@@ -56,12 +59,16 @@ def build_index(
     metadata = source.metadata
     if selection.labels:
         check_label_order(Path(metadata["root"]) / metadata.get("version", ""), ClassSet.of(metadata))
-    survey = Survey(metadata, len(source), selection.skip_missing, selection.labels)
-    sweeps = track(source.sweeps(), "writing the index", total=len(source), console=console)
-    write_index(out, survey.watch(selection.take(sweeps)), {**metadata, "rebuild": rebuild})
+    looks = selection.skip_missing, selection.labels, selection.tables_only
+    survey = Survey(metadata, len(source), *looks)
+    sweeps = selection.take(track(source.sweeps(), "writing the index", total=len(source), console=console))
+    sweeps = with_motion(sweeps) if compensate_motion else sweeps
+    write_index(out, survey.watch(sweeps), {**metadata, "rebuild": rebuild})
     index = SweepIndex.open(out)
-    with console.status("comparing points with images"):
-        found = [*source.findings, *survey.findings, *_of_calibration(index)]
+    found = [*source.findings, *survey.findings]
+    if not selection.tables_only:
+        with console.status("comparing points with images"):
+            found += _of_calibration(index)
     findings = sorted(found, key=lambda finding: _ORDER.index(finding.state))
     write_findings(index.folder, findings)
     _report(index, out, findings, verbose, console)

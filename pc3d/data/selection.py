@@ -19,12 +19,14 @@ class Selection:
         cameras: names to take, () for none, None for all.
         labels: take the files of point labels. sweeps: take sweeps between key frames.
         skip_missing: leave out scenes with missing files.
+        tables_only: files need not be there.
     """
 
     cameras: tuple[str, ...] | None = None
     labels: bool = True
     sweeps: bool = True
     skip_missing: bool = False
+    tables_only: bool = False
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> Selection:
@@ -36,7 +38,7 @@ class Selection:
         names = None if args.cameras is None else tuple(name for name in args.cameras if name != "none")
         if names and "none" in args.cameras:
             fail("`none` stands beside names of cameras", "--cameras", "give one or the other")
-        return cls(names, not args.no_labels, not args.no_sweeps, args.skip_missing)
+        return cls(names, not args.no_labels, not args.no_sweeps, args.skip_missing, args.tables_only)
 
     def command_line(self) -> str:
         """The arguments that select this, each after a space."""
@@ -46,6 +48,7 @@ class Selection:
             + ("" if self.labels else " --no-labels")
             + ("" if self.sweeps else " --no-sweeps")
             + (" --skip-missing" if self.skip_missing else "")
+            + (" --tables-only" if self.tables_only else "")
         )
 
     def take(self, sweeps: Iterable[Sweep]) -> Iterator[Sweep]:
@@ -82,3 +85,6 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no-labels", action="store_true", help="without the files of point labels")
     group.add_argument("--no-sweeps", action="store_true", help="key frames only")
     group.add_argument("--skip-missing", action="store_true", help="without scenes that have missing files")
+    group.add_argument(
+        "--tables-only", action="store_true", help="what the tables say; files need not be there, none is opened"
+    )

@@ -42,16 +42,23 @@ class Survey:
         total: sweeps, about.
         skip_missing: leave scenes with missing files out, where else they end the survey.
         labels: label files are wanted.
+        tables_only: files need not be there, and none is opened.
 
     Attributes:
         findings: what was odd, once all sweeps have passed.
     """
 
     def __init__(
-        self, metadata: Mapping[str, Any], total: int, skip_missing: bool = False, labels: bool = True
+        self,
+        metadata: Mapping[str, Any],
+        total: int,
+        skip_missing: bool = False,
+        labels: bool = True,
+        tables_only: bool = False,
     ) -> None:
         self._root = Path(metadata["root"])
         self._skip_missing = skip_missing
+        self._tables_only = tables_only
         self._files = MissingFiles()
         stated = not any(note.startswith(NO_POSES) for note in metadata.get("notes", ()))
         labelled = (
@@ -68,7 +75,7 @@ class Survey:
             BoxCategories(classes),
             self._key_frames,
             Unlabelled(labels and labelled),
-            Samples(total, classes),
+            *([] if tables_only else [Samples(total, classes)]),
         ]
         self.findings: list[Finding] = []
 
@@ -80,15 +87,15 @@ class Survey:
         """
         for _, scene in groupby(sweeps, key=lambda sweep: sweep.scene):
             whole = list(scene)
-            if self._files.complete(whole) or not self._skip_missing:
+            if self._files.complete(whole) or self._tables_only or not self._skip_missing:
                 for look in self._looks:
                     look.look(whole)
                 yield from whole
             else:
                 self._key_frames.leave_out(whole)
-        if not self._skip_missing or self._files.incomplete == self._files.scenes:
+        if not self._tables_only and (not self._skip_missing or self._files.incomplete == self._files.scenes):
             self._files.refuse(self._root)
         self.findings = [
-            *self._files.findings(),
+            *(self._files.tables_only() if self._tables_only else self._files.findings()),
             *(finding for look in self._looks for finding in look.findings()),
         ]

@@ -21,6 +21,8 @@ Counts = dict[str, tuple[int, int]]
 def named_files(sweep: Sweep) -> Iterator[tuple[str, Path]]:
     """Sensor and path of each file of a sweep."""
     yield KEY_FRAMES if sweep.is_key_frame else SWEEPS, sweep.path
+    for lidar in sweep.lidars:
+        yield f"LiDAR {lidar.name}", lidar.path
     for camera in sweep.cameras:
         yield camera.name, camera.path
     if sweep.lidarseg_path is not None:
@@ -75,6 +77,13 @@ class MissingFiles:
             )
             fail(f"{what}\n{self._table()}", root, self._remedy())
 
+    def tables_only(self) -> list[Finding]:
+        """What is not there of an index that is made of tables alone."""
+        missing, of = self._sum()
+        text = f"{missing} of {of} files are not there ({_text(self._total, most=len(self._total))})"
+        remedy = "extract them before anything is loaded, then index again without --tables-only"
+        return [Finding("missing files", "warning" if missing else "ok", text, remedy)]
+
     def findings(self) -> list[Finding]:
         """Scenes that `--skip-missing` left out; files that are named twice, or too small."""
         if not self.incomplete:
@@ -103,7 +112,10 @@ class MissingFiles:
         """Whole sensors that are not there can be left out by an option, else whole scenes."""
         absent = {sensor for sensor, (missing, of) in self._total.items() if missing == of}
         if KEY_FRAMES in absent:
-            return "no LiDAR file is there: check ROOT, and extract the archives with samples/ into it"
+            return (
+                "no LiDAR file is there: check ROOT, and extract the archives with the points into it; "
+                "--tables-only makes an index of the tables alone"
+            )
         options = []
         if cameras := self._cameras & absent:
             left = sorted(self._cameras - cameras) or ["none"]
