@@ -107,7 +107,9 @@ class FrameBatch:
         intrinsics: (B, V, 3, 3) float32 of the resized image (a mirrored one has fx < 0), or None.
         cam_SE3_lidar: (B, V, 4, 4) float32 from the loaded sweep to the camera, the motion between
             the two exposures included, or None.
+        lens: (B, V, 12) float64 `pc3d.geometry.lens.Lens.row` of each camera, None where none bends a ray.
         boxes: `Boxes` of each sample in the LiDAR frame of the loaded sweep, or None.
+        box_labels: for each sample the (N,) int64 detection class of its boxes, -1 for none, or None.
         maps: (B, 6, rows, cols) bool masks of `MAP_CLASSES` on `map_grid` in the frame of view "a", or None.
     """
 
@@ -127,7 +129,9 @@ class FrameBatch:
     labels: Tensor | None = None
     intrinsics: Tensor | None = None
     cam_SE3_lidar: Tensor | None = None
+    lens: Tensor | None = None
     boxes: list[Boxes] | None = None
+    box_labels: list[NDArray[np.int64]] | None = None
     maps: Tensor | None = None
 
 

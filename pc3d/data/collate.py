@@ -16,6 +16,7 @@ from pc3d.data.dataset import Sample
 from pc3d.data.errors import fail
 from pc3d.data.frames import FrameSample
 from pc3d.data.transforms import ViewSample
+from pc3d.geometry.lens import PINHOLE
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -80,10 +81,19 @@ def _collate_frame(parts: list[FrameSample], images_of: FrameBatch | None) -> Fr
         moving=_join([part.moving for part in parts]),
         labels=_join([part.labels for part in parts]),
         boxes=[part.boxes for part in parts if part.boxes is not None] or None,
+        box_labels=[part.box_labels for part in parts if part.box_labels is not None] or None,
         maps=None if parts[0].maps is None else _stack([part.maps for part in parts]),
     )
     if images_of is not None:
-        for name in ("images", "camera_mask", "superpixels", "semantics", "intrinsics", "cam_SE3_lidar"):
+        for name in (
+            "images",
+            "camera_mask",
+            "superpixels",
+            "semantics",
+            "intrinsics",
+            "cam_SE3_lidar",
+            "lens",
+        ):
             setattr(frame, name, getattr(images_of, name))
         return frame
     images = [part.images for part in parts if part.images is not None]
@@ -96,6 +106,8 @@ def _collate_frame(parts: list[FrameSample], images_of: FrameBatch | None) -> Fr
         frame.camera_mask = _stack([image.mask for image in images])
         frame.intrinsics = _stack([image.intrinsics for image in images]).float()
         frame.cam_SE3_lidar = _stack([image.cam_SE3_lidar for image in images]).float()
+        if any((image.lens[:, 0] != PINHOLE.row[0]).any() for image in images):
+            frame.lens = _stack([image.lens for image in images])
         pixels = [image.rgb for image in images if image.rgb is not None]
         if pixels:
             frame.images = _stack(pixels).permute(0, 1, 4, 2, 3).contiguous().float().div_(255.0)

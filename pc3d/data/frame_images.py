@@ -14,6 +14,7 @@ from pc3d.data.images import ImageMap, check_aspect, load_image
 from pc3d.data.pairing import CameraPairs, cam_SE3_lidar, pair_camera
 from pc3d.data.records import Camera, Float32, Sweep
 from pc3d.data.transforms import ViewSample
+from pc3d.geometry.lens import PINHOLE
 
 
 def drawn(sweep: Sweep, draw: ImageDraw) -> list[tuple[int, Camera, ImageMap]]:
@@ -66,14 +67,16 @@ def images_of(sweep: Sweep, draw: ImageDraw, pixels: bool) -> ImagesSample:
     rgb = np.zeros((count, *draw.size, 3), dtype=np.uint8) if pixels else None
     mask = np.zeros(count, dtype=np.bool_)
     intrinsics, poses = np.tile(np.eye(3), (count, 1, 1)), np.tile(np.eye(4), (count, 1, 1))
+    lens = np.tile(PINHOLE.row, (count, 1))
     for number, camera, image_map in drawn(sweep, draw):
         mask[number] = True
         intrinsics[number] = image_map.intrinsics(camera.intrinsics)
         poses[number] = cam_SE3_lidar(sweep, camera)
+        lens[number] = camera.lens.row
         if rgb is not None:
             image = load_image(camera.path, sweep.token, at_least=image_map.enough, size=camera.size)
             rgb[number] = image_map.image(image)
-    return ImagesSample(rgb, mask, intrinsics, poses)
+    return ImagesSample(rgb, mask, intrinsics, poses, lens)
 
 
 def pairs_of(seen: Mapping[int, CameraPairs], sweep: Sweep, draw: ImageDraw) -> PairsSample:

@@ -1,4 +1,4 @@
-"""Cameras: camera frame x right, y down, z forward; pixel centres at integer + 0.5. Lenses are in `lens.py`."""
+"""Cameras: camera frame x right, y down, z forward; pixel centres at integer + 0.5."""
 
 from __future__ import annotations
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from pc3d.data.records import Boxes
 from pc3d.geometry.boxes import corners
+from pc3d.geometry.camera import unproject
+from pc3d.geometry.lens import PINHOLE, Lens
 from pc3d.viz.canvas import save_picture
 from pc3d.viz.colours import Rgb, class_colours
 
@@ -34,6 +36,7 @@ _CLIP = (0.2, 600.0)
 _EDGES = [(0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7)]
 # A cross over the front face says which way a box looks.
 _FRONT = [(0, 5), (1, 4)]
+_AHEAD = 0.17  # cosine of 80 degrees, to which the pyramid of a wide lens is drawn
 
 
 class DisplayError(ImportError):
@@ -48,12 +51,14 @@ class Frustum:
         lidar_SE3_cam: (4, 4) camera to the frame of the scene.
         intrinsics: (3, 3) in pixels. size: (width, height) in pixels.
         depth: length of the drawn pyramid in metres.
+        lens: what bends its rays; the pyramid is cut where it shows nothing ahead.
     """
 
     lidar_SE3_cam: NDArray[np.float64]
     intrinsics: NDArray[np.float64]
     size: tuple[int, int]
     depth: float = 2.5
+    lens: Lens = PINHOLE
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,11 +226,24 @@ def _box_lines(o3d: Any, boxes: Boxes) -> Any:
     )
 
 
+def _rays(frustum: Frustum, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, 3) rays of (N, 3) homogeneous pixels: at depth 1, or of length 1 where a lens bends them."""
+    K = frustum.intrinsics
+    if frustum.lens.is_pinhole:
+        return np.linalg.solve(K, pixels.T).T
+    share = np.linspace(0, 1, 65)[:, None, None]
+    uv = K[:2, 2] + (pixels[:, :2] - K[:2, 2]) * share  # from the middle to each pixel
+    rays = unproject(uv.reshape(-1, 2), K, frustum.lens).reshape(len(share), -1, 3)
+    rays /= np.linalg.norm(rays, axis=2, keepdims=True)
+    last = (rays[..., 2] > _AHEAD).cumprod(axis=0).sum(axis=0) - 1
+    return rays[last, np.arange(len(pixels))]
+
+
 def _frustum_lines(o3d: Any, frustum: Frustum) -> Any:
     """The pyramid from the camera's centre to its image, with a tick on the upper side."""
     w, h = frustum.size
     pixels = np.array([(0, 0, 1), (w, 0, 1), (w, h, 1), (0, h, 1), (0.5 * w, -0.18 * h, 1)], np.float64)
-    rays = np.linalg.solve(frustum.intrinsics, pixels.T).T * frustum.depth
+    rays = _rays(frustum, pixels) * frustum.depth
     camera = np.vstack([np.zeros((1, 3)), rays])
     points = camera @ frustum.lidar_SE3_cam[:3, :3].T + frustum.lidar_SE3_cam[:3, 3]
     lines = np.array([(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1), (1, 5), (5, 2)])

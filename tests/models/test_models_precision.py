@@ -64,7 +64,7 @@ class Recorder(ViewTransform):
         super().__init__()
         self.grid, self.bev_channels, self.reads_depth = GRID, 1, True
 
-    def forward(self, features, intrinsics, cam_SE3_lidar, camera_mask, image_size, depth=None):  # type: ignore[no-untyped-def]
+    def forward(self, features, intrinsics, cam_SE3_lidar, camera_mask, image_size, depth=None, lens=None):  # type: ignore[no-untyped-def]
         rays = torch.cat([cam_SE3_lidar.flatten(), intrinsics.flatten(), depth.flatten()])
         assert rays.dtype == torch.float32
         return rays

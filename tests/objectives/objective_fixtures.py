@@ -55,7 +55,9 @@ class TinyCamera(ViewTransform):
         self.linear = nn.Linear(image.channels, self.bev_channels)
         self.map = nn.Parameter(torch.randn(self.bev_channels, self.grid.rows, self.grid.cols))
 
-    def forward(self, features, intrinsics, cam_SE3_lidar, camera_mask, image_size, depth=None) -> Tensor:  # type: ignore[no-untyped-def]
+    def forward(
+        self, features, intrinsics, cam_SE3_lidar, camera_mask, image_size, depth=None, lens=None
+    ) -> Tensor:  # type: ignore[no-untyped-def]
         mean = features.mean(dim=(2, 3)).view(*camera_mask.shape, -1) * camera_mask[..., None]
         return self.map + self.linear(mean.mean(dim=1))[:, :, None, None]
 

@@ -31,6 +31,7 @@ class ViewTransform(nn.Module):
         camera_mask: Tensor,
         image_size: tuple[int, int],
         depth: Tensor | None = None,
+        lens: Tensor | None = None,
     ) -> Tensor:
         """Lift image features into the map.
 
@@ -44,6 +45,7 @@ class ViewTransform(nn.Module):
             image_size: (height, width) of the images in pixels.
             depth: (B * V, 1, h, w) metres of the nearest LiDAR point of each cell, 0 where there is
                 none; None where the transform reads no depth.
+            lens: (B, V, 12) float64 `pc3d.geometry.lens.Lens.row` of each camera, None for pinholes.
 
         Returns:
             (B, bev_channels, rows, cols) on `grid`.

@@ -32,4 +32,4 @@ def camera_map(transform: ViewTransform, features: Tensor, frame: FrameBatch, vi
     depth = lidar_depth(frame, size, view) if transform.reads_depth else None
     image_size = (images.shape[-2], images.shape[-1])
     cam_SE3_view = cameras_from_view(cam_SE3_lidar, frame.views[view].lidar_SE3)
-    return transform(features, intrinsics, cam_SE3_view, mask, image_size, depth)
+    return transform(features, intrinsics, cam_SE3_view, mask, image_size, depth, frame.lens)

@@ -77,6 +77,7 @@ class LSS(ViewTransform):
         camera_mask: Tensor,
         image_size: tuple[int, int],
         depth: Tensor | None = None,
+        lens: Tensor | None = None,
     ) -> Tensor:
         if self.embed_depth is not None:
             if depth is None:
@@ -86,7 +87,7 @@ class LSS(ViewTransform):
             known = torch.cat((depth / self.bins[-1], (depth > 0).to(depth.dtype)), dim=1)
             features = torch.cat((features, layer_in_full(self.embed_depth, known)), dim=1)
         scores, context = self.lift(features).split([len(self.bins), self.bev_channels], dim=1)
-        cells = self.cells(intrinsics, cam_SE3_lidar, camera_mask, scores.shape[2:], image_size)
+        cells = self.cells(intrinsics, cam_SE3_lidar, camera_mask, scores.shape[2:], image_size, lens)
         return self.convolutions(self.pool(scores.softmax(dim=1), context, cells))
 
     @torch.no_grad()
@@ -98,19 +99,22 @@ class LSS(ViewTransform):
         camera_mask: Tensor,
         size: tuple[int, int],
         image_size: tuple[int, int],
+        lens: Tensor | None = None,
     ) -> Tensor:
         """Cells of the frustum points; arguments as in `forward`, and the `size` (h, w) of the features.
 
         Returns:
-            (B, V, depth bins, h, w) int64 flat cell of each sample's own map, -1 for none.
+            (B, V, depth bins, h, w) int64 flat cell of each sample's own map, -1 for none, which is also
+            where a lens shows nothing or looks too far aside.
         """
         # A missing camera may come with any matrices.
         present = camera_mask[..., None, None]
         K = torch.where(present, intrinsics, torch.eye(3, device=intrinsics.device))
         cam_SE3_lidar = torch.where(present, cam_SE3_lidar, torch.eye(4, device=intrinsics.device))
+        lenses = [None] * len(K) if lens is None else lens.where(camera_mask[..., None], 0.0)
         samples = [
             frustum_cells(
-                frustum_points(K[b], cam_SE3_lidar[b], self.bins, size, image_size),
+                frustum_points(K[b], cam_SE3_lidar[b], self.bins, size, image_size, lenses[b]),
                 self._pool_grid,
                 self.z_range,
             )
