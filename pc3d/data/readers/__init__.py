@@ -38,6 +38,8 @@ class Reader(Protocol):
 READERS: dict[str, str] = {
     "nuscenes": "pc3d.data.readers.nuscenes:NuScenesReader",
     "kitti_raw": "pc3d.data.readers.kitti_raw:KittiRawReader",
+    "kitti_object": "pc3d.data.readers.kitti_object:KittiObjectReader",
+    "argoverse2": "pc3d.data.readers.argoverse2:Argoverse2Reader",
 }
 
 

@@ -73,7 +73,7 @@ class Calibration:
         return Projection(
             P[:, :3],
             cam_SE3_rect,
-            tuple(self.entry(size, (2,)).tolist()) if size in self._entries else None,
+            tuple(self.entry(size, (2,)).tolist()) if size and size in self._entries else None,
         )
 
     def entry(self, name: str, shape: tuple[int, ...]) -> Float64:
