@@ -39,6 +39,7 @@ READERS: dict[str, str] = {
     "nuscenes": "pc3d.data.readers.nuscenes:NuScenesReader",
     "kitti_raw": "pc3d.data.readers.kitti_raw:KittiRawReader",
     "kitti_object": "pc3d.data.readers.kitti_object:KittiObjectReader",
+    "semantic_kitti": "pc3d.data.readers.semantic_kitti:SemanticKittiReader",
     "argoverse2": "pc3d.data.readers.argoverse2:Argoverse2Reader",
 }
 

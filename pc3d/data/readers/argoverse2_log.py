@@ -1,0 +1,188 @@
+"""The tables of one Argoverse 2 log: poses, mounts, cameras and annotations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pc3d.data.errors import fail
+from pc3d.data.point_files.feather import decode
+from pc3d.data.readers.column_tables import ColumnTable
+from pc3d.data.readers.pose_track import PoseTrack
+from pc3d.data.readers.tracks import nearest, velocities_of_tracks
+from pc3d.data.records import MAX_PIXELS, Boxes, Camera, Float64
+from pc3d.geometry.camera import shift_pixel_centres
+from pc3d.geometry.rigid import invert_SE3, make_SE3, transform_points, yaw_of
+
+LIDARS = ("up_lidar", "down_lidar")
+_POSES, _MOUNTS = "city_SE3_egovehicle.feather", "calibration/egovehicle_SE3_sensor.feather"
+NEEDED = (_POSES, _MOUNTS)
+"""Files that a log cannot do without."""
+
+_QUATERNION, _TRANSLATION = ("qw", "qx", "qy", "qz"), ("tx_m", "ty_m", "tz_m")
+_ALL_TIMES = (1, 1 << 62)
+_LONGEST_NS = 200_000_000
+MOST_APART_NS = 26_000_000
+"""Half a period of the cameras (20 Hz), and a little."""
+
+
+@dataclass(frozen=True, eq=False)
+class Log:
+    """What the tables of a log say.
+
+    Attributes:
+        poses: city_SE3_ego by nanoseconds.
+        ego_SE3_lidar: (4, 4) the axes of the ego frame in the middle between both LiDARs.
+        cameras: those that have images, without a time.
+        images: ascending times (ns) of the images of each camera.
+        annotations: None where the log has none.
+        left_out: cameras that have images, but no calibration.
+    """
+
+    poses: PoseTrack
+    ego_SE3_lidar: Float64
+    cameras: tuple[Camera, ...]
+    images: dict[str, NDArray[np.int64]]
+    annotations: Annotations | None
+    left_out: tuple[str, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> Log:
+        """Read the tables of the log in `folder`.
+
+        Raises:
+            DataError: one is missing or damaged.
+        """
+        poses = _table(folder / _POSES)
+        times = poses.whole("timestamp_ns", *_ALL_TIMES)
+        if not len(times):
+            fail("there is no pose", poses.path, "copy the file again from the data set")
+        track = PoseTrack(
+            times, poses.rotations(*_QUATERNION), poses.numbers(*_TRANSLATION), longest=_LONGEST_NS
+        )
+        mounts = _mounts(folder / _MOUNTS)
+        cameras, images, left_out = _cameras(folder, mounts)
+        path = folder / "annotations.feather"
+        annotations = Annotations.read(path, track) if path.is_file() else None
+        return cls(track, _between_lidars(mounts, folder), cameras, images, annotations, left_out)
+
+    def images_at(self, time: int) -> list[tuple[Camera, int]]:
+        """The cameras that took an image near a time (ns), and when."""
+        found = []
+        for camera in self.cameras:
+            times = self.images[camera.name]
+            at = nearest(times, time, MOST_APART_NS)
+            if at is not None:
+                found.append((camera, int(times[at])))
+        return found
+
+
+class Annotations:
+    """The boxes of a log, in the ego frame of the sweep that they are for."""
+
+    def __init__(self, table: ColumnTable, poses: PoseTrack) -> None:
+        self._times = table.whole("timestamp_ns", *_ALL_TIMES)
+        self._centers = table.numbers(*_TRANSLATION)
+        self._yaws = yaw_of(table.rotations(*_QUATERNION))
+        self._sizes = table.sizes("length_m", "width_m", "height_m")
+        self._names, self._tracks = table.texts("category"), table.texts("track_uuid")
+        self._points = table.whole("num_interior_pts", -1, 1 << 40)
+        self._velocities = self._in_ego(poses)
+
+    @classmethod
+    def read(cls, path: Path, poses: PoseTrack) -> Annotations:
+        """Read a table of annotations; `poses` are city_SE3_ego."""
+        return cls(_table(path), poses)
+
+    def _in_ego(self, poses: PoseTrack) -> Float64:
+        """(A, 2) m/s over ground, in the ego frame of each sweep."""
+        city_SE3_ego = {time: poses.at(time) for time in np.unique(self._times).tolist()}
+        in_city = np.full((len(self._times), 3), np.nan)
+        rotations = np.full((len(self._times), 3, 3), np.nan)
+        for n, time in enumerate(self._times.tolist()):
+            if (pose := city_SE3_ego[time]) is not None:
+                in_city[n] = pose[:3, :3] @ self._centers[n] + pose[:3, 3]
+                rotations[n] = pose[:3, :3]
+        velocity = velocities_of_tracks(self._tracks, in_city, 1e-9 * self._times)
+        return np.einsum("aji,aj->ai", rotations, velocity)[:, :2]
+
+    def boxes(self, time: int, lidar_SE3_ego: Float64) -> Boxes:
+        """The boxes at a time (ns); the axes of the LiDAR frame are those of the ego."""
+        rows = np.flatnonzero(self._times == time)
+        return Boxes(
+            centers=transform_points(lidar_SE3_ego, self._centers[rows]),
+            sizes=self._sizes[rows],
+            yaws=self._yaws[rows],
+            velocities=self._velocities[rows],
+            names=tuple(self._names[row] for row in rows),
+            tracks=tuple(self._tracks[row] for row in rows),
+            num_lidar_pts=self._points[rows],
+            attributes=("",) * len(rows),
+        )
+
+
+def _table(path: Path) -> ColumnTable:
+    return ColumnTable(path, decode(path))
+
+
+def _mounts(path: Path) -> dict[str, Float64]:
+    """ego_SE3_sensor by name."""
+    table = _table(path)
+    poses = zip(table.rotations(*_QUATERNION), table.numbers(*_TRANSLATION), strict=True)
+    return {
+        name: make_SE3(rotation, translation)
+        for name, (rotation, translation) in zip(table.texts("sensor_name"), poses, strict=True)
+    }
+
+
+def _between_lidars(mounts: dict[str, Float64], folder: Path) -> Float64:
+    there = [mounts[name][:3, 3] for name in LIDARS if name in mounts]
+    if not there:
+        fail(f"there is no mount of {' or '.join(LIDARS)}", folder / _MOUNTS, "copy the table again")
+    return make_SE3(np.eye(3), np.mean(there, axis=0))
+
+
+def _cameras(
+    folder: Path, mounts: dict[str, Float64]
+) -> tuple[tuple[Camera, ...], dict[str, NDArray[np.int64]], tuple[str, ...]]:
+    """Cameras and times of their images, by name, and the names of those that have no calibration."""
+    folders = [path for path in sorted((folder / "sensors" / "cameras").glob("*")) if path.is_dir()]
+    images = {path.name: image_times(path) for path in folders}
+    images = {name: times for name, times in images.items() if len(times)}
+    path = folder / "calibration" / "intrinsics.feather"
+    if not images or not path.is_file():
+        return (), {}, tuple(images)
+    table = _table(path)
+    focal = table.numbers("fx_px", "fy_px", low=1e-3, high=MAX_PIXELS, expected="pixels")
+    centre = table.numbers("cx_px", "cy_px", low=-MAX_PIXELS, high=MAX_PIXELS, expected="pixels")
+    sizes = zip(table.whole("width_px", 1, 99_999), table.whole("height_px", 1, 99_999), strict=True)
+    cameras = []
+    for name, (fx, fy), (cx, cy), size in zip(table.texts("sensor_name"), focal, centre, sizes, strict=True):
+        if name in images and name in mounts:
+            K = np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+            where = folder / "sensors" / "cameras" / name
+            width, height = map(int, size)
+            cameras.append(
+                Camera(name, where, (width, height), shift_pixel_centres(K), mounts[name], np.eye(4), 0)
+            )
+    known = {camera.name for camera in cameras}
+    return tuple(sorted(cameras, key=lambda camera: camera.name)), images, tuple(images.keys() - known)
+
+
+def image_times(folder: Path) -> NDArray[np.int64]:
+    """Ascending nanoseconds of the images of a camera, from the names of their files."""
+    stems = [path.stem for path in folder.glob("*.jpg")]
+    return np.array(sorted(int(stem) for stem in stems if is_time(stem)), dtype=np.int64)
+
+
+def is_time(stem: str) -> bool:
+    """Whether the name of a file, without its ending, is a time in nanoseconds."""
+    return stem.isascii() and stem.isdigit() and 15 <= len(stem) <= 19 and int(stem) < _ALL_TIMES[1]
+
+
+def lidar_SE3_ego_of(log: Log) -> Float64:
+    """(4, 4) from the coordinates of the point files to the LiDAR frame."""
+    return invert_SE3(log.ego_SE3_lidar)

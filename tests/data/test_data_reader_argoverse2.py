@@ -1,0 +1,240 @@
+"""Argoverse 2 against the real log, and against a log that the test writes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+from pyarrow import feather
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation, Slerp
+
+from pc3d.data.build import build_index
+from pc3d.data.errors import DataError
+from pc3d.data.pairing import cam_SE3_lidar
+from pc3d.data.points import load_sweep
+from pc3d.data.readers import open_reader
+from pc3d.data.readers.argoverse2 import detect
+from pc3d.geometry.boxes import points_in_boxes
+from pc3d.geometry.camera import in_image, project
+
+LOG = "7fab2350-7eaf-3b7e-a39d-6937a4c1bede"
+START, STEP = 315_966_265_000_000_000, 100_000_000
+
+
+@pytest.fixture(scope="module")
+def real_log(real_data: Path) -> Path:
+    folder = real_data / "argoverse2" / "sensor" / "val" / LOG
+    if not folder.is_dir():
+        pytest.skip(f"no real Argoverse 2 log at {folder}")
+    return folder
+
+
+def test_the_real_log(real_log: Path) -> None:
+    reader = open_reader("argoverse2", real_log.parents[1])
+    sweeps = list(reader.sweeps())
+    assert len(sweeps) == len(reader) == 2
+    assert not reader.findings
+    for sweep in sweeps:
+        assert (sweep.split, sweep.scene, sweep.cameras) == ("val", LOG, ())
+        points = load_sweep(sweep, ("ring", "time"))
+        table = feather.read_table(sweep.path)
+        lidar = np.array([[table[name].to_numpy().astype(float) for name in "xyz"]])[0].T
+        in_ego = points[:, :3] @ sweep.ego_SE3_lidar[:3, :3].T + sweep.ego_SE3_lidar[:3, 3]
+        np.testing.assert_allclose(in_ego, lidar, atol=1e-4)
+        np.testing.assert_allclose(points[:, 5], table["offset_ns"].to_numpy() * 1e-9, rtol=1e-6)
+        assert points[:, 3].max() == 1.0
+        boxes = sweep.boxes
+        assert boxes is not None
+        assert len(boxes) == 81
+        inside = points_in_boxes(points, boxes.centers, boxes.sizes, boxes.yaws).sum(axis=1)
+        np.testing.assert_array_equal(inside, boxes.num_lidar_pts)
+        # The lasers of a LiDAR are at one elevation where its rays start.
+        elevation = np.degrees(np.arctan2(points[:, 2], np.linalg.norm(points[:, :2], axis=1)))
+        for ring in (0, 20, 40):
+            far = (points[:, 4] == ring) & (np.linalg.norm(points[:, :2], axis=1) > 20)
+            assert elevation[far].std() < 0.3
+
+
+def test_static_points_lie_in_one_place(real_log: Path) -> None:
+    first, second = open_reader("argoverse2", real_log).sweeps()
+    a, b = load_sweep(first)[:, :3], load_sweep(second)[:, :3]
+    flow = feather.read_table(real_log / "flow_labels.feather")
+    static = ~flow["dynamic"].to_numpy() & ~flow["is_ground_0"].to_numpy()
+    a = a[static & (np.linalg.norm(a, axis=1) < 40)]
+    relative = np.linalg.inv(second.world_SE3_ego @ second.ego_SE3_lidar)
+    relative = relative @ first.world_SE3_ego @ first.ego_SE3_lidar
+    tree = cKDTree(b)
+    moved, stayed = tree.query(a @ relative[:3, :3].T + relative[:3, 3])[0], tree.query(a)[0]
+    assert np.mean(moved) < 0.7 * np.mean(stayed)
+    # The motion that is published with the scene flow, between ego frames.
+    published = np.load(real_log / "ego_motion.npz")["ego_motion"][0]
+    np.testing.assert_allclose(
+        np.linalg.inv(second.world_SE3_ego) @ first.world_SE3_ego, published, atol=2e-3
+    )
+
+
+def test_velocities_are_those_of_a_plain_loop(real_log: Path) -> None:
+    first, _ = open_reader("argoverse2", real_log).sweeps()
+    table = feather.read_table(real_log / "annotations.feather").to_pydict()
+    poses = feather.read_table(real_log / "city_SE3_egovehicle.feather").to_pydict()
+    pose_of = {
+        time: (
+            Rotation.from_quat([poses[k][n] for k in ("qx", "qy", "qz", "qw")]),
+            np.array([poses[k][n] for k in ("tx_m", "ty_m", "tz_m")]),
+        )
+        for n, time in enumerate(poses["timestamp_ns"])
+    }
+    assert first.boxes is not None
+    rotation = pose_of[int(first.path.stem)][0]
+    for track, velocity in list(zip(first.boxes.tracks, first.boxes.velocities, strict=True))[::8]:
+        rows = sorted(
+            (table["timestamp_ns"][n], n) for n, uuid in enumerate(table["track_uuid"]) if uuid == track
+        )
+        at = [time for time, _ in rows].index(int(first.path.stem))
+        (t0, n0), (t1, n1) = rows[max(at - 1, 0)], rows[min(at + 1, len(rows) - 1)]
+        places = []
+        for time, n in ((t0, n0), (t1, n1)):
+            turn, shift = pose_of[time]
+            places.append(turn.apply([table[k][n] for k in ("tx_m", "ty_m", "tz_m")]) + shift)
+        expected = rotation.inv().apply((places[1] - places[0]) / (1e-9 * (t1 - t0)))
+        np.testing.assert_allclose(velocity, expected[:2], atol=1e-5)
+
+
+def _write(path: Path, **columns: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    feather.write_feather(pa.table(columns), str(path), compression="lz4")
+
+
+def _pose_at(time: int) -> tuple[Rotation, np.ndarray]:
+    """city_SE3_ego of a car that turns while it drives."""
+    s = 1e-9 * (time - START)
+    return Rotation.from_euler("zyx", [0.3 + 0.2 * s, 0.02, -0.01]), np.array([5000 + 8 * s, 3 * s, 60.0])
+
+
+EGO_R_CAM = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+MOUNTS = {
+    "up_lidar": (np.eye(3), [1.35, 0.0, 1.64]),
+    "down_lidar": (np.diag([1.0, -1, -1]), [1.35, 0.0, 1.53]),
+    "ring_front_center": (EGO_R_CAM, [1.6, 0.0, 1.4]),
+    "ring_rear_left": (Rotation.from_euler("z", 150, degrees=True).as_matrix() @ EGO_R_CAM, [1.1, 0.2, 1.4]),
+}
+PINHOLES = {"ring_front_center": (80.0, 38.0, 49.0), "ring_rear_left": (81.0, 50.0, 39.0)}
+"""Focal length, and the principal point where pixel centres are at integers."""
+WORLD = np.random.default_rng(3).uniform([4940, -60, 59], [5060, 60, 68], (300, 3))
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """A log of three sweeps with images of two cameras 12 ms after each; points of a fixed world."""
+    folder = tmp_path / "data" / "train" / "log-0"
+    quaternion = lambda rotation: np.roll(rotation.as_quat(), 1)  # noqa: E731
+    times = [START + n * STEP // 20 for n in range(-4, 60)]
+    poses = [_pose_at(time) for time in times]
+    q, t = np.array([quaternion(r) for r, _ in poses]), np.array([t for _, t in poses])
+    _write(
+        folder / "city_SE3_egovehicle.feather",
+        timestamp_ns=times,
+        **{name: q[:, n] for n, name in enumerate(("qw", "qx", "qy", "qz"))},
+        **{name: t[:, n] for n, name in enumerate(("tx_m", "ty_m", "tz_m"))},
+    )
+    q = np.array([quaternion(Rotation.from_matrix(r)) for r, _ in MOUNTS.values()])
+    t = np.array([t for _, t in MOUNTS.values()])
+    _write(
+        folder / "calibration" / "egovehicle_SE3_sensor.feather",
+        sensor_name=list(MOUNTS),
+        **{name: q[:, n] for n, name in enumerate(("qw", "qx", "qy", "qz"))},
+        **{name: t[:, n] for n, name in enumerate(("tx_m", "ty_m", "tz_m"))},
+    )
+    cameras = ["ring_front_center", "ring_rear_left"]
+    _write(
+        folder / "calibration" / "intrinsics.feather",
+        sensor_name=cameras,
+        fx_px=[80.0, 81.0],
+        fy_px=[80.0, 81.0],
+        cx_px=[38.0, 50.0],
+        cy_px=[49.0, 39.0],
+        **{k: [-0.2, -0.3] for k in ("k1", "k2", "k3")},
+        height_px=pa.array([100, 78], pa.uint16()),
+        width_px=pa.array([76, 100], pa.uint16()),
+    )
+    for n in range(3):
+        time = START + n * STEP
+        rotation, shift = _pose_at(time)
+        xyz = rotation.inv().apply(WORLD - shift).astype(np.float16)
+        _write(
+            folder / "sensors" / "lidar" / f"{time}.feather",
+            **{name: xyz[:, k] for k, name in enumerate("xyz")},
+            intensity=np.arange(300).astype(np.uint8),
+            laser_number=(np.arange(300) % 64).astype(np.uint8),
+            offset_ns=np.linspace(0, 1e8, 300).astype(np.int32),
+        )
+        for camera, size in zip(cameras, ((76, 100), (100, 78)), strict=True):
+            path = folder / "sensors" / "cameras" / camera / f"{time + 12_000_000}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", size).save(path)
+    return folder
+
+
+def test_images_have_the_pose_of_their_own_time(log: Path) -> None:
+    """World points land where OpenCV puts them: 12 ms lie between two poses, the images are undistorted."""
+    for sweep in open_reader("argoverse2", log.parents[1]).sweeps():
+        assert [camera.name for camera in sweep.cameras] == ["ring_front_center", "ring_rear_left"]
+        assert sweep.boxes is None
+        taken = int(sweep.path.stem) + 12_000_000
+        before = taken - (taken - START) % (STEP // 20)
+        track = Slerp(
+            [before, before + STEP // 20],
+            Rotation.concatenate([_pose_at(before)[0], _pose_at(before + STEP // 20)[0]]),
+        )
+        shift = _pose_at(taken)[1]
+        in_ego = track([taken])[0].inv().apply(WORLD - shift)
+        points = load_sweep(sweep)
+        for camera in sweep.cameras:
+            assert camera.timestamp == taken // 1000
+            rotation, t = MOUNTS[camera.name]
+            cam = (in_ego - t) @ rotation
+            f, cx, cy = PINHOLES[camera.name]
+            K = np.array([[f, 0.0, cx], [0.0, f, cy], [0.0, 0.0, 1.0]])
+            expected = cv2.projectPoints(cam, np.zeros(3), np.zeros(3), K, None)[0][:, 0] + 0.5
+            to_cam = cam_SE3_lidar(sweep, camera)
+            ours, depth = project(points[:, :3] @ to_cam[:3, :3].T + to_cam[:3, 3], camera.intrinsics)
+            seen = (depth > 5) & in_image(expected, camera.size)
+            assert seen.sum() > 10
+            # float16 points: up to 3 cm at 60 m.
+            assert np.abs(ours - expected)[seen].max() < 0.2
+
+
+def test_the_lidar_data_set_and_logs_that_lack_something(log: Path, tmp_path: Path) -> None:
+    """No images, no calibration of cameras, no annotations; a log without poses is left out and named."""
+    shutil.copytree(log, log.parent / "log-1")
+    shutil.rmtree(log.parent / "log-1" / "sensors" / "cameras")
+    (log.parent / "log-1" / "calibration" / "intrinsics.feather").unlink()
+    shutil.copytree(log, log.parent / "log-2")
+    (log.parent / "log-2" / "city_SE3_egovehicle.feather").unlink()
+    assert detect(log.parents[1]) is not None
+    assert detect(log / "sensors" / "cameras") is None
+    index = build_index("argoverse2", log.parents[1], tmp_path / "index", "the test", key_every=2)
+    assert len(index) == 6
+    sweeps = [index[row] for row in range(6)]
+    assert [len(sweep.cameras) for sweep in sweeps] == [2, 0, 2, 0, 0, 0]
+    assert {sweep.scene for sweep in sweeps} == {"log-0", "log-1"}
+    reader = open_reader("argoverse2", log.parents[1])
+    list(reader.sweeps())
+    assert "log-2 has no city_SE3_egovehicle.feather" in reader.findings[0].text
+    (log / "calibration" / "egovehicle_SE3_sensor.feather").write_bytes(b"ARROW1\0\0 and no more")
+    with pytest.raises(DataError, match="egovehicle_SE3_sensor"):
+        list(open_reader("argoverse2", log).sweeps())
+    with pytest.raises(DataError, match="there is no log"):
+        open_reader("argoverse2", log / "sensors")
+
+
+def test_a_wrong_table_is_one_error(log: Path) -> None:
+    _write(log / "annotations.feather", timestamp_ns=[START], category=["BUS"])
+    with pytest.raises(DataError, match=r"no column 'tx_m'[\s\S]*annotations.feather"):
+        list(open_reader("argoverse2", log).sweeps())
