@@ -88,25 +88,22 @@ def scored_classes(index: SweepIndex, task: str) -> ClassSet:
     return classes
 
 
-def check_model_classes(checkpoint: Path, task: str, classes: ClassSet, count: int | None = None) -> None:
+def check_model_classes(checkpoint: Path, task: str, classes: ClassSet) -> None:
     """Whether the labels that a model predicts are those of the data.
 
-    Args:
-        checkpoint: whose metadata may hold the classes that it was trained on.
-        count: classes that the model predicts, where that is known.
-
     Raises:
-        DataError: it was trained on others.
+        DataError: it was trained on others, or predicts another number of them.
     """
-    scored = names_of(classes, task)
-    trained = model_classes(read_metadata(Path(checkpoint)), task)
-    if trained is None and count is not None and count != len(scored):
-        what = f"the model predicts {count} classes, the data has {len(scored)}"
-        fail(f"{what}: {_listed(scored)}", checkpoint, "fine-tune on data of these classes")
+    scored, metadata = names_of(classes, task), read_metadata(Path(checkpoint))
+    trained = model_classes(metadata, task)
     if trained is not None and trained != scored:
         what = f"the model was trained on other classes ({_listed(trained)}) than the data has"
         remedy = "fine-tune on data of these classes, or index the data with the class file of the training"
         fail(f"{what} ({_listed(scored)})", checkpoint, remedy)
+    count = json.loads(metadata.get("head", "{}")).get("num_classes", len(scored))
+    if count != len(scored):
+        what = f"the model predicts {count} classes, the data has {len(scored)}"
+        fail(f"{what}: {_listed(scored)}", checkpoint, "fine-tune on data of these classes")
 
 
 def model_classes(metadata: Mapping[str, str], task: str) -> tuple[str, ...] | None:
