@@ -19,7 +19,8 @@ from pc3d.data.index import SweepIndex
 from pc3d.data.odometry import OdometryConfig, lidar_odometry
 from pc3d.data.points import load_points
 from pc3d.data.readers import open_reader
-from pc3d.data.readers.kitti_raw import EGO_SE3_LIDAR, ODOMETRY
+from pc3d.data.readers.kitti_poses import ODOMETRY
+from pc3d.data.readers.kitti_rig import EGO_SE3_LIDAR
 from pc3d.data.records import Sweep
 from pc3d.geometry.rigid import make_SE3, transform_points
 

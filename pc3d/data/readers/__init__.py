@@ -41,6 +41,7 @@ READERS: dict[str, str] = {
     "kitti_object": "pc3d.data.readers.kitti_object:KittiObjectReader",
     "semantic_kitti": "pc3d.data.readers.semantic_kitti:SemanticKittiReader",
     "argoverse2": "pc3d.data.readers.argoverse2:Argoverse2Reader",
+    "pandaset": "pc3d.data.readers.pandaset:PandaSetReader",
 }
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from pc3d.data.errors import fail
-from pc3d.data.odometry import OdometryConfig, lidar_odometry, require_kiss_icp
-from pc3d.data.points import load_points
+from pc3d.data.odometry import require_kiss_icp
 from pc3d.data.readers.kitti_calibration import Calibration
 from pc3d.data.readers.kitti_oxts import read_oxts
+from pc3d.data.readers.kitti_poses import estimated_poses
 from pc3d.data.readers.kitti_rig import (
     EGO_SE3_LIDAR,
     FRAMES,
@@ -29,9 +29,6 @@ from pc3d.data.readers.kitti_times import gaps, is_number, number_scans, scan_ti
 from pc3d.data.records import Camera, Float64, Sweep
 from pc3d.findings import Finding
 from pc3d.geometry.rigid import invert_SE3
-
-# Points up to 0.4 m above the road are thinned: the scans hold no point times and the rings dominate.
-ODOMETRY = OdometryConfig(ground_below=0.4 - float(EGO_SE3_LIDAR[2, 3]))
 
 POSES: dict[str | None, str] = {
     None: "poses are the identity: the drives state none",
@@ -162,10 +159,7 @@ class KittiRawReader:
     def _ego_poses(self, drive: Path, scans: list[Path]) -> Iterator[Float64]:
         """(4, 4) world_SE3_ego of each scan."""
         if self._poses == "kiss-icp":
-            clouds = ((load_points(scan, "kitti", f"{drive.name}/{scan.stem}"), None) for scan in scans)
-            lidar_SE3_ego = invert_SE3(EGO_SE3_LIDAR)
-            for pose in lidar_odometry(clouds, ODOMETRY):
-                yield EGO_SE3_LIDAR @ pose @ lidar_SE3_ego
+            yield from estimated_poses((scan, f"{drive.name}/{scan.stem}") for scan in scans)
         elif self._poses == "oxts":
             yield from _oxts_poses(drive, scans)
         else:
