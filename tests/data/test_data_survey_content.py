@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pc3d.data.classes import load_class_set
 from pc3d.data.readers.nuscenes_splits import odd_splits
 from pc3d.data.records import Boxes, Sweep
 from pc3d.data.survey.file_use import FileUse
@@ -79,7 +80,7 @@ def test_labels_in_boxes(share: float, state: str) -> None:
     points[:30, :3] = np.repeat(centers, 10, axis=0) + np.random.default_rng(0).uniform(-0.6, 0.6, (30, 3))
     points[30:, 2] = -5
     labels = np.where(np.arange(40) % 10 < 10 * share, CAR, ROAD)
-    content = LabelContent("nuscenes_lidarseg")
+    content = LabelContent(load_class_set("nuscenes"))
     content.look(labels, points, boxes, np.arange(3), "s0f0")
     assert "".join(finding.state for finding in content.findings()) == state
 
@@ -92,6 +93,7 @@ def test_key_frames_without_labels(sweeps: list[Sweep]) -> None:
         (bare, True, ["problem"]),
         ([replace(sweep, boxes=None) for sweep in bare], True, ["ok"]),
         ([*bare[:3], *sweeps[3:]], False, ["warning"]),
+        ([replace(sweep, split="test") for sweep in bare], True, []),
     ):
         look = Unlabelled(stated)
         look.look(given)

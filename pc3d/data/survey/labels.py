@@ -37,6 +37,8 @@ class Unlabelled:
     def look(self, sweeps: Sequence[Sweep]) -> None:
         frames = [sweep for sweep in sweeps if sweep.is_key_frame]
         without = [frame for frame in frames if frame.lidarseg_path is None]
+        if without == frames and sweeps[0].split == "test":
+            return  # benchmarks keep the labels of their test split
         self._annotated = self._annotated or any(frame.boxes for frame in frames)
         self._frames += len(frames)
         self._without += len(without)

@@ -101,7 +101,7 @@ class Poses:
         text = "every pose is the identity: objectives that compare two times mean nothing"
         if self._stated:
             return [Finding("poses", "warning", text, "give the tables the poses of the drive")]
-        return [Finding("poses", "ok", text, "estimate them: --poses kiss-icp")]
+        return [Finding("poses", "ok", text, "estimate those of drives: --poses kiss-icp")]
 
 
 def _length(vector: Float64) -> float:
