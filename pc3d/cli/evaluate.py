@@ -57,7 +57,10 @@ def pictures(args: argparse.Namespace, index: SweepIndex, split: str, out: Path,
     """What there is to see of a detector or a map segmenter."""
     from pc3d.viz.detections import draw_detections
     from pc3d.viz.maps import draw_worst_maps
+    from pc3d.viz.own_detections import draw_own_detections
 
+    if result.get("evaluator") == "pc3d" and "class_ap" in result:
+        return draw_own_detections(index, out, args.pictures)
     if "nds" in result:
         return draw_detections(index, split, out, args.pictures)
     if "miou_fixed" in result:

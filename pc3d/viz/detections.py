@@ -177,7 +177,8 @@ def _counting_boxes(boxes: Float64, labels: NDArray[np.int64], ego_SE3_lidar: Fl
 
 
 def _legend(frame: KeyFrame) -> dict[str, Any]:
-    names = [name for name in NUSCENES_DETECTION_CLASSES if name in frame.predicted.names]
+    order = {name: place for place, name in enumerate(NUSCENES_DETECTION_CLASSES)}
+    names = sorted(set(frame.predicted.names), key=lambda name: (order.get(name, len(order)), name))
     colours = {
         name.replace("_", " "): tuple(rgb) for name, rgb in zip(names, class_colours(names), strict=True)
     }

@@ -54,7 +54,7 @@ def distance_curve(frames: Sequence[BoxFrame], distance: float, period: float = 
     """
     frames = [frame.select(~frame.ignored, ~frame.found_ignored) for frame in frames]
     true = sum(len(frame.truth) for frame in frames)
-    matches = [_match(frame, distance) for frame in frames]
+    matches = [nearest_matches(frame, distance) for frame in frames]
     hits = np.concatenate([match >= 0 for match in matches]) if frames else np.zeros(0, dtype=np.bool_)
     if not true or not hits.any():
         zeros = np.zeros(len(RECALLS))
@@ -90,8 +90,8 @@ def _nearest_free(found, truth, order, distance, match):  # type: ignore[no-unty
             free[best] = False
 
 
-def _match(frame: BoxFrame, distance: float) -> NDArray[np.int64]:
-    """(N,) row of the true box that each detection takes, -1 for none."""
+def nearest_matches(frame: BoxFrame, distance: float) -> NDArray[np.int64]:
+    """(N,) row of the true box that each detection of one class takes, best score first, -1 for none."""
     match = np.full(len(frame.found), -1, dtype=np.int64)
     order = np.argsort(frame.scores, kind="stable")[::-1]
     found, truth = (np.ascontiguousarray(boxes[:, :2]) for boxes in (frame.found, frame.truth))

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pc3d.data.index import SweepIndex
 from pc3d.evaluation.detection_frames import float64_array
+from pc3d.evaluation.own.box_frame import BoxFrame
 from pc3d.evaluation.own.detection_scores import DetectionScoring, score_detections
+from pc3d.evaluation.own.frame_scores import frame_scores, operating_points
 from pc3d.evaluation.own.scored_classes import OWN, scored_classes
 from pc3d.evaluation.own.truth import box_frame
 from pc3d.evaluation.settings import write_metrics
-from pc3d.storage.whole import clean, new_file
+from pc3d.storage.whole import clean, new_file, write_json
 
 DETECTIONS = "detections.jsonl"
 """One line for each key frame: `token`, `boxes` (N, 9) in its LiDAR frame, `scores`, `names`."""
+ANALYSIS = "analysis.json"
+"""`thresholds`: class to the score from which its detections are shown; `frames`, see `frame_scores`; and
+`max_distance`."""
 
 
 def evaluate_boxes(
@@ -30,7 +35,7 @@ def evaluate_boxes(
 
     Args:
         index: with classes of boxes.
-        folder: gets `detections.jsonl` and `metrics.json`.
+        folder: gets `detections.jsonl`, `analysis.json` and `metrics.json`.
         predictions: (sweep token, boxes (N, 9) in its LiDAR frame, scores (N,), labels (N,) into the
             detection classes of the index) of every annotated key frame.
         settings: what `metrics.json` says of how it was made.
@@ -46,11 +51,11 @@ def evaluate_boxes(
     labelled = index.metadata.get("labelled")
     folder.mkdir(parents=True, exist_ok=True)
     clean(folder)
-    frames = []
+    frames: dict[str, BoxFrame] = {}
     with new_file(folder / DETECTIONS) as file:
         for token, boxes, scores, labels in predictions:
             sweep = index[index.row_of(token)]
-            frames.append(box_frame(sweep, classes, (boxes, scores, labels), labelled))
+            frames[token] = box_frame(sweep, classes, (boxes, scores, labels), labelled)
             line = {
                 "token": token,
                 "boxes": float64_array(boxes).reshape(-1, 9).round(4).tolist(),
@@ -58,9 +63,23 @@ def evaluate_boxes(
                 "names": [classes.detection[int(label)] for label in labels],
             }
             file.write(f"{json.dumps(line)}\n".encode())
-    result = {"evaluator": OWN, "frames": len(frames), **score_detections(frames, classes.detection, scoring)}
+    scoring = scoring or DetectionScoring()
+    _analyse(folder, frames, classes.detection, scoring.max_distance)
+    scores = score_detections(frames.values(), classes.detection, scoring)
+    result = {"evaluator": OWN, "frames": len(frames), **scores}
     write_metrics(folder, result, settings)
     return result
+
+
+def _analyse(folder: Path, frames: Mapping[str, BoxFrame], names: Sequence[str], reach: float) -> None:
+    near = {token: frame.within(reach) for token, frame in frames.items()}
+    points = operating_points(list(near.values()), len(names))
+    content = {
+        "thresholds": {names[label]: score for label, score in points.items()},
+        "frames": frame_scores(near, points),
+        "max_distance": reach,
+    }
+    write_json(folder / ANALYSIS, content)
 
 
 def detection_text(result: Mapping[str, Any]) -> str:

@@ -133,6 +133,8 @@ def test_a_detector_is_scored_on_the_classes_of_the_index(
     lines = [json.loads(line) for line in (tmp_path / "evaluation/detections.jsonl").read_text().splitlines()]
     assert [line["token"] for line in lines] == [f"sweep-{n}" for n in range(FRAMES)]
     assert {len(line["boxes"]) == len(line["scores"]) == len(line["names"]) for line in lines} == {True}
+    pictures = sorted(path.name for path in (tmp_path / "evaluation/pictures").iterdir())
+    assert pictures == [f"worst-{rank}-{view}.png" for rank in range(1, 5) for view in ("bev", "cameras")]
     with pytest.raises(DataError, match="other settings: scoring"):
         dispatch(["evaluate", *arguments])
 
@@ -283,3 +285,25 @@ def test_a_study_that_would_show_what_is_not_scored_is_refused(tmp_path: Path) -
     with pytest.raises(DataError, match="the study shows nds, which only the devkit gives"):
         run_study(study)
     assert not (tmp_path / "study").exists()
+
+
+def test_frames_and_thresholds_are_those_of_the_official_analysis(tmp_path: Path, tiny_index: Path) -> None:
+    """Of cars alone, up to 50 m in both."""
+    index = SweepIndex.open(tiny_index)
+    cars = [
+        (token, boxes[labels == 0], scores[labels == 0], labels[labels == 0])
+        for token, boxes, scores, labels in perturbed(index)
+    ]
+    evaluate_predictions(index, SPLIT, tmp_path / "official", cars)
+    evaluate_boxes(index, tmp_path / "own", cars)
+    official, own = (
+        json.loads((tmp_path / name / "analysis.json").read_text()) for name in ("official", "own")
+    )
+    assert own["thresholds"]["car"] == pytest.approx(official["thresholds"]["car"], abs=1e-6)
+    tokens = {index[row].sample_token: index[row].token for row in index.key_rows(SPLIT).tolist()}
+    theirs = {tokens[frame["sample"]]: frame for frame in official["frames"]}
+    assert any(frame["hits"] for frame in own["frames"])
+    for frame in own["frames"]:
+        assert (frame["hits"], frame["false"]) == tuple(
+            theirs[frame["token"]][key] for key in ("hits", "false")
+        )
