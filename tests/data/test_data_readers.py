@@ -242,3 +242,17 @@ def test_the_location_of_a_scene_is_that_of_its_log(real_data: Path, tables: Pat
     _edit(tables, "scene", 0, log_token="gone")
     with pytest.raises(DataError, match="not in table log"):
         _read(tables)
+
+
+def test_formats_are_known_by_their_files(real_data: Path, tables: Path) -> None:
+    from pc3d.data.readers import kitti_raw, nuscenes
+
+    assert nuscenes.detect(real_data / "nuscenes") == "v1.0-mini/sample_data.json"
+    assert kitti_raw.detect(real_data / "kitti_raw").endswith("velodyne_points/data")
+    for name in ("kitti_object", "semantic_kitti", "lyft", "pcd"):
+        assert nuscenes.detect(real_data / name) is kitti_raw.detect(real_data / name) is None
+    # The only version is taken, and of several the one of the whole data set.
+    assert open_reader("nuscenes", tables).metadata["version"] == "v1.0-mini"
+    shutil.copytree(tables / "v1.0-mini", tables / "v1.0-other")
+    with pytest.raises(DataError, match=r"'v1.0-trainval'[\s\S]*v1.0-mini or v1.0-other"):
+        open_reader("nuscenes", tables)

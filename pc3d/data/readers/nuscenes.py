@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,36 @@ from pc3d.findings import Finding
 from pc3d.geometry.camera import shift_pixel_centres
 from pc3d.geometry.rigid import invert_SE3, make_SE3, quaternion_to_matrix
 
+DEFAULT_VERSION = "v1.0-trainval"
+
+
+def detect(root: Path) -> str | None:
+    """Why a folder is of this format, None where it is not."""
+    found = versions(root)
+    # Lyft's tables are the same; its files lie in other folders.
+    if not found or (not (root / "samples").is_dir() and any(root.glob("*lidar"))):
+        return None
+    return f"{found[0]}/sample_data.json"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the reader, by the names of its arguments."""
+    parser.add_argument(
+        "--version",
+        help=f"version folder (default: the only one; of several {DEFAULT_VERSION}, if it is one of them)",
+    )
+    parser.add_argument("--lidar", default="LIDAR_TOP", help="channel of the LiDAR (default %(default)s)")
+
+
+def versions(root: Path) -> list[str]:
+    """Names of the version folders of a data set root."""
+    return sorted(path.parent.name for path in root.glob("*/sample_data.json"))
+
+
+def _only_version(root: Path) -> str:
+    found = versions(root)
+    return found[0] if len(found) == 1 else DEFAULT_VERSION
+
 
 class NuScenesReader:
     """Reads a data set root in nuScenes format.
@@ -34,19 +65,20 @@ class NuScenesReader:
 
     Args:
         root: folder with `samples/`, `sweeps/` and the version folder.
-        version: name of the version folder, e.g. `v1.0-mini`.
+        version: name of the version folder, e.g. `v1.0-mini`; None takes the only one, or `v1.0-trainval`.
         lidar: channel of the LiDAR.
 
     Raises:
         DataError: wrong root or version; a missing or broken table; a token that leads nowhere.
     """
 
-    def __init__(self, root: Path, version: str = "v1.0-trainval", lidar: str = "LIDAR_TOP") -> None:
+    def __init__(self, root: Path, version: str | None = None, lidar: str = "LIDAR_TOP") -> None:
         self._root = Path(root).resolve()
         self._lidar = lidar
+        version = version or _only_version(self._root)
         folder = self._root / version
         if not folder.is_dir():
-            found = sorted(folder.parent.name for folder in self._root.glob("*/sample_data.json"))
+            found = versions(self._root)
             fail(
                 f"there is no version folder {version!r}",
                 self._root,
