@@ -36,11 +36,13 @@ class Reader(Protocol):
 
 
 READERS: dict[str, str] = {
+    "folder": "pc3d.data.readers.folder.reader:FolderReader",
     "nuscenes": "pc3d.data.readers.nuscenes:NuScenesReader",
     "kitti_raw": "pc3d.data.readers.kitti_raw:KittiRawReader",
     "kitti_object": "pc3d.data.readers.kitti_object:KittiObjectReader",
     "semantic_kitti": "pc3d.data.readers.semantic_kitti:SemanticKittiReader",
     "argoverse2": "pc3d.data.readers.argoverse2:Argoverse2Reader",
+    "bag": "pc3d.data.readers.bag:BagReader",
     "pandaset": "pc3d.data.readers.pandaset:PandaSetReader",
 }
 
