@@ -80,9 +80,9 @@ def run(args: argparse.Namespace) -> None:
         detect_format(args.root)
     options: dict[str, Any] = {name: getattr(args, name) for name in args.reader_options}
     if options.pop("list_topics", False):
-        from pc3d.data.readers.bag.topics import list_topics
+        from pc3d.data.readers.bag.topics import list_topics, topics_table
 
-        print(list_topics(args.root))
+        print(topics_table(list_topics(args.root)))
         return
     if args.out is None:
         fail("there is no place for the index", "--out", "name a folder: --out INDEX")

@@ -101,7 +101,7 @@ def check_places(root: Path, out: Path) -> None:
     Raises:
         DataError: it cannot.
     """
-    if not root.is_dir():
+    if not (root.is_dir() or (root.is_file() and root.suffix in (".bag", ".mcap", ".db3"))):
         what = "is a file" if root.exists() else "does not exist"
         fail(f"the data set root {what}", root, "name the folder of the data set")
     if out.resolve().is_relative_to(root.resolve()):

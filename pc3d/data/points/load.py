@@ -47,15 +47,11 @@ def load_points(
     where = f"{path} (sweep {token})" if token else str(path)
     if key:
         where = f"{where}, {key}"
-    names = columns_of(layout)
     if _plain(layout) and lidar_SE3_points is None:
         points = read_bin(Path(path), layout, where).astype(np.float32, copy=False)
     else:
         points = _packed(layout, Path(path), key, timestamp, lidar_SE3_points, where)
-    check_columns(points, names, layout, where)
-    if not layout.option("intensity"):
-        points[:, 3] /= layout.intensity
-    return points
+    return _checked(points, layout, where)
 
 
 def columns_of(layout: PointFormat) -> tuple[str, ...]:
@@ -175,6 +171,28 @@ def _packed(
     if path.is_file() and path.stat().st_size > MOST_BYTES and not key:
         fail(f"point file has {path.stat().st_size} bytes, more than any sweep", where, REMEDY)
     raw = decoder(layout.decoder)(path, key, layout)
+    return _standard(raw, layout, timestamp, lidar_SE3_points, where)
+
+
+def points_of_columns(raw: Raw, layout: PointFormat, timestamp: int, where: str) -> Float32:
+    """What `load_points` gives of columns that a decoder gave.
+
+    Raises:
+        DataError: a column is missing, or holds what it cannot.
+    """
+    return _checked(_standard(raw, layout, timestamp, None, where), layout, where)
+
+
+def _checked(points: Float32, layout: PointFormat, where: str) -> Float32:
+    check_columns(points, columns_of(layout), layout, where)
+    if not layout.option("intensity"):
+        points[:, 3] /= layout.intensity
+    return points
+
+
+def _standard(
+    raw: Raw, layout: PointFormat, timestamp: int, lidar_SE3_points: Float64 | None, where: str
+) -> Float32:
     if not (kept := _kept(raw, layout, where)).all():
         raw = {name: column[kept] for name, column in raw.items()}
     by_name = {column.name: column for column in layout.layout}
@@ -190,7 +208,8 @@ def _packed(
     for at, name in enumerate(names[3:], start=3):
         if name == "intensity" and name in by_name:
             values = _source(raw, by_name[name], where).astype(np.float64)
-            points[:, at] = np.tanh(values) if layout.option("intensity") == "tanh" else values
+            squashed = layout.option("intensity") == "tanh"
+            points[:, at] = np.tanh(values / layout.intensity) if squashed else values
         elif name in by_name:
             points[:, at] = _values(raw, by_name[name], timestamp, where)
     return points

@@ -1,0 +1,216 @@
+"""Which field of a cloud is which column, and in which unit: by its name, type and range, and said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pc3d.data.errors import did_you_mean, fail
+from pc3d.findings import Finding
+
+NAMES = {
+    "intensity": ("intensity", "i", "intensities", "reflectivity", "reflectance"),
+    "ring": ("ring", "channel", "laser_id", "line"),
+    "time": ("time", "t", "timestamp", "time_stamp", "timeStamp", "offset_time", "timestamps"),
+}
+"""Names that drivers give to a column, the likeliest first."""
+UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_EPOCH = {"s": (5e8, 5e9), "ms": (5e11, 5e12), "us": (5e14, 5e15), "ns": (5e17, 5e18)}
+_SWEEP = (0.2, 2.0)  # what the points of a sweep last, in periods of the LiDAR
+_PERIOD = (0.01, 0.5)
+_NEAR = 5.0  # seconds between a point and the stamp of its cloud
+_TIME = re.compile(r"(?P<field>\w+):(?P<unit>s|ms|us|ns)(?P<absolute>@)?")
+_INTENSITY = re.compile(r"(?P<field>\w+)/(?P<full>[\d.]+(e\d+)?)(?P<tanh>:tanh)?")
+
+Columns = dict[str, NDArray]
+
+
+@dataclass(frozen=True)
+class Look:
+    """Clouds of one topic that were looked at.
+
+    Attributes:
+        topic: their name.
+        clouds: their columns, at least one cloud.
+        stamps: seconds, of each cloud.
+        period: seconds from cloud to cloud, None if there is but one.
+    """
+
+    topic: str
+    clouds: Sequence[Columns]
+    stamps: Sequence[float]
+    period: float | None = None
+
+    def field(self, standard: str) -> str | None:
+        """The field that goes for a standard column, None where there is none."""
+        there = self.clouds[0]
+        return next((name for name in NAMES[standard] if name in there), None)
+
+    def valid(self, name: str) -> list[NDArray]:
+        """A field of each cloud, of points that are measured."""
+        return [cloud[name][_measured(cloud) & np.isfinite(cloud[name])] for cloud in self.clouds]
+
+
+def _measured(cloud: Columns) -> NDArray[np.bool_]:
+    xyz = np.stack([cloud[name] for name in "xyz"])
+    return np.isfinite(xyz).all(axis=0) & (xyz != 0).any(axis=0)
+
+
+def point_format_of(
+    look: Look, time: str | None, intensity: str | None, where: object
+) -> tuple[str, list[Finding]]:
+    """The LiDAR format of a topic, and what of it was guessed.
+
+    Args:
+        look: some of its clouds.
+        time: `FIELD:UNIT`, `FIELD:UNIT@` for absolute times, `none`, or None to guess.
+        intensity: `FIELD/FULL`, `FIELD/FULL:tanh`, `none`, or None to guess.
+        where: for error messages.
+
+    Raises:
+        DataError: the clouds have no x, y, z; an option is none, or names no field.
+    """
+    there = look.clouds[0]
+    if not {"x", "y", "z"} <= there.keys():
+        fail(f"{look.topic} has the fields {', '.join(there)}, not x y z", where, "choose another topic")
+    parts, options, found = ["x", "y", "z"], ["drop=invalid"], []
+    column, finding = _intensity(look, intensity, where)
+    found += finding
+    if column.endswith(":tanh"):
+        column = column.removesuffix(":tanh")
+        options.append("intensity=tanh")
+    ring, finding = _ring(look)
+    found += finding
+    seconds, finding = _time(look, time, where)
+    found += finding
+    parts += [part for part in (column, ring, seconds) if part]
+    return f"pointcloud2:{','.join(parts)};{';'.join(options)}", found
+
+
+def _named(standard: str, field: str) -> str:
+    return standard if field == standard else f"{standard}={field}"
+
+
+def _parsed(
+    pattern: re.Pattern[str], text: str, option: str, form: str, look: Look, where: object
+) -> re.Match[str]:
+    found = pattern.fullmatch(text)
+    if found is None:
+        fail(f"{option} is {text!r}", where, f"write {form}, or none")
+    there = look.clouds[0]
+    if found["field"] not in there:
+        near = did_you_mean(found["field"], there)
+        fail(f"{look.topic} has no field {found['field']!r}{near}", where, f"it has {', '.join(there)}")
+    return found
+
+
+def _intensity(look: Look, said: str | None, where: object) -> tuple[str, list[Finding]]:
+    name = f"intensity of {look.topic}"
+    if said == "none":
+        return "", [Finding(name, "ok", "left out, as asked")]
+    if said is not None:
+        form = "FIELD/FULL or FIELD/FULL:tanh"
+        match = _parsed(_INTENSITY, said, "--intensity", form, look, where)
+        tanh = ":tanh" if match["tanh"] else ""
+        column = f"{_named('intensity', match['field'])}/{match['full']}{tanh}"
+        return column, [Finding(name, "ok", f"{match['field']}, full at {match['full']}, as stated")]
+    field = look.field("intensity")
+    if field is None:
+        return "", [Finding(name, "ok", f"no field of it among {', '.join(look.clouds[0])}: all 0")]
+    full, why = _full(np.concatenate(look.valid(field)))
+    if not full:
+        remedy = f"say what stands for full intensity: --intensity {field}/255"
+        return "", [Finding(name, "warning", f"{field} {why}: left out, all 0", remedy)]
+    text = f"{field} {why}: taken as 0 to {full.partition(':')[0]}{', squashed' * (':' in full)} (a guess)"
+    remedy = f"--intensity {field}/{full} confirms it, another number corrects it"
+    return f"{_named('intensity', field)}/{full}", [Finding(name, "warning", text, remedy)]
+
+
+def _full(values: NDArray) -> tuple[str, str]:
+    """What stands for full intensity, "" if nothing can; and the range that says so."""
+    if not len(values):
+        return "", "holds nothing finite"
+    low, high = float(values.min()), float(values.max())
+    why = f"({values.dtype}) is {low:.4g} to {high:.4g}"
+    if low < 0 or high == 0:
+        return "", why
+    if values.dtype != np.uint8 and high <= 1 and (values != np.rint(values)).any():
+        return "1", why
+    if high <= 255:
+        return "255", why
+    # Counts without bound (Ouster's signal): a share of them is bright, whatever the sensor's unit is.
+    return f"{float(f'{np.percentile(values, 95):.2g}'):g}:tanh", why
+
+
+def _ring(look: Look) -> tuple[str, list[Finding]]:
+    field = look.field("ring")
+    if field is None:
+        return "", []
+    values = np.concatenate(look.valid(field))
+    name = f"ring of {look.topic}"
+    if len(values) and values.min() >= 0 and values.max() <= 255 and (values == np.rint(values)).all():
+        return _named("ring", field), [Finding(name, "ok", f"{field}, up to {values.max():g}")]
+    text = f"{field} ({values.dtype}) holds no number of a laser: left out"
+    return "", [Finding(name, "ok", text)]
+
+
+def _time(look: Look, said: str | None, where: object) -> tuple[str, list[Finding]]:
+    name = f"times of points of {look.topic}"
+    if said == "none":
+        return "", [Finding(name, "ok", "left out, as asked")]
+    if said is not None:
+        match = _parsed(
+            _TIME, said, "--point-time", "FIELD:UNIT (s, ms, us, ns), @ for absolute", look, where
+        )
+        absolute = match["absolute"] or ""
+        meaning = "absolute" if absolute else "from the stamp"
+        text = f"{match['field']} in {match['unit']}, {meaning}, as stated"
+        return _time_column(match["field"], match["unit"], absolute), [Finding(name, "ok", text)]
+    field = look.field("time")
+    if field is None:
+        return "", [Finding(name, "ok", f"no field of them among {', '.join(look.clouds[0])}")]
+    guess, why = _time_guess(look, field)
+    if not guess:
+        remedy = f"say its unit: --point-time {field}:ns (s, ms, us, ns; @ behind it: absolute), or none"
+        state = "ok" if "all the same" in why else "warning"
+        return "", [Finding(name, state, f"{field} {why}: left out", remedy if state == "warning" else "")]
+    unit, absolute = guess.rstrip("@"), "@" * guess.endswith("@")
+    meaning = "absolute" if absolute else "from the stamp of the cloud"
+    text = f"{field} {why}: taken as {unit}, {meaning} (a guess)"
+    remedy = f"--point-time {field}:{guess} confirms it, another unit corrects it"
+    return _time_column(field, unit, absolute), [Finding(name, "warning", text, remedy)]
+
+
+def _time_column(field: str, unit: str, absolute: str) -> str:
+    factor = "" if unit == "s" else f"*{UNITS[unit]:g}"
+    return f"{_named('time', field)}{factor}{absolute}"
+
+
+def _time_guess(look: Look, field: str) -> tuple[str, str]:
+    """The unit, with `@` for absolute times, "" where none fits; and what the values are."""
+    clouds = look.valid(field)
+    filled = [(values, stamp) for values, stamp in zip(clouds, look.stamps, strict=True) if len(values)]
+    if not filled:
+        return "", "holds nothing finite"
+    values, stamp = filled[0]
+    low, high = float(values.min()), float(values.max())
+    why = f"({values.dtype}) is {low:.10g} to {high:.10g}"
+    span = float(np.median([float(values.max()) - float(values.min()) for values, _ in filled]))
+    if span == 0:
+        return "", f"{why}, all the same within a cloud"
+    for unit, (least, most) in _EPOCH.items():
+        if low > least and high < most and values.dtype == np.float64:
+            apart = abs(low * UNITS[unit] - stamp)
+            far = f", {apart:.3g} s from the stamp of its cloud"
+            return (f"{unit}@", why) if apart < _NEAR else ("", why + far)
+    bounds = [factor * look.period for factor in _SWEEP] if look.period else list(_PERIOD)
+    fits = [
+        unit
+        for unit, second in UNITS.items()
+        if bounds[0] <= span * second <= bounds[1] and max(abs(low), abs(high)) * second < _NEAR
+    ]
+    return (fits[0], why) if fits else ("", f"{why}, which fits a sweep in no unit")

@@ -1,0 +1,105 @@
+"""Where bags lie below a root, and whether one was closed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pc3d.data.errors import fail
+
+METADATA = "metadata.yaml"
+"""A ROS 2 bag is the folder with this file; it stands for the bag in an index, where paths are files."""
+ENDINGS = (".bag", ".mcap", ".db3")
+_HEAD = "rosbag2_bagfile_information"
+
+
+@dataclass(frozen=True)
+class BagPath:
+    """A bag.
+
+    Attributes:
+        file: what an index names: `metadata.yaml` of a folder, else the file.
+        scene: name of its drive.
+    """
+
+    file: Path
+    scene: str
+
+    @property
+    def opened(self) -> Path:
+        """What is opened: the folder or the file."""
+        return self.file.parent if self.file.name == METADATA else self.file
+
+
+def find_bags(root: Path) -> list[BagPath]:
+    """The bags at or below a root, two folders down at most, by path.
+
+    Raises:
+        DataError: there is none.
+    """
+    files = _bag_files(root)
+    if not files:
+        fail(
+            "no bag: neither .bag, .mcap or .db3 files nor a folder with the metadata.yaml of a ROS 2 bag",
+            root,
+            "name the bag, or a folder that holds bags up to two folders down",
+        )
+    base = root if root.is_dir() else root.parent
+    return [BagPath(file, _scene(file, base)) for file in files]
+
+
+def detect(root: Path) -> str | None:
+    """Why a folder or file is taken for bags, None where it is none."""
+    files = _bag_files(Path(root))
+    if not files:
+        return None
+    kinds = sorted({"ROS 2 bag folder" if file.name == METADATA else f"*{file.suffix}" for file in files})
+    return f"{len(files)} bag{'s' * (len(files) > 1)} ({', '.join(kinds)})"
+
+
+def _bag_files(root: Path) -> list[Path]:
+    if root.is_file():
+        return [root] if root.suffix in ENDINGS or _is_metadata(root) else []
+    folders = [root, *_folders(root)]
+    folders += [below for folder in folders[1:] for below in _folders(folder)]
+    found: list[Path] = []
+    for folder in sorted(folders):
+        if _is_metadata(folder / METADATA):
+            found.append(folder / METADATA)
+        elif folder.is_dir():
+            found += sorted(f for f in folder.iterdir() if f.suffix in ENDINGS and f.is_file())
+    return found
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(f for f in root.iterdir() if f.is_dir()) if root.is_dir() else []
+
+
+def _is_metadata(path: Path) -> bool:
+    if path.name != METADATA or not path.is_file():
+        return False
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return _HEAD in file.read(4096)
+
+
+def _scene(file: Path, base: Path) -> str:
+    """Its path below the root without the ending; a lone folder is its own name."""
+    path = file.parent if file.name == METADATA else file.with_suffix("")
+    inner = path.relative_to(base)
+    return "__".join(inner.parts) or path.name
+
+
+def check_closed(path: Path) -> None:
+    """Refuse a database that was not closed: what was written last lies in another file.
+
+    Raises:
+        DataError: it was not.
+    """
+    folder, pattern = (path, "*.db3-wal") if path.is_dir() else (path.parent, f"{path.name}-wal")
+    for log in folder.glob(pattern):
+        if log.stat().st_size:
+            fail(
+                "the bag was not closed: its last messages are still in the write-ahead log",
+                log,
+                f"close it: sqlite3 {log.with_name(log.name[:-4])} 'PRAGMA wal_checkpoint(TRUNCATE);'",
+            )

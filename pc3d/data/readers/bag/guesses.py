@@ -1,0 +1,82 @@
+"""What a bag says before it is read whole: its first messages, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pc3d.data.errors import DataError
+from pc3d.data.readers.bag.clouds import cloud_columns, is_empty
+from pc3d.data.readers.bag.columns import Columns, Look
+from pc3d.data.readers.bag.opened import Bag, Message
+from pc3d.data.readers.bag.options import BagOptions
+from pc3d.data.readers.bag.pictures import picture_size
+from pc3d.data.readers.bag.scan import is_static, stamp_of, tf_topics
+from pc3d.data.readers.bag.topics import Topic
+from pc3d.data.readers.bag.transforms import TransformTree
+
+_CLOUDS = 3
+_TRIES = 20
+_TRANSFORMS = 500
+
+
+def first_message(bag: Bag, topic: str) -> Message | None:
+    """The first message of a topic, None where there is none."""
+    return next(bag.messages([topic]), None)
+
+
+def first_transforms(bag: Bag) -> TransformTree:
+    """The fixed transforms of a bag, and those of its start."""
+    tree = TransformTree()
+    for topic in tf_topics(bag):
+        for number, message in enumerate(bag.messages([topic])):
+            tree.add_message(message.content, is_static(topic))
+            if number >= _TRANSFORMS:
+                break
+    return tree
+
+
+def look_at(bag: Bag, topic: str, options: BagOptions, where: Path) -> Look:
+    """Clouds of a topic from the start, the middle and the end of a bag.
+
+    Raises:
+        DataError: a cloud is damaged; all of them are empty.
+    """
+    clouds: list[Columns] = []
+    stamps: list[float] = []
+    seen: set[str] = set()
+    third = (bag.end - bag.start) // _CLOUDS
+    for part in range(_CLOUDS):
+        for tried, message in enumerate(bag.messages([topic], bag.start + part * third)):
+            if not is_empty(message.content) and message.key not in seen:
+                seen.add(message.key)
+                clouds.append(cloud_columns(message.content, f"{where}, {message.key}"))
+                stamps.append(1e-9 * stamp_of(message, options)[0])
+                break
+            if tried >= _TRIES:
+                break
+    if not clouds:
+        raise DataError(
+            f"the clouds of {topic} hold no point\n  where: {where}\n  remedy: choose another topic"
+        )
+    count = bag.count(topic)
+    period = 1e-9 * (bag.end - bag.start) / (count - 1) if count > 1 else None
+    return Look(topic, clouds, stamps, period)
+
+
+def sizes_of(bag: Bag, topics: Sequence[Topic], where: Path) -> dict[str, tuple[int, int]]:
+    """(width, height) of the first image of each topic, and of what each CameraInfo says."""
+    sizes: dict[str, tuple[int, int]] = {}
+    for topic in topics:
+        if topic.use not in ("images", "calibration of a camera") or not bag.count(topic.name):
+            continue
+        message = first_message(bag, topic.name)
+        if message is None:
+            continue
+        content: Any = message.content
+        if topic.use == "images":
+            sizes[topic.name] = picture_size(topic.kind, content, f"{where}, {topic.name}")
+        else:
+            sizes[topic.name] = int(content.width), int(content.height)
+    return sizes

@@ -1,0 +1,70 @@
+"""What was odd in the messages of bags, counted over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from pc3d.data.readers.bag.scan import Track
+from pc3d.findings import Finding
+
+_LATE = 1.0
+"""Seconds between the stamp of a message and its recording above which a clock is another's."""
+
+
+class Remarks:
+    """Keeps one finding for each kind of thing that was odd, with the first example."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Finding] = {}
+        self._poseless = self._wanted = 0
+
+    def see(self, scene: str, tracks: Iterable[Track], borrowed: bool) -> None:
+        """Look at the topics of a bag; `borrowed`: its fixed transforms are those of another bag."""
+        for track in tracks:
+            self._see_track(scene, track)
+        if borrowed:
+            text = f"bag {scene} has no fixed transforms: those of an earlier bag are taken"
+            self._keep("fixed transforms", text, "index it by itself with --transforms FILE if it has others")
+
+    def _see_track(self, scene: str, track: Track) -> None:
+        name = f"{track.topic}"
+        if track.unstamped:
+            text = f"{track.unstamped} headers of bag {scene} have no time: that of recording is taken"
+            self._keep(f"stamps of {name}", text, "set header.stamp in the driver")
+        if track.empty:
+            text = f"{track.empty} clouds of bag {scene} hold no point: left out"
+            self._keep(f"empty clouds of {name}", text, "look at the sensor and its driver")
+        if len(track.frames) > 1:
+            frames = ", ".join(sorted(track.frames))
+            self._keep(
+                f"frames of {name}", f"several in bag {scene}: {frames}; {track.frame} is taken", "split it"
+            )
+        late = float(np.median(track.late)) if track.late else 0.0
+        if abs(late) > _LATE:
+            text = f"stamps of bag {scene} are {late:.3g} s from the time of recording (median)"
+            remedy = "where clocks differ between topics: --stamps log, or --stamp-offset TOPIC=SECONDS"
+            self._keep(f"clock of {name}", text, remedy)
+
+    def without_pose(self, scene: str, missing: int, of: int) -> None:
+        """Count sweeps that were left out."""
+        self._poseless += missing
+        self._wanted += of
+        if missing:
+            self._keep("sweeps without a pose", scene, "")
+
+    def _keep(self, name: str, text: str, remedy: str) -> None:
+        self._found.setdefault(name, Finding(name, "warning", text, remedy))
+
+    def findings(self) -> list[Finding]:
+        """One of each kind."""
+        found = dict(self._found)
+        if first := found.pop("sweeps without a pose", None):
+            text = (
+                f"{self._poseless} of {self._wanted} sweeps have no pose near by and were left out, first in "
+                f"bag {first.text}"
+            )
+            remedy = "--pose-tolerance SECONDS widens the search, --poses none does without"
+            found[first.name] = Finding(first.name, "warning", text, remedy)
+        return list(found.values())
