@@ -74,7 +74,9 @@ def images_of(sweep: Sweep, draw: ImageDraw, pixels: bool) -> ImagesSample:
         poses[number] = cam_SE3_lidar(sweep, camera)
         lens[number] = camera.lens.row
         if rgb is not None:
-            image = load_image(camera.path, sweep.token, at_least=image_map.enough, size=camera.size)
+            image = load_image(
+                camera.path, sweep.token, at_least=image_map.enough, size=camera.size, key=camera.key
+            )
             rgb[number] = image_map.image(image)
     return ImagesSample(rgb, mask, intrinsics, poses, lens)
 

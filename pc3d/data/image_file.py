@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from pc3d.data.containers import open_bytes
 from pc3d.data.errors import DataError, fail
 
 FORMATS = ("JPEG", "PNG")
@@ -40,7 +42,11 @@ _AGAIN = "copy the file again from the data set; a data set that moved is opened
 
 @contextmanager
 def open_image(
-    path: str | Path, size: tuple[int, int] | None = None, where: str = "", remedy: str = _AGAIN
+    path: str | Path,
+    size: tuple[int, int] | None = None,
+    where: str = "",
+    remedy: str = _AGAIN,
+    key: str = "",
 ) -> Iterator[ImageFile.ImageFile]:
     """Open an image, not decoded yet; decode it within the block.
 
@@ -48,19 +54,20 @@ def open_image(
         path: JPEG or PNG.
         size: (width, height) that it must have, once it is turned as its EXIF orientation says.
         where, remedy: for the error messages.
+        key: of the image in a file that holds many, see `pc3d.data.containers`.
 
     Raises:
         DataError: the file is missing, no image, of another size or too large; whatever fails in the block.
     """
-    where = where or str(path)
+    where = where or f"{path}, {key}" * bool(key) or str(path)
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(io.BytesIO(open_bytes(path, key)) if key else path, formats=FORMATS) as image:
             _check_size(image, size, where)
             yield image
-    except DataError:
+    except (DataError, ImportError):
         raise
     except UnidentifiedImageError:
-        if kind := _other_kind(path):
+        if kind := "" if key else _other_kind(path):
             fail(f"the image is {kind}; pc3d reads JPEG and PNG", where, "write the images as JPEG or PNG")
         fail("image cannot be read: it is no JPEG or PNG", where, remedy)
     except Exception as error:  # of a damaged file: of many kinds

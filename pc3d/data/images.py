@@ -20,6 +20,7 @@ def load_image(
     token: str = "",
     at_least: tuple[int, int] | None = None,
     size: tuple[int, int] | None = None,
+    key: str = "",
 ) -> NDArray[np.uint8]:
     """Load an image, turned as its EXIF orientation says.
 
@@ -29,6 +30,7 @@ def load_image(
         at_least: (width, height) that are enough; a JPEG may then be decoded at 1/2, 1/4 or 1/8 of
             its size (faster), never below this.
         size: (width, height) that the tables say; compared before anything is decoded.
+        key: of the image in a file that holds many.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -37,7 +39,9 @@ def load_image(
         DataError: the file is missing, truncated or no image; it has another size, or more than 8 bits.
     """
     where = f"{path} (sweep {token})" if token else str(path)
-    with open_image(path, size, where) as image:
+    if key:
+        where = f"{where}, {key}"
+    with open_image(path, size, where, key=key) as image:
         if image.mode.startswith(("I", "F")):
             fail(f"the image has the mode {image.mode}", where, "write it with 8 bits a channel")
         turn = turn_of(image)

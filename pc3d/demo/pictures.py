@@ -29,7 +29,7 @@ def data_figures(index: SweepIndex, row: int, regions: Path, folder: Path, title
     paths = {name: folder / f"{sweep.scene}-{name}.png" for name in names}
     draw_camera(sweep, scene, camera.name, paths["camera"])
     ids = open_cache(regions, "superpixels", REGIONS["superpixels"]).load_all(sweep.token)[camera.name]
-    image = load_image(camera.path, sweep.token, size=camera.size)
+    image = load_image(camera.path, sweep.token, size=camera.size, key=camera.key)
     camera_with_superpixels(image, ids, paths["superpixels"])
     captions = {
         "camera": f"{camera.name} with the LiDAR points that it sees, by height.",

@@ -89,7 +89,9 @@ def _count_tracks(frame: KeyFrame, arrays: Arrays) -> TrackCounts:
 
 def _superpixels(frame: KeyFrame, params: SuperpixelParams, _: RegionCache) -> Arrays:
     return {
-        camera.name: superpixels(load_image(camera.path, frame.now.token, size=camera.size), params)
+        camera.name: superpixels(
+            load_image(camera.path, frame.now.token, size=camera.size, key=camera.key), params
+        )
         for camera in frame.now.cameras
     }
 

@@ -237,7 +237,7 @@ def _draw_camera(axis: Any, frame: KeyFrame, camera: Camera) -> None:
     from matplotlib.collections import LineCollection
 
     width, height = camera.size
-    image = load_image(camera.path, frame.sweep.token, size=camera.size)
+    image = load_image(camera.path, frame.sweep.token, size=camera.size, key=camera.key)
     axis.imshow(image, extent=(0, width, height, 0), aspect="auto")
     pose = frame.sweep.world_SE3_ego @ frame.sweep.ego_SE3_lidar
     predicted = class_colours(frame.predicted.names) / 255.0

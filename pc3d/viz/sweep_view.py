@@ -123,7 +123,7 @@ def draw_camera(sweep: Sweep, scene: Scene3D, name: str, path: Path, title: str 
     uv, depth = project(in_camera, camera.intrinsics, camera.lens)
     seen = np.flatnonzero(in_image(uv, camera.size) & (depth > 1.0))
     seen = seen[np.argsort(-depth[seen])]
-    image = load_image(camera.path, size=camera.size)
+    image = load_image(camera.path, size=camera.size, key=camera.key)
     camera_overlay(image, uv[seen], scene.colours[seen], path, title=title)
 
 

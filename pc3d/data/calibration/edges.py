@@ -86,7 +86,7 @@ def edge_map(camera: Camera, token: str = "") -> Float64:
     focal = abs(camera.intrinsics[0, 0]) * camera.lens.magnification
     scale = min(1.0, _PIXELS_PER_RADIAN / max(focal, 1e-6))
     size = (max(16, round(camera.size[0] * scale)), max(9, round(camera.size[1] * scale)))
-    picture = Image.fromarray(load_image(camera.path, token, at_least=size, size=camera.size))
+    picture = Image.fromarray(load_image(camera.path, token, at_least=size, size=camera.size, key=camera.key))
     rgb = np.asarray(picture.resize(size, Image.Resampling.BOX), dtype=np.float64)
     slope = np.abs(np.gradient(gaussian_filter(rgb, (0.7, 0.7, 0)), axis=1)).max(axis=2)
     strength = gaussian_filter(slope, _SMOOTH)

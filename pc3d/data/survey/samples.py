@@ -144,4 +144,4 @@ class _Spread:
 def _decode(camera: Camera, token: str) -> None:
     """Decode an image, a JPEG at an eighth of its size: what is cut off shows in it too."""
     width, height = camera.size
-    load_image(camera.path, token, (max(1, width // 8), max(1, height // 8)), camera.size)
+    load_image(camera.path, token, (max(1, width // 8), max(1, height // 8)), camera.size, camera.key)

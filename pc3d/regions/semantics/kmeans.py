@@ -148,7 +148,9 @@ def semantic_ids(sweep: Sweep, params: SemanticParams, cache: RegionCache) -> di
 def dense_features(cameras: Sequence[Camera], params: SemanticParams, token: str = "") -> Tensor:
     """(V, H', W', C) float32 features of the teacher over the whole images, stretched to one size."""
     size = (params.width, params.height)
-    loaded = (load_image(camera.path, token, at_least=size, size=camera.size) for camera in cameras)
+    loaded = (
+        load_image(camera.path, token, at_least=size, size=camera.size, key=camera.key) for camera in cameras
+    )
     resized = (Image.fromarray(rgb).resize(size, Image.Resampling.BILINEAR) for rgb in loaded)
     images = np.stack([np.asarray(image) for image in resized])
     with inference() as device:

@@ -35,7 +35,9 @@ def semantic_ids(sweep: Sweep, params: SemanticParams) -> dict[str, NDArray[np.i
     texts = prompts(params.prompt)
     maps = {}
     for camera in sweep.cameras:
-        scores = segmenter.scores(load_image(camera.path, sweep.token, size=camera.size), texts)
+        scores = segmenter.scores(
+            load_image(camera.path, sweep.token, size=camera.size, key=camera.key), texts
+        )
         maps[camera.name] = scores.argmax(dim=0).cpu().numpy().astype(np.int16)
     return maps
 
