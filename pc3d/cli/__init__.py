@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "inspect": "inspect",
     "calibration": "calibration",
     "split": "split",
+    "folder": "folder",
     "regions": "regions",
     "objects": "objects",
     "configs": "configs",

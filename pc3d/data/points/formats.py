@@ -159,7 +159,7 @@ def _divisor(scale: str | None) -> float:
 
 def _check(layout: tuple[Column, ...], text: str) -> None:
     names = [column.name for column in layout if column.name != _SKIPPED]
-    if names[:3] != ["x", "y", "z"] or ("intensity" in names and names[3] != "intensity"):
-        fail(f"the LiDAR format {text!r} has {names}", "lidar_format", "start with x,y,z, then intensity")
+    if not {"x", "y", "z"} <= set(names):
+        fail(f"the LiDAR format {text!r} has no x, y, z", "lidar_format", "name the three, wherever they stand")
     if len(set(names)) < len(names):
         fail(f"the LiDAR format {text!r} has a column twice", "lidar_format", "name each once")

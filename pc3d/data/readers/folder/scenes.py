@@ -1,0 +1,96 @@
+"""Where the files of an own folder are: its scenes, and in each the folders of sensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pc3d.data.point_files import decoder_of
+from pc3d.data.readers.folder.description import Description
+
+IMAGES = (".jpg", ".jpeg", ".png")
+LABEL_FILES = (".label", ".bin", ".npy", ".npz")
+RESERVED = ("labels", "boxes", "poses", "maps", "regions")
+_LOOKED_AT = 64
+_DEPTH = 3
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A drive: the folder that its sensor folders are in."""
+
+    name: str
+    folder: Path
+
+
+def is_points(path: Path) -> bool:
+    """Whether a file holds points, by its name; what ends on `.txt` or `.npz` may hold anything."""
+    end = path.suffix.lower()
+    return end == ".bin" or (bool(decoder_of(path)) and end not in (".txt", ".npz"))
+
+
+def point_files(folder: Path) -> list[Path]:
+    """The files of points in a folder, by name."""
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() == ".bin" or decoder_of(p))
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images in a folder, by name."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
+
+
+def find_scenes(root: Path, description: Description | None) -> list[Scene]:
+    """The scenes: the root, or folders at most three levels below it, that hold a LiDAR's folder."""
+    names = [lidar.name for lidar in description.lidars] if description else []
+    return [
+        Scene(folder.relative_to(root).as_posix() if folder != root else root.name, folder)
+        for folder in _scenes_below(root, names, _DEPTH)
+    ]
+
+
+def _scenes_below(folder: Path, lidars: list[str], depth: int) -> list[Path]:
+    if _is_scene(folder, lidars):
+        return [folder]
+    if not depth:
+        return []
+    inside = (e for e in sorted(folder.iterdir()) if e.is_dir() and not e.name.startswith("."))
+    return [scene for entry in inside for scene in _scenes_below(entry, lidars, depth - 1)]
+
+
+def _is_scene(folder: Path, lidars: list[str]) -> bool:
+    if lidars:
+        return any((folder / name).is_dir() for name in lidars)
+    return bool(lidar_folders(folder))
+
+
+def lidar_folders(scene: Path) -> list[str]:
+    """Names of the folders of a scene that hold point files, where no calibration names them."""
+    return [
+        entry.name
+        for entry in sorted(scene.iterdir())
+        if entry.is_dir() and entry.name not in RESERVED and _holds(entry, is_points)
+    ]
+
+
+def image_folders(scene: Path) -> list[str]:
+    """Names of the folders of a scene that hold images."""
+    return [
+        entry.name
+        for entry in sorted(scene.iterdir())
+        if entry.is_dir()
+        and entry.name not in RESERVED
+        and _holds(entry, lambda p: p.suffix.lower() in IMAGES)
+    ]
+
+
+def _holds(folder: Path, wanted) -> bool:  # type: ignore[no-untyped-def]
+    for number, entry in enumerate(folder.iterdir()):
+        if entry.is_file() and wanted(entry):
+            return True
+        if number >= _LOOKED_AT:
+            break
+    return False
