@@ -30,6 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from pc3d.data.classes import ClassSet
     from pc3d.data.index import SweepIndex
     from pc3d.data.paste import build_paste_database, object_counts
     from pc3d.data.splits import label_fraction, read_tokens
@@ -37,5 +38,7 @@ def run(args: argparse.Namespace) -> None:
     index = SweepIndex.open(args.index)
     tokens = read_tokens(args.tokens) if args.tokens else label_fraction(index, args.split, args.fraction)
     database = build_paste_database(index, tokens, args.out, args.features, args.sweeps, args.min_points)
-    counts = ", ".join(f"{name} {count}" for name, count in object_counts(database).items())
+    classes = ClassSet.of(index.metadata)
+    assert classes is not None  # or there were no objects
+    counts = ", ".join(f"{name} {count}" for name, count in object_counts(database, classes).items())
     print(f"{args.out}: {len(database.boxes)} objects of {len(tokens)} key frames: {counts}")

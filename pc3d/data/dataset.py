@@ -33,7 +33,7 @@ class Sample:
     meta: dict[str, Any]
 
 
-def _objects(config: FrameConfig, needs: Needs) -> PasteDatabase | None:
+def _objects(config: FrameConfig, needs: Needs, classes: ClassSet | None) -> PasteDatabase | None:
     """The objects that are pasted, checked against what is loaded."""
     if config.paste is None:
         return None
@@ -47,7 +47,7 @@ def _objects(config: FrameConfig, needs: Needs) -> PasteDatabase | None:
             "are read, or set its `with_images` to accept that"
         )
     objects = PasteDatabase.open(config.paste.database)
-    objects.check(config.features, config.sweeps, config.paste.database)
+    objects.check(config.features, config.sweeps, config.paste, classes)
     return objects
 
 
@@ -68,7 +68,8 @@ class FrameDataset(Dataset[Sample]):
         seed: of all random choices.
 
     Raises:
-        DataError: no such split or token; no database of objects to paste, or one of other points.
+        DataError: no such split or token; no database of objects to paste, or one of other points or
+            classes.
         ValueError: `needs` asks for ids whose cache is not given, or for an unknown frame; objects are to
             be pasted where boxes are not read, or where images are (see `PasteConfig`).
     """
@@ -98,13 +99,14 @@ class FrameDataset(Dataset[Sample]):
         self.index = index
         self.needs = needs
         self.config = config or FrameConfig()
+        classes = ClassSet.of(index.metadata)
         self._sources = FrameSources(
             needs,
             self.config,
-            ClassSet.of(index.metadata),
+            classes,
             caches,
             load_ego_masks(self.config.ego_masks),
-            _objects(self.config, needs),
+            _objects(self.config, needs, classes),
             scene_maps=scene_maps(index) if needs.maps else {},
         )
         self.seed = seed

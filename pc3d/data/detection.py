@@ -1,55 +1,27 @@
-"""Boxes as a detector is trained on them: ten classes, and tensors in the frame of an augmented view."""
+"""Boxes as a detector is trained on them: which of them count, and tensors in the frame of a view."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from pc3d.data.label_maps import NUSCENES_CLASS_OF_CATEGORY
+from pc3d.data.label_maps import NUSCENES_DETECTION_CLASSES as NUSCENES_DETECTION_CLASSES
 from pc3d.data.records import Boxes, Float64
-
-NUSCENES_DETECTION_CLASSES: tuple[str, ...] = (
-    "car",
-    "truck",
-    "construction_vehicle",
-    "bus",
-    "trailer",
-    "barrier",
-    "motorcycle",
-    "bicycle",
-    "pedestrian",
-    "traffic_cone",
-)
-"""The ten classes of the nuScenes detection task; class k is label k."""
-
-DETECTION_CLASS_OF_CATEGORY: dict[str, str] = {
-    category: name
-    for category, name in NUSCENES_CLASS_OF_CATEGORY.items()
-    if name in NUSCENES_DETECTION_CLASSES
-}
-"""Official map of categories (`category_to_detection_name` of the devkit): others are no object."""
 
 BOX_VALUES = ("x", "y", "z", "l", "w", "h", "yaw", "vx", "vy")
 """Columns of a box tensor: metres, radians, m/s; x y z is the centre."""
 
 
-def class_labels(names: Iterable[str]) -> NDArray[np.int64]:
-    """(N,) index into `NUSCENES_DETECTION_CLASSES` of each category, -1 for others."""
-    number = {name: label for label, name in enumerate(NUSCENES_DETECTION_CLASSES)}
-    return np.array(
-        [number.get(DETECTION_CLASS_OF_CATEGORY.get(name, ""), -1) for name in names], dtype=np.int64
-    )
+def counted_boxes(boxes: Boxes, labels: NDArray[np.int64], min_points: int = 1) -> NDArray[np.bool_]:
+    """(N,) which boxes are objects: of a class, with `min_points` LiDAR points or an unknown number (-1).
 
-
-def counted_boxes(boxes: Boxes, min_points: int = 1) -> NDArray[np.bool_]:
-    """(N,) which boxes are objects: of a detection class, with `min_points` LiDAR points or an unknown
-    number of them (-1)."""
+    Args:
+        labels: (N,) class of each box, -1 for none (`ClassSet.box_labels`).
+    """
     enough = (boxes.num_lidar_pts < 0) | (boxes.num_lidar_pts >= min_points)
-    return (class_labels(boxes.names) >= 0) & enough
+    return (labels >= 0) & enough
 
 
 def box_rows(boxes: Boxes) -> Float64:
@@ -76,22 +48,24 @@ def moved_boxes(rows: Float64, dst_T_src: Float64, plane: Float64) -> Float64:
     return moved
 
 
-def view_boxes(boxes: Boxes, view_T_lidar: Tensor | ArrayLike, min_points: int = 1) -> tuple[Tensor, Tensor]:
-    """Boxes of the ten classes in the frame of a view.
+def view_boxes(
+    boxes: Boxes, labels: NDArray[np.int64], view_T_lidar: Tensor | ArrayLike, min_points: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Boxes of the detection classes in the frame of a view.
 
     A mirror turns a box into one of the same size with the mirrored heading, because boxes are
     symmetric about their own axes: so the yaw is that of the mapped heading vector.
 
     Args:
-        boxes: in the LiDAR frame.
+        boxes: in the LiDAR frame. labels: (N,) class of each, -1 for none: such boxes are left out.
         view_T_lidar: (4, 4) affine map of the view: a rotation about z, a uniform scale, mirrors of x
             and y, a translation. `PointView.lidar_SE3[b]` is one.
         min_points: boxes that are known to hold fewer LiDAR points are left out (0: none is). Boxes
             whose number is unknown (-1) stay.
 
     Returns:
-        (N, 9) float32 `BOX_VALUES`, yaw in (-pi, pi], velocity NaN where unknown; and (N,) int64
-        index into `NUSCENES_DETECTION_CLASSES`. On the device of `view_T_lidar`.
+        (M, 9) float32 `BOX_VALUES`, yaw in (-pi, pi], velocity NaN where unknown; and their (M,) int64
+        labels. On the device of `view_T_lidar`.
 
     Raises:
         ValueError: the map is none of those (it tilts, shears or stretches).
@@ -100,7 +74,7 @@ def view_boxes(boxes: Boxes, view_T_lidar: Tensor | ArrayLike, min_points: int =
     host = view_T_lidar.detach().cpu().numpy() if isinstance(view_T_lidar, Tensor) else view_T_lidar
     matrix = np.asarray(host, dtype=np.float64)
     scale = _uniform_scale(matrix)
-    labels, kept = class_labels(boxes.names), counted_boxes(boxes, min_points)
+    kept = counted_boxes(boxes, labels, min_points)
     rows = moved_boxes(box_rows(boxes)[kept], matrix, matrix[:2, :2])
     rows[:, 3:6] *= scale
     return torch.from_numpy(rows).float().to(device), torch.from_numpy(labels[kept]).to(device)

@@ -168,4 +168,5 @@ class FrameSample:
     moving: NDArray[np.bool_] | None = None
     labels: NDArray[np.int64] | None = None
     boxes: Boxes | None = None
+    box_labels: NDArray[np.int64] | None = None
     maps: NDArray[np.bool_] | None = None

@@ -86,6 +86,7 @@ def load_frame(
         pairs=pairs_of(seen, sweep, draw) if draw.cameras else None,
         **ids,
         boxes=boxes,
+        box_labels=None if boxes is None else _box_labels(sources, boxes, sweep),
         maps=_maps(sources, sweep, views["a"].view_T_lidar) if needs.maps else None,
     )
 
@@ -135,9 +136,10 @@ def _pasted(
     sources: FrameSources, points: Float32, boxes: Boxes | None, rng: np.random.Generator
 ) -> tuple[Float32, Boxes | None, NDArray[np.bool_] | None]:
     """Points and boxes with objects pasted where asked for, and which points those hide."""
-    if sources.objects is None or sources.config.paste is None or boxes is None:
+    paste, classes = sources.config.paste, sources.classes
+    if sources.objects is None or paste is None or classes is None or boxes is None:
         return points, boxes, None
-    pasted = sources.objects.paste(sources.config.paste, points, boxes, rng)
+    pasted = sources.objects.paste(paste, points, boxes, classes, rng)
     return pasted.points, pasted.boxes, pasted.hidden
 
 
@@ -211,6 +213,17 @@ def _maps(sources: FrameSources, sweep: Sweep, view_T_lidar: Float64) -> NDArray
     """(6, rows, cols) masks of the scene's map in the frame of a view."""
     world_T_view = sweep.world_SE3_ego @ sweep.ego_SE3_lidar @ np.linalg.inv(view_T_lidar)
     return sources.scene_maps[sweep.scene].targets(world_T_view, sources.config.map_grid)
+
+
+def _box_labels(sources: FrameSources, boxes: Boxes, sweep: Sweep) -> NDArray[np.int64]:
+    """(N,) detection class of each box, -1 for none."""
+    if sources.classes is None or not sources.classes.detection:
+        fail(
+            "the data set has no classes of boxes",
+            f"sweep {sweep.token}",
+            "build the index with a class file that has `detection` and `boxes`: --classes FILE",
+        )
+    return sources.classes.box_labels(boxes.names)
 
 
 def _boxes(sweep: Sweep) -> Boxes:

@@ -63,6 +63,20 @@ NUSCENES_LIDARSEG_CLASSES: tuple[str, ...] = (
 )
 """The 16 classes of the nuScenes lidarseg challenge; class k is label k here, k + 1 in the challenge."""
 
+NUSCENES_DETECTION_CLASSES: tuple[str, ...] = (
+    "car",
+    "truck",
+    "construction_vehicle",
+    "bus",
+    "trailer",
+    "barrier",
+    "motorcycle",
+    "bicycle",
+    "pedestrian",
+    "traffic_cone",
+)
+"""The ten classes of the nuScenes detection task; class k is label k."""
+
 NUSCENES_CLASS_OF_CATEGORY: dict[str, str] = {
     "human.pedestrian.adult": "pedestrian",
     "human.pedestrian.child": "pedestrian",

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from pc3d.data.array_file import save_arrays
-from pc3d.data.detection import NUSCENES_DETECTION_CLASSES, class_labels
-from pc3d.data.errors import fail
+from pc3d.data.classes import ClassSet
+from pc3d.data.errors import did_you_mean, fail
 from pc3d.data.index import SweepIndex
 from pc3d.data.paste_file import ARRAYS, OBJECTS, POINTS, TEXTS, described, read_objects
 from pc3d.data.records import Boxes, Float32, Float64
@@ -48,11 +48,10 @@ class PasteConfig:
     with_images: bool = False
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.counts) - set(NUSCENES_DETECTION_CLASSES))
-        if unknown or not self.counts or min(self.counts.values()) < 1:
+        if not self.counts or min(self.counts.values()) < 1:
             raise ValueError(
-                f"`counts` of paste is {dict(self.counts)}: give numbers of at least 1 for classes of "
-                f"{', '.join(NUSCENES_DETECTION_CLASSES)}"
+                f"`counts` of paste is {dict(self.counts)}: give numbers of at least 1 for detection classes "
+                "of the index"
             )
         if not 0 <= self.probability <= 1:
             raise ValueError(f"`probability` of paste is {self.probability}, expected 0 to 1")
@@ -105,8 +104,30 @@ class PasteDatabase:
         checksums = arrays.get("checksums")
         return cls(boxes, points, arrays["starts"], features, int(arrays["sweeps"]), checksums)
 
-    def check(self, features: Sequence[str], sweeps: int, database: str | Path) -> None:
-        """Raise `DataError` unless the objects were stored as the frames are loaded."""
+    def check(
+        self, features: Sequence[str], sweeps: int, config: PasteConfig, classes: ClassSet | None
+    ) -> None:
+        """Raise `DataError` unless the objects were stored as frames are loaded, and are of their classes.
+
+        Args:
+            features, sweeps: of the frames. classes: of the data set that they are of.
+        """
+        database, known = config.database, classes.detection if classes else ()
+        for name in config.counts:
+            if name not in known:
+                fail(
+                    f"`counts` of paste names {name!r}, which is no detection class of the index"
+                    f"{did_you_mean(name, known)}",
+                    "data.paste.counts",
+                    f"name classes of {', '.join(known) or 'a class file with `detection`'}",
+                )
+        if classes is not None and (classes.box_labels(self.boxes.names) < 0).all():
+            names = ", ".join(sorted(set(self.boxes.names))[:5])
+            fail(
+                f"no object is of a class of {classes.name!r}; their categories are {names}",
+                database,
+                "build the database from an index of the same classes",
+            )
         if (self.features, self.sweeps) != (tuple(features), sweeps):
             fail(
                 f"objects were stored with features {self.features} of {self.sweeps} sweep(s), the frames "
@@ -115,15 +136,17 @@ class PasteDatabase:
                 "build the database again with the `features` and `sweeps` of the data config",
             )
 
-    def draw(self, config: PasteConfig, boxes: Boxes, rng: np.random.Generator) -> NDArray[np.int64]:
+    def draw(
+        self, config: PasteConfig, boxes: Boxes, classes: ClassSet, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
         """Objects that overlap neither `boxes` nor each other seen from above, in the order drawn."""
         if rng.random() >= config.probability:
             return np.zeros(0, dtype=np.int64)
-        labels = class_labels(self.boxes.names)
+        labels = classes.box_labels(self.boxes.names)
         drawn = [
             rng.choice(known, min(count, len(known)), replace=False)
             for name, count in config.counts.items()
-            if len(known := np.flatnonzero(labels == NUSCENES_DETECTION_CLASSES.index(name)))
+            if len(known := np.flatnonzero(labels == classes.detection.index(name)))
         ]
         if not drawn:
             return np.zeros(0, dtype=np.int64)
@@ -137,17 +160,25 @@ class PasteDatabase:
                 kept.append(int(number))
         return candidates[kept]
 
-    def paste(self, config: PasteConfig, points: Float32, boxes: Boxes, rng: np.random.Generator) -> Pasted:
+    def paste(
+        self,
+        config: PasteConfig,
+        points: Float32,
+        boxes: Boxes,
+        classes: ClassSet,
+        rng: np.random.Generator,
+    ) -> Pasted:
         """Put objects into a frame, before its augmentation.
 
         Args:
             points: (P, 3 + features) in the LiDAR frame. boxes: of the frame.
+            classes: what the categories of boxes and objects mean; all of `config.counts` are among them.
             rng: the same state pastes the same.
 
         Raises:
             DataError: the stored points of an object are damaged.
         """
-        chosen = self.draw(config, boxes, rng)
+        chosen = self.draw(config, boxes, classes, rng)
         new = _take(self.boxes, chosen)
         hidden = points_in_boxes(points, new.centers, new.sizes, new.yaws).any(axis=0)
         clouds = [self._cloud(int(n)) for n in chosen]
@@ -178,7 +209,7 @@ def build_paste_database(
     sweeps: int = 1,
     min_points: int = 5,
 ) -> PasteDatabase:
-    """Store the objects of the ten detection classes of some key frames, with the points inside their boxes.
+    """Store the objects of the detection classes of some key frames, with the points inside their boxes.
 
     Args:
         index: of the data set.
@@ -189,11 +220,15 @@ def build_paste_database(
         min_points: objects with fewer points in their box are left out (5: OpenPCDet).
 
     Raises:
-        DataError: the folder exists; a frame has no boxes; no object is left.
+        DataError: the folder exists; a frame has no boxes, the index no detection classes; no object is
+            left.
     """
     folder = Path(path)
     if folder.exists() and any(path.name != POINTS for path in folder.iterdir()):
         fail("the folder of the database exists", folder, "remove it, or choose another")
+    classes = ClassSet.of(index.metadata)
+    if classes is None or not classes.detection:
+        fail("the index has no detection classes", index.folder, "build it with a class file: --classes FILE")
     parts: list[Boxes] = []
     counts: list[int] = []
     checksums: list[int] = []
@@ -201,7 +236,7 @@ def build_paste_database(
     with new_folder(folder) as unfinished:
         with new_file(unfinished / POINTS) as file:
             for row in index.rows_of(tokens):
-                boxes, clouds = _objects(index, int(row), features, sweeps, min_points)
+                boxes, clouds = _objects(index, int(row), classes, features, sweeps, min_points)
                 parts.append(boxes)
                 counts += [len(cloud) for cloud in clouds]
                 for cloud in clouds:
@@ -219,14 +254,15 @@ def build_paste_database(
     return PasteDatabase.open(folder)
 
 
-def object_counts(database: PasteDatabase) -> dict[str, int]:
+def object_counts(database: PasteDatabase, classes: ClassSet) -> dict[str, int]:
     """Number of objects of each detection class."""
-    numbers = np.bincount(class_labels(database.boxes.names), minlength=len(NUSCENES_DETECTION_CLASSES))
-    return dict(zip(NUSCENES_DETECTION_CLASSES, numbers.tolist(), strict=True))
+    labels = classes.box_labels(database.boxes.names)
+    numbers = np.bincount(labels[labels >= 0], minlength=len(classes.detection))
+    return dict(zip(classes.detection, numbers.tolist(), strict=True))
 
 
 def _objects(
-    index: SweepIndex, row: int, features: Sequence[str], sweeps: int, min_points: int
+    index: SweepIndex, row: int, classes: ClassSet, features: Sequence[str], sweeps: int, min_points: int
 ) -> tuple[Boxes, list[Float32]]:
     """The boxes of a key frame that are worth pasting, and the points inside each."""
     sweep = index[row]
@@ -235,7 +271,7 @@ def _objects(
     earlier = [index[other] for other in index.previous_sweeps(row, sweeps - 1)]
     points, _ = stack_sweeps(sweep, earlier, features)
     inside = points_in_boxes(points, sweep.boxes.centers, sweep.boxes.sizes, sweep.boxes.yaws)
-    wanted = (class_labels(sweep.boxes.names) >= 0) & (inside.sum(axis=1) >= min_points)
+    wanted = (classes.box_labels(sweep.boxes.names) >= 0) & (inside.sum(axis=1) >= min_points)
     chosen = np.flatnonzero(wanted)
     return _take(sweep.boxes, chosen), [points[inside[n]] for n in chosen]
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from pc3d.data.detection import NUSCENES_DETECTION_CLASSES, class_labels, counted_boxes
+from pc3d.data.classes import ClassSet
+from pc3d.data.detection import counted_boxes
 from pc3d.data.errors import fail
 from pc3d.data.index import SweepIndex
 from pc3d.data.records import Sweep
@@ -52,8 +53,8 @@ class StreamSampler(Sampler[tuple[int, int]]):
 def class_balanced_rows(
     index: SweepIndex,
     rows: Sequence[int] | NDArray[np.int64],
-    classes: Sequence[str],
     rng: np.random.Generator,
+    classes: Sequence[str] | None = None,
 ) -> NDArray[np.int64]:
     """Frames repeated so that each class is drawn equally often (CBGS, Zhu et al. 2019, section 3.1).
 
@@ -64,25 +65,28 @@ def class_balanced_rows(
     Args:
         index: of the data set. Each row is read once: about 1 ms a frame.
         rows: annotated key frames.
-        classes: of `NUSCENES_DETECTION_CLASSES`. An object that is known to hold no LiDAR point does not
-            count.
         rng: which frames come once more.
+        classes: detection classes of the index, None for all. An object that is known to hold no LiDAR
+            point does not count.
 
     Returns:
         (about S,) rows, ascending, with repetitions. Frames without any of the classes are not in it.
 
     Raises:
-        DataError: a frame is not annotated, or none shows any of the classes.
+        DataError: a frame is not annotated, none shows any of the classes, or the index has none.
         ValueError: an unknown class.
     """
-    unknown = sorted(set(classes) - set(NUSCENES_DETECTION_CLASSES))
+    own = ClassSet.of(index.metadata)
+    if own is None or not own.detection:
+        fail("the index has no detection classes to balance", index.folder, "leave `data.balance` out")
+    names = own.detection if classes is None else classes
+    unknown = sorted(set(names) - set(own.detection))
     if unknown:
-        raise ValueError(f"unknown classes {', '.join(unknown)}, use {', '.join(NUSCENES_DETECTION_CLASSES)}")
+        raise ValueError(f"unknown classes {', '.join(unknown)}, use {', '.join(own.detection)}")
     rows = np.asarray(rows, dtype=np.int64)
-    shows = (
-        np.stack([_classes_shown(index[int(row)]) for row in rows]) if len(rows) else np.zeros((0, 10), bool)
-    )
-    numbers = [NUSCENES_DETECTION_CLASSES.index(name) for name in classes]
+    none = np.zeros((0, len(own.detection)), dtype=np.bool_)
+    shows = np.stack([_classes_shown(index[int(row)], own) for row in rows]) if len(rows) else none
+    numbers = [own.detection.index(name) for name in names]
     groups = [group for number in numbers if len(group := rows[shows[:, number]])]
     if not groups:
         fail("no frame shows any of the classes to balance", index.folder, "balance other frames or classes")
@@ -90,12 +94,12 @@ def class_balanced_rows(
     return np.sort(np.concatenate([_drawn(group, quota, rng) for group in groups]))
 
 
-def _classes_shown(sweep: Sweep) -> NDArray[np.bool_]:
-    """(10,) whether an object of each detection class, with points or of unknown number, is there."""
+def _classes_shown(sweep: Sweep, classes: ClassSet) -> NDArray[np.bool_]:
+    """(K,) whether an object of each detection class, with points or of unknown number, is there."""
     if sweep.boxes is None:
         fail("the sweep has no annotated boxes", f"sweep {sweep.token}", "balance annotated key frames only")
-    labels = class_labels(sweep.boxes.names)[counted_boxes(sweep.boxes)]
-    return np.bincount(labels, minlength=len(NUSCENES_DETECTION_CLASSES)) > 0
+    labels = classes.box_labels(sweep.boxes.names)
+    return np.bincount(labels[counted_boxes(sweep.boxes, labels)], minlength=len(classes.detection)) > 0
 
 
 def _drawn(group: NDArray[np.int64], quota: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from pc3d.data.classes import ClassSet
 from pc3d.data.errors import fail
 from pc3d.data.frame_types import FrameConfig
 from pc3d.engine.data import frame_config
@@ -53,6 +54,16 @@ def frames_of(checkpoint: Path) -> FrameConfig:
         DataError: the file is missing or broken.
     """
     return frame_config(json.loads(_metadata(Path(checkpoint)).get("frames", "{}")))
+
+
+def classes_of_model(checkpoint: Path) -> ClassSet | None:
+    """The classes that a model was fine-tuned on; None where it does not say them.
+
+    Raises:
+        DataError: the file is missing or broken.
+    """
+    values = _metadata(Path(checkpoint)).get("classes")
+    return None if values is None else ClassSet.from_dict(json.loads(values), checkpoint)
 
 
 def load_bev_model(checkpoint: Path) -> BevModel:

@@ -12,7 +12,6 @@ from torch.utils.data import ConcatDataset
 
 from pc3d.data.batch import ID_KINDS, Needs
 from pc3d.data.dataset import FrameConfig, FrameDataset, Sample
-from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
 from pc3d.data.image_crops import ImageCrop
 from pc3d.data.index import SweepIndex
 from pc3d.data.pairing import PairingConfig
@@ -229,7 +228,7 @@ def _balanced(index: SweepIndex, source: dict[str, Any], seed: int) -> dict[str,
     else:
         rows = index.key_rows(which["split"]) if "split" in which else which["rows"]
     rng = np.random.default_rng([seed, len(rows)])
-    return {"rows": class_balanced_rows(index, rows, NUSCENES_DETECTION_CLASSES, rng)}
+    return {"rows": class_balanced_rows(index, rows, rng)}
 
 
 def _which(index: SweepIndex, source: dict[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,9 @@ import numpy as np
 
 from pc3d.data.calibration import calibration_findings
 from pc3d.data.checks import read_findings
+from pc3d.data.classes import ClassSet
 from pc3d.data.dataset import FrameDataset
-from pc3d.data.detection import class_labels, counted_boxes
+from pc3d.data.detection import counted_boxes
 from pc3d.data.errors import fail
 from pc3d.data.records import Boxes
 from pc3d.engine.data import MixedDataset
@@ -149,7 +150,7 @@ def check_boxes(dataset: MixedDataset, labels: Collection[int], grid: BevGrid) -
     """Refuse to train a detector on frames without a box that it can learn.
 
     Args:
-        labels: of `NUSCENES_DETECTION_CLASSES` that the head knows. grid: of its map.
+        labels: of the detection classes that the head knows. grid: of its map.
 
     Raises:
         DataError: says what is the matter with those that there are. In every process.
@@ -163,12 +164,14 @@ def _check_boxes(parts: list[FrameDataset], labels: Collection[int], grid: BevGr
     names: Counter[str] = Counter()
     total, without_points, outside, frames = 0, 0, 0, 0
     for part in parts:
+        classes = ClassSet.of(part.index.metadata)
         for row in _spread(part):
             boxes = part.index[row].boxes
-            if boxes is None:
+            if boxes is None or classes is None:
                 continue  # reading the frame says so
-            known = np.isin(class_labels(boxes.names), list(labels))
-            counted, inside = counted_boxes(boxes), _inside(boxes, grid)
+            of_class = classes.box_labels(boxes.names)
+            known = np.isin(of_class, list(labels))
+            counted, inside = counted_boxes(boxes, of_class), _inside(boxes, grid)
             if (known & counted & inside).any():
                 return
             frames, total = frames + 1, total + len(boxes)
@@ -181,9 +184,16 @@ def _check_boxes(parts: list[FrameDataset], labels: Collection[int], grid: BevGr
         f"of the detector{f' ({listed})' if listed else ''}, {without_points:,} hold no LiDAR point, "
         f"{outside:,} lie outside of its map",
         ", ".join(sorted({str(part.index.folder) for part in parts})),
-        "categories are those of nuScenes (vehicle.car, human.pedestrian.adult, ...): rename them and build "
-        "the index again; else look at the split, the frame of the boxes, and the grid of `lidar`",
+        f"the classes of the index take the categories {_categories(parts)}: give a class file that takes "
+        "those of the data (--classes FILE) and build the index again; else look at the split, the frame of "
+        "the boxes, and the grid of `lidar`",
     )
+
+
+def _categories(parts: list[FrameDataset]) -> str:
+    classes = ClassSet.of(parts[0].index.metadata)
+    names = list(classes.class_of_box) if classes else []
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _inside(boxes: Boxes, grid: BevGrid) -> Any:

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from pc3d.data.batch import Batch, Needs
 from pc3d.data.classes import ClassSet
-from pc3d.data.errors import fail
 from pc3d.engine.config import plain
-from pc3d.engine.data import MixedDataset, build_dataset, frame_settings
+from pc3d.engine.data import build_dataset, frame_settings
 from pc3d.engine.data_checks import check_boxes, check_data, write_checks
+from pc3d.engine.data_classes import classes_of, follow_index
 from pc3d.engine.frozen_parts import refuse_random_frozen
 from pc3d.engine.initial_weights import load_initial, load_part
 from pc3d.engine.runs.run import Mode
@@ -101,35 +101,6 @@ def build_finetuner(config: Config) -> Finetuner:
     return Finetuner(build_segmenter(lidar, head, plain(config.get("init")), config.get("seed", 0)))
 
 
-def follow_index(config: Config, dataset: MixedDataset) -> Config:
-    """A config with `head.num_classes` as many as the labels of the data have.
-
-    Raises:
-        DataError: it is set to another number, or the sources have labels of different maps, or none.
-    """
-    if config.get("task", LIDARSEG) != LIDARSEG:
-        return config
-    indices = [part.index for part in dataset.datasets]  # type: ignore[attr-defined]
-    sets = {str(index.folder): ClassSet.of(index.metadata) for index in indices}
-    listed = ", ".join(f"{folder} ({own.name if own else None})" for folder, own in sets.items())
-    names = {own.classes if own else () for own in sets.values()}
-    head = plain(config.get("head") or {})
-    if len(names) != 1 or not next(iter(names)):
-        fail(
-            "the data has no labels of the same classes",
-            listed,
-            "fine-tune on indices with LiDAR segmentation labels, made with the same --classes",
-        )
-    count = len(next(iter(names)))
-    if head.get("num_classes", count) != count:
-        fail(
-            f"`head.num_classes` is {head['num_classes']}, but the labels of the data have {count} classes",
-            listed,
-            "leave `head.num_classes` out: it follows the index",
-        )
-    return Config({**plain(config), "head": {**head, "num_classes": count}})
-
-
 def _needs(config: Config) -> Needs:
     """What the task asks of the loader."""
     task = config.get("task", LIDARSEG)
@@ -142,10 +113,12 @@ def _needs(config: Config) -> Needs:
     return BEV_MODELS[task].frame_needs | Needs(images=config.get("image") is not None)
 
 
-def _described(config: Config) -> dict[str, str]:
-    """What is needed to build the model again."""
+def _described(config: Config, classes: ClassSet | None) -> dict[str, str]:
+    """What is needed to build the model again, and what its predictions mean."""
     task = config.get("task", LIDARSEG)
     described: dict[str, Any] = {"frames": frame_settings(plain(config.data))}
+    if classes is not None:
+        described["classes"] = classes.to_dict()
     if task == LIDARSEG:
         described |= {"lidar": plain(config.lidar), "head": plain(config.get("head") or {})}
         return {key: json.dumps(value) for key, value in described.items()}
@@ -179,6 +152,7 @@ def finetune(
     refuse_random_frozen(plain(config))
     dataset = build_dataset(plain(config.data), _needs(config), config.get("seed", 0))
     config = follow_index(config, dataset)
+    described = _described(config, classes_of(dataset, config.get("task", LIDARSEG)))
     findings = check_data(dataset, config.data.get("calibration", "stop"))
     with open_run(config, dataset, Path(work_dir), mode) as run:
         if not run.start.finished:
@@ -186,5 +160,5 @@ def finetune(
             model = build_finetuner(config)
             if isinstance(model.model, BevDetector):
                 check_boxes(dataset, model.model.labels, model.model.network.grid)
-            train(model, dataset, config, run, "finetune", {name: model.model}, _described(config))
+            train(model, dataset, config, run, "finetune", {name: model.model}, described)
     return run.folder / f"{name}.safetensors"

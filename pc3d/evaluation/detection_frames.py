@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.data.detection import box_rows, class_labels, counted_boxes, moved_boxes
+from pc3d.data.classes import ClassSet, load_class_set
+from pc3d.data.detection import box_rows, counted_boxes, moved_boxes
 from pc3d.data.errors import fail
 from pc3d.data.index import SweepIndex
 from pc3d.data.records import Float64, Sweep
@@ -54,15 +56,23 @@ def true_detections_of(sweep: Sweep) -> TrueDetections:
     """
     if sweep.boxes is None:
         fail("the sweep has no boxes", f"sweep {sweep.token}", "choose an annotated key frame")
-    boxes, counted = sweep.boxes, counted_boxes(sweep.boxes)
+    boxes = sweep.boxes
+    labels = _official().box_labels(boxes.names)
+    counted = counted_boxes(boxes, labels)
     return TrueDetections(
         token=sweep.token,
         sample_token=sweep.sample_token,
         boxes=box_rows(boxes)[counted],
-        labels=class_labels(boxes.names)[counted],
+        labels=labels[counted],
         attributes=tuple(boxes.attributes[row] for row in np.flatnonzero(counted)),
         world_SE3_lidar=sweep.world_SE3_ego @ sweep.ego_SE3_lidar,
     )
+
+
+@cache
+def _official() -> ClassSet:
+    """The classes of the official evaluation, whatever those of an index."""
+    return load_class_set("nuscenes")
 
 
 def float64_array(values: Any) -> Float64:

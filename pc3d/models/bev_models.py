@@ -90,23 +90,27 @@ class BevDetector(BevModel):
             ValueError: the batch was loaded without boxes.
         """
         frame = batch.now
-        if frame.boxes is None:
+        if frame.boxes is None or frame.box_labels is None:
             raise ValueError("the batch has no boxes: ask the loader for them (Needs(boxes=True))")
         affine = frame.views["a"].lidar_SE3
-        targets = [view_boxes(boxes, affine[b].cpu().numpy()) for b, boxes in enumerate(frame.boxes)]
+        targets = [
+            view_boxes(*sample, affine[b].cpu().numpy())
+            for b, sample in enumerate(zip(frame.boxes, frame.box_labels, strict=True))
+        ]
         device = affine.device
         boxes, labels = ([item.to(device) for item in items] for items in zip(*targets, strict=True))
         return self.head.loss(self.head(self.network(frame)), boxes, labels)
 
     @property
     def labels(self) -> set[int]:
-        """Classes of `NUSCENES_DETECTION_CLASSES` that the head knows."""
+        """Labels of the detection classes that the head knows."""
         head = self.head
         return set().union(*(head.groups if isinstance(head, CenterHead) else [head.labels]))
 
     def examples(self, batch: Batch) -> Tensor:
-        """Boxes of the ten classes."""
-        return torch.tensor(float(sum(counted_boxes(boxes).sum() for boxes in batch.now.boxes or ())))
+        """Boxes of a detection class."""
+        samples = zip(batch.now.boxes or (), batch.now.box_labels or (), strict=True)
+        return torch.tensor(float(sum(counted_boxes(*sample).sum() for sample in samples)))
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Detections]:

@@ -112,12 +112,13 @@ def _objects(name: str) -> Format:
 
 def _read_objects(path: Path) -> Any:
     database = PasteDatabase.open(path.parent)
-    database.check(("intensity",), 1, path.parent)
     config = PasteConfig(str(path.parent), {"car": 9, "pedestrian": 9})
+    classes = load_class_set("nuscenes")
+    database.check(("intensity",), 1, config, classes)
     empty = Boxes(
         np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), np.zeros((0, 2)), (), (), np.zeros(0, np.int64), ()
     )
-    return database.paste(config, np.zeros((1, 4), np.float32), empty, np.random.default_rng(0))
+    return database.paste(config, np.zeros((1, 4), np.float32), empty, classes, np.random.default_rng(0))
 
 
 def _network() -> torch.nn.Module:

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from pc3d.data.batch import Needs
-from pc3d.data.detection import DETECTION_CLASS_OF_CATEGORY, NUSCENES_DETECTION_CLASSES
+from pc3d.data.classes import load_class_set
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex, write_index
 from pc3d.data.records import Boxes, Sweep
 from pc3d.data.samplers import class_balanced_rows
 from pc3d.engine.data import build_dataset
 
+CLASSES = load_class_set("nuscenes")
 SHOWN = [
     ["vehicle.car"],
     ["vehicle.car", "vehicle.car"],
@@ -53,7 +54,12 @@ def frames(sweeps: list[Sweep], tmp_path: Path) -> SweepIndex:
             boxes=boxes_of(["movable_object.trafficcone"], 0),
         )
     )
-    metadata = {"dataset": "hand", "root": str(sweeps[0].path.parents[1]), "rebuild": "again"}
+    metadata = {
+        "dataset": "hand",
+        "root": str(sweeps[0].path.parents[1]),
+        "rebuild": "again",
+        "classes": CLASSES.to_dict(),
+    }
     return SweepIndex.open(write_index(tmp_path / "index", made, metadata))
 
 
@@ -64,16 +70,16 @@ def by_loop(index: SweepIndex, rows: list[int]) -> Counter[str]:
         boxes = index[row].boxes
         assert boxes is not None
         shown = {
-            DETECTION_CLASS_OF_CATEGORY[name]
+            CLASSES.boxes[name]
             for name, points in zip(boxes.names, boxes.num_lidar_pts, strict=True)
-            if name in DETECTION_CLASS_OF_CATEGORY and points != 0
+            if name in CLASSES.class_of_box and points != 0
         }
         counts.update(shown)
     return counts
 
 
 def test_every_class_gets_as_many_draws(frames: SweepIndex) -> None:
-    rows = class_balanced_rows(frames, range(9), NUSCENES_DETECTION_CLASSES, np.random.default_rng(0))
+    rows = class_balanced_rows(frames, range(9), np.random.default_rng(0))
     # Five, two and one frames of three classes: 8 / 3, rounded, of each.
     assert len(rows) == 9
     counts = Counter(rows.tolist())
@@ -90,31 +96,31 @@ def test_balance_of_the_simulator(tiny_index: Path) -> None:
     index = SweepIndex.open(tiny_index)
     plain = index.key_rows(None).tolist()
     before = by_loop(index, plain)
-    rows = class_balanced_rows(index, plain, NUSCENES_DETECTION_CLASSES, np.random.default_rng(3))
+    rows = class_balanced_rows(index, plain, np.random.default_rng(3))
     after = by_loop(index, rows.tolist())
     assert abs(len(rows) - sum(before.values())) <= len(before) / 2
     quota = round(sum(before.values()) / len(before))
     assert set(after) == set(before)
     assert all(after[name] >= quota for name in after)
     assert max(before.values()) / min(before.values()) >= max(after.values()) / min(after.values())
-    again = class_balanced_rows(index, plain, NUSCENES_DETECTION_CLASSES, np.random.default_rng(3))
+    again = class_balanced_rows(index, plain, np.random.default_rng(3))
     assert rows.tolist() == again.tolist()
 
 
 def test_some_classes_only(frames: SweepIndex) -> None:
-    rows = class_balanced_rows(frames, range(9), ("pedestrian", "bus"), np.random.default_rng(0))
+    rows = class_balanced_rows(frames, range(9), np.random.default_rng(0), ("pedestrian", "bus"))
     assert rows.tolist() == [2, 4]
     with pytest.raises(DataError, match="no frame shows"):
-        class_balanced_rows(frames, range(9), ("bus",), np.random.default_rng(0))
+        class_balanced_rows(frames, range(9), np.random.default_rng(0), ("bus",))
     with pytest.raises(DataError, match="no frame shows"):
-        class_balanced_rows(frames, [], ("bus",), np.random.default_rng(0))
+        class_balanced_rows(frames, [], np.random.default_rng(0), ("bus",))
     with pytest.raises(ValueError, match="unknown classes cat"):
-        class_balanced_rows(frames, range(9), ("cat",), np.random.default_rng(0))
+        class_balanced_rows(frames, range(9), np.random.default_rng(0), ("cat",))
 
 
 def test_frames_without_annotation_are_named(drive: SweepIndex) -> None:
     with pytest.raises(DataError, match="s0f1"):
-        class_balanced_rows(drive, [0, 1], NUSCENES_DETECTION_CLASSES, np.random.default_rng(0))
+        class_balanced_rows(drive, [0, 1], np.random.default_rng(0))
 
 
 def test_the_setting_of_a_source(tiny_index: Path, tmp_path: Path) -> None:

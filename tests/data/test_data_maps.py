@@ -41,7 +41,7 @@ def grown(masks: torch.Tensor, cells: int) -> torch.Tensor:
 def test_ground_points_lie_on_their_layers(tiny_index: Path) -> None:
     grid = BevGrid(-40.0, 36.0, -30.0, 34.0, 0.25)
     index = SweepIndex.open(tiny_index)
-    names = list(index.metadata["class_names"])
+    names = list(index.metadata["classes"]["classes"])
     seen = {"driveable_surface": 0, "sidewalk": 0}
     mirrored = set()
     for seed in range(3):

@@ -12,13 +12,14 @@ from shapely.geometry import Polygon
 
 from pc3d.data.array_file import load_arrays, save_arrays
 from pc3d.data.batch import Needs
+from pc3d.data.classes import ClassSet, load_class_set
 from pc3d.data.collate import collate
 from pc3d.data.dataset import FrameDataset
-from pc3d.data.detection import class_labels, view_boxes
+from pc3d.data.detection import view_boxes
 from pc3d.data.errors import DataError
 from pc3d.data.frames import FrameConfig
 from pc3d.data.index import SweepIndex
-from pc3d.data.paste import PasteConfig, PasteDatabase, build_paste_database
+from pc3d.data.paste import PasteConfig, PasteDatabase, build_paste_database, object_counts
 from pc3d.data.points import load_points
 from pc3d.data.records import Boxes
 from pc3d.data.sweeps import stack_sweeps
@@ -27,6 +28,7 @@ from pc3d.engine.data import build_dataset, frame_settings
 from pc3d.geometry.boxes import corners, points_in_boxes
 from pc3d.geometry.rigid import transform_points
 
+NUSCENES = load_class_set("nuscenes")
 COUNTS = {"car": 8, "pedestrian": 8, "truck": 3, "bicycle": 3, "traffic_cone": 3}
 
 
@@ -54,7 +56,7 @@ def test_the_database_holds_what_is_in_the_boxes(index: SweepIndex, folder: Path
         sweep = index[row]
         assert sweep.boxes is not None
         points = load_points(sweep.path, sweep.lidar_format)[:, :4]
-        for n, label in enumerate(class_labels(sweep.boxes.names)):
+        for n, label in enumerate(NUSCENES.box_labels(sweep.boxes.names)):
             mask = points_in_boxes(
                 points, sweep.boxes.centers[[n]], sweep.boxes.sizes[[n]], sweep.boxes.yaws[[n]]
             )
@@ -75,7 +77,7 @@ def test_pasted_boxes_hold_exactly_their_points(index: SweepIndex, folder: Path,
     sweep = index[int(index.key_rows("sim_val")[seed % 3])]
     assert sweep.boxes is not None
     points = load_points(sweep.path, sweep.lidar_format)[:, :4]
-    pasted = database.paste(config, points, sweep.boxes, np.random.default_rng(seed))
+    pasted = database.paste(config, points, sweep.boxes, NUSCENES, np.random.default_rng(seed))
     old, new = len(sweep.boxes), len(pasted.boxes) - len(sweep.boxes)
     assert new > 3
     np.testing.assert_array_equal(pasted.points[: len(points)], points)
@@ -102,11 +104,13 @@ def test_nothing_pasted_overlaps(index: SweepIndex, folder: Path, seed: int) -> 
     sweep = index[int(index.key_rows("sim_train")[seed])]
     assert sweep.boxes is not None
     config = PasteConfig(str(folder), COUNTS)
-    pasted = database.paste(config, np.zeros((0, 4), np.float32), sweep.boxes, np.random.default_rng(seed))
+    pasted = database.paste(
+        config, np.zeros((0, 4), np.float32), sweep.boxes, NUSCENES, np.random.default_rng(seed)
+    )
     shapes = polygons(pasted.boxes)
     for n in range(len(sweep.boxes), len(shapes)):
         assert all(shapes[n].intersection(shapes[m]).area < 1e-6 for m in range(n))
-    labels = class_labels(pasted.boxes.names[len(sweep.boxes) :])
+    labels = NUSCENES.box_labels(pasted.boxes.names[len(sweep.boxes) :])
     assert set(np.bincount(labels, minlength=10)) <= set(range(9))
     assert (labels >= 0).all()
 
@@ -117,11 +121,16 @@ def test_a_generator_decides(index: SweepIndex, folder: Path) -> None:
     assert sweep.boxes is not None
     nothing = np.zeros((0, 4), np.float32)
     config = PasteConfig(str(folder), COUNTS)
-    drawn = [database.paste(config, nothing, sweep.boxes, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    drawn = [
+        database.paste(config, nothing, sweep.boxes, NUSCENES, np.random.default_rng(seed))
+        for seed in (1, 1, 2)
+    ]
     assert drawn[0].boxes.tracks == drawn[1].boxes.tracks
     np.testing.assert_array_equal(drawn[0].points, drawn[1].points)
     assert drawn[0].boxes.tracks != drawn[2].boxes.tracks
-    never = database.paste(replace(config, probability=0.0), nothing, sweep.boxes, np.random.default_rng(1))
+    never = database.paste(
+        replace(config, probability=0.0), nothing, sweep.boxes, NUSCENES, np.random.default_rng(1)
+    )
     assert never.boxes.tracks == sweep.boxes.tracks
 
 
@@ -138,6 +147,7 @@ def test_frames_with_pasted_objects(index: SweepIndex, folder: Path) -> None:
     assert frame.num_points > own
     assert frame.labels is not None
     assert frame.boxes is not None
+    assert frame.box_labels is not None
     assert alone["t"].labels is not None
     assert alone["t"].boxes is not None
     np.testing.assert_array_equal(frame.labels[:own], alone["t"].labels)
@@ -146,7 +156,7 @@ def test_frames_with_pasted_objects(index: SweepIndex, folder: Path) -> None:
         assert (np.diff(view.row) > 0).all()
         # Points and boxes are augmented alike: each pasted box holds its points, and no other row.
         back = transform_points(np.linalg.inv(view.view_T_lidar), view.points.astype(np.float64))
-        mapped, _ = view_boxes(frame.boxes, view.view_T_lidar)
+        mapped, _ = view_boxes(frame.boxes, frame.box_labels, view.view_T_lidar)
         scale = view.view_T_lidar[2, 2]
         first = len(alone["t"].boxes)
         grown = frame.boxes.sizes[first:] + 1e-3
@@ -213,9 +223,12 @@ def test_what_makes_no_sense_is_refused(index: SweepIndex, folder: Path, tmp_pat
     ]
     assert frame.pairs is not None
     assert frame.pairs.row.max() < frame.num_points
-    for counts in ({}, {"cat": 2}, {"car": 0}):
+    for counts in ({}, {"car": 0}):
         with pytest.raises(ValueError, match="counts"):
             PasteConfig(str(folder), counts)
+    wrong = FrameConfig(paste=PasteConfig(str(folder), {"cat": 2}))
+    with pytest.raises(DataError, match=r"names 'cat', which is no detection class[\s\S]*did you mean 'car'"):
+        FrameDataset(index, Needs(boxes=True), split="sim_train", config=wrong)
     with pytest.raises(DataError, match="no database"):
         PasteDatabase.open(tmp_path)
     with pytest.raises(DataError, match="exists"):
@@ -235,7 +248,11 @@ def test_an_empty_frame_takes_objects(folder: Path) -> None:
         np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), np.zeros((0, 2)), (), (), np.zeros(0, np.int64), ()
     )
     pasted = database.paste(
-        PasteConfig(str(folder), {"car": 1}), np.zeros((0, 4), np.float32), empty, np.random.default_rng(0)
+        PasteConfig(str(folder), {"car": 1}),
+        np.zeros((0, 4), np.float32),
+        empty,
+        NUSCENES,
+        np.random.default_rng(0),
     )
     assert len(pasted.boxes) == 1
     assert len(pasted.points) == pasted.boxes.num_lidar_pts[0]
@@ -250,14 +267,14 @@ def test_damaged_points_are_not_pasted(folder: Path, tmp_path: Path) -> None:
     empty = Boxes(
         np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), np.zeros((0, 2)), (), (), np.zeros(0, np.int64), ()
     )
-    chosen = database.draw(config, empty, np.random.default_rng(0))
+    chosen = database.draw(config, empty, NUSCENES, np.random.default_rng(0))
     place = 16 * int(database.starts[chosen[0]]) + 5
     points.write_bytes(whole[:place] + bytes([whole[place] ^ 8]) + whole[place + 1 :])
     damaged = PasteDatabase.open(tmp_path / "copy")
     with pytest.raises(DataError, match=r"points of an object are damaged[\s\S]*data_prep/objects.py"):
-        damaged.paste(config, np.zeros((0, 4), np.float32), empty, np.random.default_rng(0))
+        damaged.paste(config, np.zeros((0, 4), np.float32), empty, NUSCENES, np.random.default_rng(0))
     unchecked = replace(damaged, checksums=None)  # as of earlier versions
-    unchecked.paste(config, np.zeros((0, 4), np.float32), empty, np.random.default_rng(0))
+    unchecked.paste(config, np.zeros((0, 4), np.float32), empty, NUSCENES, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -297,3 +314,16 @@ def test_the_same_objects_give_the_same_bytes(index: SweepIndex, folder: Path, t
     build_paste_database(index, tokens, tmp_path / "again")
     for path in folder.iterdir():
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_objects_of_other_classes_are_refused(folder: Path) -> None:
+    own = ClassSet("own", detection=("car",), boxes={"Car": "car"})
+    config = PasteConfig(str(folder), {"car": 1})
+    with pytest.raises(DataError, match=r"no object is of a class of 'own'[\s\S]*human.pedestrian"):
+        PasteDatabase.open(folder).check(("intensity",), 1, config, own)
+    merged = ClassSet(
+        "own", detection=("any",), boxes={"vehicle.car": "any", "human.pedestrian.adult": "any"}
+    )
+    counts = object_counts(PasteDatabase.open(folder), merged)
+    assert counts.keys() == {"any"}
+    assert counts["any"] > 0

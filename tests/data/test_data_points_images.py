@@ -23,7 +23,7 @@ from pc3d.data.label_maps import (
 from pc3d.data.labels import load_label_file
 from pc3d.data.points import load_points
 
-NUSCENES = load_class_set("nuscenes")
+CLASSES = load_class_set("nuscenes")
 
 
 def _one(folder: Path, pattern: str) -> Path:
@@ -202,18 +202,18 @@ def test_lidarseg_map_is_the_devkits() -> None:
 def test_labels_must_fit_the_sweep(tmp_path: Path) -> None:
     path = tmp_path / "labels.bin"
     np.array([17, 0, 24, 31], np.uint8).tofile(path)
-    np.testing.assert_array_equal(load_label_file(path, 4, NUSCENES), [3, -1, 10, -1])
+    np.testing.assert_array_equal(load_label_file(path, 4, CLASSES), [3, -1, 10, -1])
     with pytest.raises(DataError, match=r"4 labels, the sweep has 5 points[\s\S]*sweep abc"):
-        load_label_file(path, 5, NUSCENES, "abc")
+        load_label_file(path, 5, CLASSES, "abc")
     np.arange(8, dtype=np.uint32).tofile(path)
     with pytest.raises(DataError, match=r"4 bytes for each point[\s\S]*labels.bin \(sweep abc\)"):
-        load_label_file(path, 8, NUSCENES, "abc")
+        load_label_file(path, 8, CLASSES, "abc")
     with pytest.raises(DataError, match="32 labels, the sweep has 0 points"):
-        load_label_file(path, 0, NUSCENES)
+        load_label_file(path, 0, CLASSES)
     np.array([40], np.uint8).tofile(path)
     with pytest.raises(DataError, match="label 40"):
-        load_label_file(path, 1, NUSCENES)
+        load_label_file(path, 1, CLASSES)
     with pytest.raises(DataError, match="cannot be read"):
-        load_label_file(tmp_path / "none", 1, NUSCENES)
+        load_label_file(tmp_path / "none", 1, CLASSES)
     with pytest.raises(DataError, match="unknown label format"):
-        load_label_file(path, 1, NUSCENES, label_format="uint7")
+        load_label_file(path, 1, CLASSES, label_format="uint7")

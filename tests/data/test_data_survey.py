@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from pc3d.data.checks import CHECKS, read_findings, write_findings
+from pc3d.data.classes import load_class_set
 from pc3d.data.errors import DataError
 from pc3d.data.records import Boxes, Camera, Sweep
 from pc3d.data.selection import Selection
@@ -24,6 +25,7 @@ from pc3d.data.survey.listing import FolderListing
 from pc3d.findings import Finding
 
 STEPS = 7
+NUSCENES = load_class_set("nuscenes")
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def uncounted(boxes: Boxes) -> Boxes:
 
 
 def found(sweeps: list[Sweep], root: Path, **options: Any) -> dict[str, Finding]:
-    survey = Survey({"root": str(root)}, len(sweeps), **options)
+    survey = Survey({"root": str(root), "classes": NUSCENES.to_dict()}, len(sweeps), **options)
     assert len(list(survey.watch(sweeps))) == len(sweeps)
     return {finding.name: finding for finding in survey.findings}
 
@@ -227,7 +229,7 @@ def test_a_split_without_key_frames(drives: list[Sweep], tmp_path: Path) -> None
     ],
 )
 def test_what_a_name_means(name: str, meant: str | None) -> None:
-    assert nearest_category(name) == meant
+    assert nearest_category(name, NUSCENES) == meant
 
 
 def test_selection(drives: list[Sweep]) -> None:

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
 from pc3d.geometry.grid import BevGrid
-from pc3d.models.heads.center_point import NUSCENES_GROUPS
+from pc3d.models.heads.center_point import COMMON_GROUPS
 from pc3d.models.heads.detections import Detections
 
 GRID = BevGrid(-12.0, 18.0, -9.0, 15.0, 0.6)
 LABEL = {name: k for k, name in enumerate(NUSCENES_DETECTION_CLASSES)}
-GROUPS = [[LABEL[name] for name in group] for group in NUSCENES_GROUPS]
+GROUPS = [[LABEL[name] for name in group] for group in COMMON_GROUPS]
 
 
 def box(

@@ -23,6 +23,7 @@ from pc3d.viz.sweep_colours import ColourOptions, encode, point_colours
 from pc3d.viz.sweep_view import draw_camera, draw_flat, sweep_scene
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "visualize.py"
+LABELS = ColourOptions("label", classes=load_class_set("nuscenes"))
 POLE = np.array([20.0, 5.0])  # in the world; the car drives along +x, 1 m a sweep
 
 
@@ -127,12 +128,12 @@ def test_sweeps_without_poses_are_refused(index: SweepIndex, tmp_path: Path) -> 
 
 
 def test_colours_by_label(index: SweepIndex) -> None:
-    colours = sweep_scene(index, 2, ColourOptions("label")).colours
+    colours = sweep_scene(index, 2, LABELS).colours
     assert (colours[:300] == LIDARSEG_PALETTE["driveable_surface"]).all()
     assert (colours[300:350] == LIDARSEG_PALETTE["vegetation"]).all()
     assert (colours[350:] == NEUTRAL).all()
     with pytest.raises(DataError, match="no point labels"):
-        sweep_scene(index, 0, ColourOptions("label"))
+        sweep_scene(index, 0, LABELS)
 
 
 def test_colours_by_region_of_the_cache(index: SweepIndex, tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ def test_colours_by_features(index: SweepIndex, checkpoint: Path) -> None:
 
 
 def test_camera_picture_shows_the_pole_where_it_stands(index: SweepIndex, tmp_path: Path) -> None:
-    scene = sweep_scene(index, 2, ColourOptions("label"))
+    scene = sweep_scene(index, 2, LABELS)
     draw_camera(index[2], scene, "FRONT", tmp_path / "c.png")
     picture = np.asarray(Image.open(tmp_path / "c.png")).astype(int)
     rows, cols = np.nonzero(np.abs(picture - LIDARSEG_PALETTE["vegetation"]).max(axis=-1) < 40)
@@ -182,7 +183,7 @@ def test_camera_picture_shows_the_pole_where_it_stands(index: SweepIndex, tmp_pa
 
 
 def test_flat_picture_has_the_colours_of_its_labels(index: SweepIndex, tmp_path: Path) -> None:
-    options = ColourOptions("label")
+    options = LABELS
     draw_flat(sweep_scene(index, 2, options, boxes=True), tmp_path / "f.png", options, extent=20)
     picture = np.asarray(Image.open(tmp_path / "f.png")).astype(int)
     for name in ("driveable_surface", "vegetation", "car"):

@@ -12,6 +12,13 @@ A class file is YAML beside the index or here (`nuscenes.yaml`, `semantic_kitti.
 It travels in the metadata of index, checkpoint and result.
 """
 
-from pc3d.data.classes.class_set import IGNORE, ClassSet, load_class_set, ready_made, shared_class_set
+from pc3d.data.classes.class_set import (
+    IGNORE,
+    ClassSet,
+    common_detection,
+    load_class_set,
+    ready_made,
+    shared_class_set,
+)
 
-__all__ = ["IGNORE", "ClassSet", "load_class_set", "ready_made", "shared_class_set"]
+__all__ = ["IGNORE", "ClassSet", "common_detection", "load_class_set", "ready_made", "shared_class_set"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +186,12 @@ def load_class_set(name: str | Path, common: bool = False) -> ClassSet:
     if common:
         return _common(values, path)
     return ClassSet.from_dict(values, path)
+
+
+@cache
+def common_detection() -> tuple[str, ...]:
+    """The detection classes that all sets share: the ten of nuScenes."""
+    return tuple(shared_class_set()["detection"])
 
 
 def shared_class_set() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from pc3d.data.frame_types import FrameConfig
 from pc3d.engine.settings.check import Fault
 from pc3d.engine.settings.expected import arguments
+from pc3d.engine.settings.index_classes import paste_faults
 from pc3d.engine.settings.sections import PARTS
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.lidar import LIDAR_ENCODERS
@@ -28,6 +29,7 @@ def cross_faults(config: Settings, kind: str) -> Iterator[Fault]:
     """What does not go together in a config, or in a stage with what all stages share, of right settings."""
     yield from _length(config["schedule"])
     yield from _sources(config["data"])
+    yield from paste_faults(config["data"])
     yield from _parts(config)
     yield from _columns(config)
     for where, grid in _grids(config):

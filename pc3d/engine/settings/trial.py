@@ -10,13 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pc3d.data.classes import common_detection
 from pc3d.engine.settings.check import Fault, refused
+from pc3d.engine.settings.expected import arguments
+from pc3d.engine.settings.index_classes import detection_of
 from pc3d.engine.settings.sections import TASKS
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.bev import build_view_transform
 from pc3d.models.bev.base import ViewTransform
 from pc3d.models.bev.network import BevNetwork, shared_grid
-from pc3d.models.bev_models import BevDetector, BevMapSegmenter
+from pc3d.models.bev_models import DETECTION_HEADS, BevDetector, BevMapSegmenter
 from pc3d.models.heads.segmentation import PointSegmenter
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar import LidarEncoder, build_lidar_encoder
@@ -123,8 +126,18 @@ def _bev(trial: _Trial, lidar: _Lidar | None, image: _Image, camera: ViewTransfo
             return
     network = trial.make("network", lambda own: BevNetwork(**parts, **own)) or BevNetwork(**parts)
     if config["task"] == "detection":
-        trial.make("head", lambda own: BevDetector(network, **own))
+        data = trial.section("data") or {}
+        trial.make("head", lambda own: BevDetector(network, **_detection(own, data), **own))
         return
     trial.make("head", lambda own: BevMapSegmenter(network, **{**own, "map_grid": network.grid}))
     where = "data" if trial.section("data.map_grid") else "head"
     trial.make(f"{where}.map_grid", lambda grid: BevMapSegmenter(network, grid))
+
+
+def _detection(head: Settings, data: Settings) -> dict[str, Any]:
+    """The classes of the index for a head that follows them; those that it names where there is none yet."""
+    kind = DETECTION_HEADS.get(head.get("type", "CenterHead"))
+    if "detection" in head or kind is None or "detection" not in arguments(kind):
+        return {}
+    named = [*(head.get("classes") or ()), *(name for group in head.get("groups") or () for name in group)]
+    return {"detection": detection_of(data) or tuple(dict.fromkeys([*common_detection(), *named]))}

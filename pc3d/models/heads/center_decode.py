@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.heads.center_code import BOX_SIZE, BRANCHES, decode_boxes
 from pc3d.models.heads.detections import CENTRE_RANGE, Detections, check_centre_range, in_range
@@ -45,7 +44,8 @@ class CenterDecoder:
         nms: "rotated": boxes of a group suppress each other by their IoU, whatever their class. "circle":
             boxes of a class do by the distance of their centres.
         iou_threshold: of the rotated one.
-        radii: metres by class name, of the circle one; classes left out have those of `CIRCLE_RADII`.
+        radii: metres by class name, of the circle one; classes left out have those of `CIRCLE_RADII`, and
+            a class that is not in there must be named.
         max_kept: most detections of a group. Six groups of 83 stay below the 500 boxes that nuScenes allows.
         centre_range: x_min y_min z_min x_max y_max z_max (m) of box centres.
 
@@ -75,15 +75,28 @@ class CenterDecoder:
                 f"top_k {self.top_k} and max_kept {self.max_kept} must be positive, peak_window "
                 f"{self.peak_window} odd"
             )
-        unknown = sorted(set(self.radii) - set(CIRCLE_RADII))
-        if unknown:
-            raise ValueError(f"radii of unknown classes {unknown}; known: {', '.join(CIRCLE_RADII)}")
         check_centre_range(self.centre_range)
+
+    def check_classes(self, names: Sequence[str]) -> None:
+        """
+        Raises:
+            ValueError: radii of a class that is none of `names`, or none for one of them.
+        """
+        unknown = sorted(set(self.radii) - set(names))
+        if unknown:
+            raise ValueError(f"radii of unknown classes {unknown}; known: {', '.join(names)}")
+        without = sorted(set(names) - {*self.radii, *CIRCLE_RADII})
+        if without and self.nms == "circle":
+            raise ValueError(f"nms 'circle' needs `radii` in metres of the classes {', '.join(without)}")
 
     @torch.no_grad()
     @full_precision
     def decode(
-        self, outputs: Sequence[Mapping[str, Tensor]], groups: Sequence[Sequence[int]], grid: BevGrid
+        self,
+        outputs: Sequence[Mapping[str, Tensor]],
+        groups: Sequence[Sequence[int]],
+        grid: BevGrid,
+        names: Sequence[str],
     ) -> list[Detections]:
         """Detections of each sample.
 
@@ -91,14 +104,15 @@ class CenterDecoder:
             outputs: for each group the maps of `CenterHead.forward`.
             groups: labels of each group in the order of its heatmap.
             grid: cells of the maps.
+            names: class of each label.
         """
         by_group = [
-            self._decode_group(maps, group, grid) for maps, group in zip(outputs, groups, strict=True)
+            self._decode_group(maps, group, grid, names) for maps, group in zip(outputs, groups, strict=True)
         ]
         return [_merge(parts) for parts in zip(*by_group, strict=True)]
 
     def _decode_group(
-        self, maps: Mapping[str, Tensor], group: Sequence[int], grid: BevGrid
+        self, maps: Mapping[str, Tensor], group: Sequence[int], grid: BevGrid, names: Sequence[str]
     ) -> list[Detections]:
         logits = maps["heatmap"].float()
         highest = F.max_pool2d(logits, self.peak_window, stride=1, padding=self.peak_window // 2)
@@ -118,19 +132,19 @@ class CenterDecoder:
             cells = torch.stack([cell[b] // grid.cols, cell[b] % grid.cols], dim=1)
             boxes = decode_boxes(codes[b], cells, grid)
             good = (scores[b] > self.score_threshold) & in_range(boxes, self.centre_range)
-            found.append(self._suppress(Detections(boxes, scores[b], labels[b])[good]))
+            found.append(self._suppress(Detections(boxes, scores[b], labels[b])[good], names))
         return found
 
-    def _suppress(self, found: Detections) -> Detections:
+    def _suppress(self, found: Detections, names: Sequence[str]) -> Detections:
         """What non-maximum suppression leaves of the candidates of a group, best first."""
         if self.nms == "rotated":
             flat = found.boxes[:, [0, 1, 3, 4, 6]]
             return found[rotated_nms(flat, found.scores, self.iou_threshold, self.max_kept)]
         kept = []
         for label in found.labels.unique().tolist():
-            name = NUSCENES_DETECTION_CLASSES[label]
             of_class = (found.labels == label).nonzero()[:, 0]
-            radius = self.radii.get(name, CIRCLE_RADII[name])
+            name = names[label]
+            radius = self.radii[name] if name in self.radii else CIRCLE_RADII[name]
             centres = found.boxes[of_class, :2]
             kept.append(of_class[circle_nms(centres, found.scores[of_class], radius, self.max_kept)])
         if not kept:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pc3d.data.classes import common_detection
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.build import build
 from pc3d.models.heads.center_code import BRANCHES, CODE_WEIGHTS
@@ -19,7 +20,7 @@ from pc3d.models.heads.focal_loss import start_rare
 from pc3d.models.lidar.bev_backbone import conv_norm_relu
 from pc3d.ops.precision import layer_in_full
 
-NUSCENES_GROUPS: tuple[tuple[str, ...], ...] = (
+COMMON_GROUPS: tuple[tuple[str, ...], ...] = (
     ("car",),
     ("truck", "construction_vehicle"),
     ("bus", "trailer"),
@@ -27,7 +28,14 @@ NUSCENES_GROUPS: tuple[tuple[str, ...], ...] = (
     ("motorcycle", "bicycle"),
     ("pedestrian", "traffic_cone"),
 )
-"""Classes of similar size share a set of branches (CBGS, Zhu et al. 2019; CenterPoint)."""
+"""Common classes of similar size share a set of branches (CBGS, Zhu et al. 2019; CenterPoint)."""
+
+
+def default_groups(detection: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """`COMMON_GROUPS` for the common classes; of others each is a group."""
+    if set(detection) == set(common_detection()):
+        return COMMON_GROUPS
+    return tuple((name,) for name in detection)
 
 
 class _GroupBranches(nn.Module):
@@ -60,17 +68,19 @@ class CenterHead(nn.Module):
     Args:
         in_channels: width of the BEV map.
         grid: its cells; the boxes are in its frame.
-        groups: class names of each group, of `NUSCENES_DETECTION_CLASSES`, each at most once. Boxes of other
-            classes are ignored.
+        groups: names of the classes of each group, each at most once, None for `default_groups`. Boxes of
+            other classes are ignored.
         shared_channels: width of the shared 3x3 convolution.
         head_channels: width of each branch.
         min_overlap, min_radius (cells): of the targets' Gaussians, see `gaussian_radius`.
         box_weight: weight of the L1 loss beside the heatmap's.
         code_weights: 10 weights of the numbers of a code, in the order of `BRANCHES`.
         decoding: options of `CenterDecoder` that differ from its defaults.
+        detection: classes of the data; class k is label k. None for the common ones.
 
     Attributes:
         groups: labels of each group.
+        detection: names of the labels.
         decoder: how boxes are read off the maps; a field of it may be changed by `dataclasses.replace`.
 
     Raises:
@@ -81,7 +91,7 @@ class CenterHead(nn.Module):
         self,
         in_channels: int,
         grid: BevGrid,
-        groups: Sequence[Sequence[str]] = NUSCENES_GROUPS,
+        groups: Sequence[Sequence[str]] | None = None,
         shared_channels: int = 64,
         head_channels: int = 64,
         min_overlap: float = 0.1,
@@ -89,13 +99,16 @@ class CenterHead(nn.Module):
         box_weight: float = 0.25,
         code_weights: Sequence[float] = CODE_WEIGHTS,
         decoding: Mapping[str, Any] | None = None,
+        detection: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         check_options(min_overlap, min_radius, code_weights)
-        self.groups = labels_of(groups)
+        self.detection = tuple(common_detection() if detection is None else detection)
+        self.groups = labels_of(groups or default_groups(self.detection), self.detection)
         self.grid = grid
         self.min_overlap, self.min_radius, self.box_weight = min_overlap, min_radius, box_weight
         self.decoder = build({**(decoding or {}), "type": "CenterDecoder"}, _DECODERS, "decoding")
+        self.decoder.check_classes(self.detection)
         self.shared = nn.Sequential(*conv_norm_relu(in_channels, shared_channels))
         self.branches = nn.ModuleList(
             _GroupBranches(shared_channels, head_channels, len(group)) for group in self.groups
@@ -129,7 +142,7 @@ class CenterHead(nn.Module):
             outputs: of `forward`.
             boxes: for each sample (N, 9) `x y z l w h yaw vx vy` in the frame of the grid, metres, radians,
                 m/s, velocity NaN where unknown (it is left out). Boxes off the grid are ignored.
-            labels: for each sample (N,) int64 index into `NUSCENES_DETECTION_CLASSES`.
+            labels: for each sample (N,) int64 index into `detection`.
 
         Returns:
             `loss_heatmap` and `loss_box` (weighted already), float32, each the sum over groups, normalised by
@@ -156,7 +169,7 @@ class CenterHead(nn.Module):
 
     def decode(self, outputs: Sequence[Mapping[str, Tensor]]) -> list[Detections]:
         """The boxes of each sample, best first, in the frame of the grid; see `CenterDecoder`."""
-        return self.decoder.decode(outputs, self.groups, self.grid)
+        return self.decoder.decode(outputs, self.groups, self.grid, self.detection)
 
 
 _DECODERS = {"CenterDecoder": CenterDecoder}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
+from pc3d.data.errors import did_you_mean
 
 CENTRE_RANGE = (-61.2, -61.2, -10.0, 61.2, 61.2, 10.0)
 """x_min y_min z_min x_max y_max z_max (m) of box centres, as public nuScenes configurations have it."""
@@ -20,7 +20,7 @@ class Detections:
     Attributes:
         boxes: (N, 9) float32 `x y z l w h yaw vx vy`, metres, radians, m/s; x y z the centre.
         scores: (N,) float32 in (0, 1).
-        labels: (N,) int64 index into `NUSCENES_DETECTION_CLASSES`.
+        labels: (N,) int64 index into the detection classes of the data.
     """
 
     boxes: Tensor
@@ -52,17 +52,21 @@ def check_centre_range(centre_range: Sequence[float]) -> None:
         raise ValueError(f"centre_range {centre_range}: expected x y z of the low, then the high corner")
 
 
-def labels_of(groups: Sequence[Sequence[str]]) -> list[list[int]]:
+def labels_of(groups: Sequence[Sequence[str]], detection: Sequence[str]) -> list[list[int]]:
     """Labels of groups of class names.
+
+    Args:
+        detection: classes of the data, in the order of their labels.
 
     Raises:
         ValueError: an unknown or repeated class, or an empty group.
     """
     names = [name for group in groups for name in group]
-    unknown = sorted(set(names) - set(NUSCENES_DETECTION_CLASSES))
+    unknown = sorted(set(names) - set(detection))
     if unknown or len(set(names)) != len(names) or not names or not all(groups):
+        near = f"; {unknown[0]!r} is none of them{did_you_mean(unknown[0], detection)}" if unknown else ""
         raise ValueError(
             f"groups {groups}: expected groups of at least one class, each class once, of "
-            f"{', '.join(NUSCENES_DETECTION_CLASSES)}"
+            f"{', '.join(detection)}{near}"
         )
-    return [[NUSCENES_DETECTION_CLASSES.index(name) for name in group] for group in groups]
+    return [[detection.index(name) for name in group] for group in groups]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
+from pc3d.data.classes import common_detection
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.build import build, require_weight
 from pc3d.models.heads.center_code import BRANCHES, CODE_WEIGHTS, decode_boxes
@@ -27,6 +27,8 @@ from pc3d.models.heads.focal_loss import sigmoid_focal_loss, start_rare
 from pc3d.models.heads.transfusion_matching import MatchingCost, match
 from pc3d.models.lidar.bev_backbone import conv_norm_relu
 from pc3d.ops.precision import full_precision, layer_in_full
+
+_SMALL = ("pedestrian", "person", "cone")
 
 
 @dataclass(frozen=True)
@@ -88,15 +90,17 @@ class TransFusionHead(nn.Module):
 
     Args:
         in_channels: width of the BEV map. grid: its cells; the boxes are in its frame.
-        classes: of `NUSCENES_DETECTION_CLASSES`; boxes of others are ignored.
+        classes: names of those that are detected, None for all of `detection`; boxes of others are ignored.
         queries: peaks of a sample that are taken (200: the paper's number for nuScenes).
-        dense_classes: so small that every cell, not only a peak, may become a query.
+        dense_classes: so small that every cell, not only a peak, may become a query. None: those whose name
+            says that they are a pedestrian, a person or a cone.
         channels, heads, feedforward, dropout, layers: of the decoder. head_channels: of the MLPs.
         min_overlap, min_radius (cells): of the heatmap's Gaussians, see `gaussian_radius`.
         heatmap_weight, class_weight, box_weight: of the three terms of the loss.
         code_weights: 10 weights of the numbers of a code, in the order of `BRANCHES`.
         matching: options of `MatchingCost` that differ from its defaults.
         score_threshold: below it nothing is a detection. centre_range: see `CENTRE_RANGE`.
+        detection: classes of the data; class k is label k. None for the common ones.
 
     Raises:
         ValueError: an unknown or repeated class, or an option out of its range.
@@ -106,9 +110,9 @@ class TransFusionHead(nn.Module):
         self,
         in_channels: int,
         grid: BevGrid,
-        classes: Sequence[str] = NUSCENES_DETECTION_CLASSES,
+        classes: Sequence[str] | None = None,
         queries: int = 200,
-        dense_classes: Sequence[str] = ("pedestrian", "traffic_cone"),
+        dense_classes: Sequence[str] | None = None,
         channels: int = 128,
         heads: int = 8,
         feedforward: int = 256,
@@ -124,9 +128,11 @@ class TransFusionHead(nn.Module):
         matching: Mapping[str, Any] | None = None,
         score_threshold: float = 0.0,
         centre_range: Sequence[float] = CENTRE_RANGE,
+        detection: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        (self.labels,) = labels_of([classes])
+        self.detection = tuple(common_detection() if detection is None else detection)
+        (self.labels,) = labels_of([self.detection if classes is None else classes], self.detection)
         if queries < 1 or layers < 1:
             raise ValueError(f"queries {queries} and layers {layers} must be positive")
         if channels % heads:
@@ -159,7 +165,8 @@ class TransFusionHead(nn.Module):
         self.code_weights: Tensor
         self.register_buffer("code_weights", torch.tensor(code_weights), persistent=False)
         self.dense: Tensor
-        (small,) = labels_of([dense_classes]) if dense_classes else ([],)
+        small_names = _small(self.detection) if dense_classes is None else dense_classes
+        (small,) = labels_of([small_names], self.detection) if small_names else ([],)
         dense = torch.tensor([label in small for label in self.labels])
         self.register_buffer("dense", dense, persistent=False)
         self.middles: Tensor
@@ -284,6 +291,11 @@ class TransFusionHead(nn.Module):
             item[(item.scores > self.score_threshold) & in_range(item.boxes, self.centre_range)].best_first()
             for item in found
         ]
+
+
+def _small(names: Sequence[str]) -> tuple[str, ...]:
+    """Classes that a name says to be small from above."""
+    return tuple(name for name in names if any(word in name.lower() for word in _SMALL))
 
 
 def _position_mlp(channels: int) -> nn.Sequential:
