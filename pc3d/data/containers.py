@@ -14,6 +14,7 @@ CONTAINERS: dict[str, str] = {
     ".mcap": _BAG,
     ".db3": _BAG,
     ".yaml": _BAG,  # the metadata.yaml of a ROS 2 bag, which is a folder
+    ".parquet": "pc3d.data.readers.parquet_rows:image_bytes",
 }
 """Functions `(path, key) -> bytes` of a JPEG or PNG file, by the ending of the file that holds it."""
 
