@@ -30,6 +30,7 @@ DECODERS: dict[str, str] = {
     "csv": "pc3d.data.point_files.csv:decode",
     "feather": "pc3d.data.point_files.feather:decode",
     "pandas": "pc3d.data.point_files.pandas_pickle:decode",
+    "spin": "pc3d.data.readers.kitti_360_points:decode",
     "waymo": "pc3d.data.readers.waymo_points:decode",
     "pointcloud2": "pc3d.data.readers.bag_points:decode",
 }

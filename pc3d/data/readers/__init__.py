@@ -41,6 +41,7 @@ READERS: dict[str, str] = {
     "kitti_raw": "pc3d.data.readers.kitti_raw:KittiRawReader",
     "kitti_object": "pc3d.data.readers.kitti_object:KittiObjectReader",
     "semantic_kitti": "pc3d.data.readers.semantic_kitti:SemanticKittiReader",
+    "kitti_360": "pc3d.data.readers.kitti_360:Kitti360Reader",
     "argoverse2": "pc3d.data.readers.argoverse2:Argoverse2Reader",
     "bag": "pc3d.data.readers.bag:BagReader",
     "pandaset": "pc3d.data.readers.pandaset:PandaSetReader",
