@@ -81,6 +81,7 @@ class KittiObjectReader:
             "dataset": "kitti_object",
             "root": str(self._root),
             "classes": load_class_set("kitti").to_dict(),
+            "labelled": ["image_2"],
             "frames": FRAMES,
             "notes": [
                 "poses are the identity: single frames of no drive, each a scene of its own",

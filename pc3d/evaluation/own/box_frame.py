@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from pc3d.data.records import Float64
 from pc3d.evaluation.detection_frames import float64_array
 
+ANY_CLASS = -1
+
 
 @dataclass(frozen=True, eq=False)
 class BoxFrame:
@@ -19,7 +21,7 @@ class BoxFrame:
 
     Attributes:
         truth: (M, 9) float64 `x y z l w h yaw vx vy`, metres, radians, m/s; velocity NaN where unknown.
-        truth_labels: (M,) int64 class of each.
+        truth_labels: (M,) int64 class of each, `ANY_CLASS` for one that is ignored whatever is looked for.
         found: (N, 9) likewise. scores: (N,) float64, higher is surer. labels: (N,) int64.
         ignored: (M,) bool: true boxes that nobody has to find, and that cost nothing when found.
         found_ignored: (N,) bool: detections that are neither right nor wrong.
@@ -76,11 +78,13 @@ class BoxFrame:
                 raise ValueError(f"a {what} box or score is not finite; did the training diverge?")
             if len(boxes) and boxes[:, 3:6].min() <= 0:
                 raise ValueError(f"a {what} box has size {boxes[:, 3:6].min()} m, expected above 0")
+        if not self.ignored[self.truth_labels == ANY_CLASS].all():
+            raise ValueError("a true box without a class is not ignored")
 
     def of_class(self, label: int) -> BoxFrame:
-        """Only what is of one class."""
-        owed, own = self.truth_labels == label, self.labels == label
-        return self.select(owed, own)
+        """Only what is of one class, or ignored for all."""
+        owed = (self.truth_labels == label) | (self.truth_labels == ANY_CLASS)
+        return self.select(owed, self.labels == label)
 
     def select(self, owed: NDArray[np.bool_], own: NDArray[np.bool_]) -> BoxFrame:
         """Those true (M,) and found (N,) boxes."""

@@ -13,7 +13,7 @@ from pc3d.evaluation.own.box_frame import BoxFrame
 from pc3d.evaluation.own.detection_scores import DetectionScoring, score_detections
 from pc3d.evaluation.own.frame_scores import frame_scores, operating_points
 from pc3d.evaluation.own.scored_classes import OWN, scored_classes
-from pc3d.evaluation.own.truth import box_frame
+from pc3d.evaluation.own.truth import LABELLED, box_frame
 from pc3d.evaluation.settings import write_metrics
 from pc3d.storage.whole import clean, new_file, write_json
 
@@ -48,7 +48,7 @@ def evaluate_boxes(
         ValueError: a prediction is not finite or has no size.
     """
     classes = scored_classes(index, "detection")
-    labelled = index.metadata.get("labelled")
+    labelled = index.metadata.get(LABELLED) or ()
     folder.mkdir(parents=True, exist_ok=True)
     clean(folder)
     frames: dict[str, BoxFrame] = {}

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.data.classes import ClassSet
+from pc3d.data.classes import IGNORE, ClassSet
 from pc3d.data.detection import box_rows, moved_boxes
 from pc3d.data.errors import fail
 from pc3d.data.index import SweepIndex
 from pc3d.data.labels import load_labels
 from pc3d.data.points import load_sweep
-from pc3d.data.records import Boxes, Float64, Sweep
+from pc3d.data.records import Boxes, Camera, Float64, Sweep
 from pc3d.evaluation.detection_frames import float64_array
 from pc3d.evaluation.own.box_frame import BoxFrame
 from pc3d.evaluation.own.detection_scores import DetectionScoring
@@ -21,8 +22,8 @@ from pc3d.evaluation.own.scored_classes import scored_classes
 from pc3d.geometry.camera import in_image, project
 from pc3d.geometry.rigid import invert_SE3, transform_points
 
-IN_IMAGES = "images"
-"""Value of `metadata["labelled"]`: boxes are annotated only where a camera sees them, as in KITTI."""
+LABELLED = "labelled"
+"""Key of an index's metadata: names of the cameras whose images boxes are annotated in, as in KITTI."""
 _TRIED = 8
 """Label files that are read before anything is predicted; all are looked for."""
 
@@ -103,16 +104,17 @@ def _check_boxes(
 
 
 def box_frame(
-    sweep: Sweep, classes: ClassSet, found: tuple[Any, Any, Any], labelled: str | None = None
+    sweep: Sweep, classes: ClassSet, found: tuple[Any, Any, Any], labelled: Sequence[str] = ()
 ) -> BoxFrame:
     """The boxes of a key frame about the vehicle.
 
-    A true box that is known to hold no point is ignored: nobody has to find it.
+    A true box that is known to hold no point is ignored: nobody has to find it. One whose category is
+    ignored is so for every class.
 
     Args:
         sweep: annotated. classes: whose detection classes are the labels.
         found: boxes (N, 9) in the sweep's LiDAR frame, scores and labels (N,).
-        labelled: `IN_IMAGES` ignores what was found where no camera of the sweep sees it.
+        labelled: cameras; what was found where none of them sees it is ignored, if the sweep has one.
 
     Raises:
         DataError: the sweep has no annotations.
@@ -121,14 +123,15 @@ def box_frame(
         fail("the sweep has no boxes", f"sweep {sweep.token}", "choose an annotated key frame")
     boxes: Boxes = sweep.boxes
     labels = classes.box_labels(boxes.names)
-    own = labels >= 0
+    any_class = np.array([classes.boxes.get(name) == IGNORE for name in boxes.names], dtype=np.bool_)
+    own = (labels >= 0) | any_class
     rows = float64_array(found[0]).reshape(-1, 9)
-    unseen = ~seen(sweep, rows[:, :3]) if labelled == IN_IMAGES else None
+    cameras = [camera for camera in sweep.cameras if camera.name in labelled]
     return BoxFrame.of(
         (_about_the_vehicle(box_rows(boxes)[own], sweep), labels[own]),
         (_about_the_vehicle(rows, sweep), found[1], found[2]),
-        ignored=boxes.num_lidar_pts[own] == 0,
-        found_ignored=unseen,
+        ignored=(any_class | (boxes.num_lidar_pts == 0))[own],
+        found_ignored=~seen(sweep, cameras, rows[:, :3]) if cameras else None,
     )
 
 
@@ -136,10 +139,10 @@ def _about_the_vehicle(rows: Float64, sweep: Sweep) -> Float64:
     return moved_boxes(rows, sweep.ego_SE3_lidar, sweep.ego_SE3_lidar[:2, :2])
 
 
-def seen(sweep: Sweep, points: Float64) -> NDArray[np.bool_]:
-    """(N,) whether a camera of the sweep has (N, 3) points of its LiDAR frame in its image."""
+def seen(sweep: Sweep, cameras: Iterable[Camera], points: Float64) -> NDArray[np.bool_]:
+    """(N,) whether one of the cameras of a sweep has (N, 3) points of its LiDAR frame in its image."""
     inside = np.zeros(len(points), dtype=np.bool_)
-    for camera in sweep.cameras:
+    for camera in cameras:
         cam_SE3_world = invert_SE3(camera.world_SE3_ego @ camera.ego_SE3_cam)
         cam_SE3_lidar = cam_SE3_world @ sweep.world_SE3_ego @ sweep.ego_SE3_lidar
         uv, _ = project(transform_points(cam_SE3_lidar, points), camera.intrinsics, camera.lens)

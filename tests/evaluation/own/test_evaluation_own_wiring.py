@@ -161,10 +161,25 @@ def test_where_only_images_are_labelled_the_rest_does_not_count(tmp_path: Path) 
     found = ([ahead, behind], [0.8, 0.9], [0, 0])
     classes = ClassSet.from_dict(CLASSES)
     everywhere = score_detections([box_frame(sweep, classes, found)], classes.detection)
-    in_images = score_detections([box_frame(sweep, classes, found, "images")], classes.detection)
+    in_images = score_detections([box_frame(sweep, classes, found, ["front"])], classes.detection)
     assert everywhere["class_ap_3d"]["car"] == 0.25  # one of two cars, behind a wrong detection
     assert in_images["class_ap_3d"]["car"] == 0.5
     assert in_images["class_ap"]["car"] > everywhere["class_ap"]["car"]
+    assert not box_frame(sweep, classes, found, ["another camera"]).found_ignored.any()
+
+
+def test_what_overlaps_an_ignored_category_is_neither_right_nor_wrong(tmp_path: Path) -> None:
+    """As a van is for cars in KITTI; by distance it is wrong, as nuScenes counts."""
+    sweep = write_drive(tmp_path)[0]
+    assert sweep.boxes is not None
+    boxes = sweep.boxes
+    rows = np.column_stack([boxes.centers, boxes.sizes, boxes.yaws, boxes.velocities])[[0, 1, 4]]
+    classes = ClassSet.from_dict(CLASSES)
+    found = (rows, [0.7, 0.6, 0.9], [0, 0, 0])  # both cars, and what is labelled Misc
+    result = score_detections([box_frame(sweep, classes, found)], classes.detection)
+    assert result["class_ap_3d"]["car"] == 1
+    assert result["class_ap"]["car"] < 1
+    assert result["true_boxes"]["car"] == 2
 
 
 def without(**changes: Any) -> Any:
