@@ -25,6 +25,7 @@ _SMOOTH = 0.3
 """Median step from point to point over the spread of all: points are stored in the order of the rays."""
 _FAR = 2_000.0
 _HEIGHTS = (-5.0, 0.5)
+_NEAR = 20.0
 _EXTRA = ("intensity", "ring")
 
 
@@ -248,12 +249,17 @@ def _with_mount(
 ) -> LidarEntry:
     if entry.frame == "ego":
         return replace(entry, ego_SE3_lidar=np.eye(4))
-    z = raw[sources["z"]].astype(np.float64) / UNITS[entry.units or "m"]
-    z = z[(z > _HEIGHTS[0]) & (z < _HEIGHTS[1])]
+    xyz = (
+        np.stack([raw[sources[name]].astype(np.float64) for name in "xyz"], axis=1)
+        / UNITS[entry.units or "m"]
+    )
+    near = np.hypot(xyz[:, 0], xyz[:, 1]) < _NEAR
+    z = xyz[near & (xyz[:, 2] > _HEIGHTS[0]) & (xyz[:, 2] < _HEIGHTS[1]), 2]
     if entry.frame == "world" or len(z) < 16:
         fail(f"{where} has no mount", where, f"add ego_SE3_lidar to {where} in the calibration")
     counts, edges = np.histogram(z, bins=np.arange(_HEIGHTS[0], _HEIGHTS[1] + 0.05, 0.1))
-    height = round(-float(edges[counts.argmax()] + 0.05), 2)
+    road = edges[counts.argmax()]
+    height = round(-float(np.median(z[(z > road - 0.1) & (z < road + 0.2)])), 2)
     reason = "most points lie that far below the sensor, taken as the road; no file tells where x looks"
     _propose(proposals, f"{where}.axes", "x-forward", "x forward, y left, z up")
     _propose(proposals, f"{where}.height", f"{height:g}", reason)
