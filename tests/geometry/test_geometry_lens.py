@@ -46,11 +46,11 @@ def without(lens: Lens, kinds: str) -> Lens:
 
 
 def clear_radius(lens: Lens) -> float:
-    """Radius up to which the image moves outwards by at least a fifth of what it would without k1, k2, ..."""
+    """Radius up to which the image moves outwards by a quarter or more of what it would without k1, ..."""
     r = np.tan(np.linspace(0, np.arctan(min(lens.radius * 0.999, 14.0)), 1000))
     line = np.column_stack([r, 0 * r])
     out, plain = (without(lens, kinds).bend(line)[:, 0] for kinds in ("p", "pk"))
-    flat = np.diff(out) < 0.2 * np.diff(plain)
+    flat = np.diff(out) < 0.25 * np.diff(plain)
     return float(r[flat.argmax()] if flat.any() else r[-1])
 
 
