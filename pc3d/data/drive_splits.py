@@ -95,7 +95,7 @@ def split_drives(
 
 
 def _dealt(groups: Sequence[Sequence[Drive]], shares: Mapping[str, float]) -> dict[str, str]:
-    """Deal groups in their order: a split is full when the next group would take it farther from its share."""
+    """Deal groups in order: a split is full when the next would take it farther from its share."""
     sizes = [sum(len(drive.tokens) for drive in group) for group in groups]
     total, at, split_of = sum(sizes), 0, {}
     names = list(shares)
