@@ -39,8 +39,10 @@ def cloud_columns(cloud: Any, where: str) -> dict[str, NDArray]:
             if name in columns:
                 continue
             start = int(field.offset) + number * dtype.itemsize
-            values = np.ndarray((height, width), dtype, data, start, (row, point)) if height * width else []
-            columns[name] = np.array(values, dtype=dtype.newbyteorder("=")).reshape(-1)
+            columns[name] = np.empty(height * width, dtype=dtype.newbyteorder("="))
+            if height * width:
+                stored = np.ndarray((height, width), dtype, data, start, (row, point))
+                columns[name].reshape(height, width)[:] = stored
     return columns
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.data.errors import did_you_mean, fail
+from pc3d.data.readers.bag.options import for_topic
 from pc3d.findings import Finding
 
 NAMES = {
@@ -89,6 +90,17 @@ def point_format_of(
     found += finding
     parts += [part for part in (column, ring, seconds) if part]
     return f"pointcloud2:{','.join(parts)};{';'.join(options)}", found
+
+
+def shared(values: Sequence[str], looks: Mapping[str, Look], topic: str) -> str | None:
+    """What options say of a topic: one for all topics is for those that have its field, if any has."""
+    said = for_topic(values, topic)
+    own = any(text.startswith(f"{topic}=") for text in values)
+    if said is None or own:
+        return said
+    field = re.split("[:/]", said)[0]
+    having = [name for name, look in looks.items() if field in look.clouds[0]]
+    return None if having and topic not in having else said
 
 
 def _named(standard: str, field: str) -> str:
@@ -176,8 +188,9 @@ def _time(look: Look, said: str | None, where: object) -> tuple[str, list[Findin
     guess, why = _time_guess(look, field)
     if not guess:
         remedy = f"say its unit: --point-time {field}:ns (s, ms, us, ns; @ behind it: absolute), or none"
-        state = "ok" if "all the same" in why else "warning"
-        return "", [Finding(name, state, f"{field} {why}: left out", remedy if state == "warning" else "")]
+        if "all the same" in why:
+            return "", [Finding(name, "ok", f"{field} {why}: left out")]
+        return "", [Finding(name, "warning", f"{field} {why}: left out", remedy)]
     unit, absolute = guess.rstrip("@"), "@" * guess.endswith("@")
     meaning = "absolute" if absolute else "from the stamp of the cloud"
     text = f"{field} {why}: taken as {unit}, {meaning} (a guess)"

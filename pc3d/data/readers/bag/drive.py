@@ -101,6 +101,8 @@ class Drive:
         """
         lead = self._scan.tracks[self._setup.lead]
         kept = self._kept(lead)
+        if kept:
+            self._mount(lead, lead.stamps[kept[0]])  # before anything is written
         files = self._files(kept)
         cameras = self._setup.rig.of_bag(self._scan, self._path.file) if self._setup.rig.cameras else {}
         partners = self._partners([lead.stamps[at] for at in kept])

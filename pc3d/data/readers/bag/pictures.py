@@ -172,9 +172,9 @@ def _nv12(message: Any, where: str) -> UInt8:
 
 def _yuv_to_rgb(y: UInt8, u: UInt8, v: UInt8) -> UInt8:
     """BT.601 of limited range (16 to 235), as OpenCV's YUV 4:2:2 and 4:2:0."""
-    luma = 1.164 * (y.astype(np.float32) - 16)
-    u, v = u.astype(np.float32) - 128, v.astype(np.float32) - 128
-    rgb = np.stack([luma + 1.596 * v, luma - 0.813 * v - 0.391 * u, luma + 2.018 * u], axis=2)
+    luma = 1.164 * np.maximum(y.astype(np.float32) - 16, 0)
+    blue, red = u.astype(np.float32) - 128, v.astype(np.float32) - 128
+    rgb = np.stack([luma + 1.596 * red, luma - 0.813 * red - 0.391 * blue, luma + 2.018 * blue], axis=2)
     return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
 
 

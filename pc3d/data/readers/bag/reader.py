@@ -8,13 +8,13 @@ from typing import Any
 
 from pc3d.data.errors import did_you_mean, fail
 from pc3d.data.odometry import require_kiss_icp
-from pc3d.data.readers.bag.columns import point_format_of
+from pc3d.data.readers.bag.columns import point_format_of, shared
 from pc3d.data.readers.bag.drive import Drive, Setup
 from pc3d.data.readers.bag.extract import check_settings
 from pc3d.data.readers.bag.files import BagPath, find_bags
 from pc3d.data.readers.bag.guesses import first_message, first_transforms, look_at, sizes_of
 from pc3d.data.readers.bag.opened import Bag, open_bag
-from pc3d.data.readers.bag.options import KISS_ICP, NONE, TF, BagOptions, for_topic
+from pc3d.data.readers.bag.options import KISS_ICP, NONE, TF, BagOptions
 from pc3d.data.readers.bag.poses import base_frame, choose_poses, fixed_frame
 from pc3d.data.readers.bag.rig import Rig, choose_cameras
 from pc3d.data.readers.bag.topics import ODOMETRY, Topic, choose_lidars, topics_of
@@ -106,16 +106,7 @@ class BagReader:
                 tree.add_static_of(self._statics)
             poses = choose_poses(topics, options.poses, tree, self._root)
             base = self._base(bag, poses, tree, topics)
-            formats = {}
-            for lidar in self._lidars:
-                said = for_topic(options.point_time, lidar), for_topic(options.intensity, lidar)
-                if lidar in bag.kinds:
-                    look = look_at(bag, lidar, options, first.file)
-                    formats[lidar], found = point_format_of(look, *said, first.file)
-                    self.findings += found
-                else:
-                    text = f"the first bag {first.file.name} lacks it: it is left out"
-                    self.findings.append(Finding(f"LiDAR {lidar}", "warning", text, "index its bag alone"))
+            formats = self._formats(bag, first)
             sizes = sizes_of(bag, topics_of(bag, first.file), first.file)
         finally:
             bag.close()
@@ -126,6 +117,25 @@ class BagReader:
             there = ", ".join(tree.frames) or "none"
             fail("no frame of the bag is the world by its name", self._root, f"--fixed-frame: one of {there}")
         return Setup(options, formats, Rig(cameras, base, options), base, fixed, poses)
+
+    def _formats(self, bag: Bag, path: BagPath) -> dict[str, str]:
+        """The LiDAR format of each topic of points."""
+        options = self._options
+        looks = {
+            topic: look_at(bag, topic, options, path.file) for topic in self._lidars if topic in bag.kinds
+        }
+        formats = {}
+        for topic, look in looks.items():
+            time, intensity = (
+                shared(values, looks, topic) for values in (options.point_time, options.intensity)
+            )
+            formats[topic], found = point_format_of(look, time, intensity, path.file)
+            self.findings += found
+        for topic in self._lidars:
+            if topic not in looks:
+                text = f"the first bag {path.file.name} lacks it: it is left out"
+                self.findings.append(Finding(f"LiDAR {topic}", "warning", text, "index its bag by itself"))
+        return formats
 
     def _base(self, bag: Bag, poses: str, tree: TransformTree, topics: list[Topic]) -> str:
         """The frame of the vehicle: as said, that of the odometry, one known by name, or the LiDAR's."""

@@ -33,6 +33,10 @@ class Remarks:
         if track.unstamped:
             text = f"{track.unstamped} headers of bag {scene} have no time: that of recording is taken"
             self._keep(f"stamps of {name}", text, "set header.stamp in the driver")
+        seen = len(track.late) + track.empty
+        if seen != track.expected:
+            text = f"bag {scene} has {seen} messages, its table says {track.expected}"
+            self._keep(f"messages of {name}", text, "copy the bag again, or reindex it")
         if track.empty:
             text = f"{track.empty} clouds of bag {scene} hold no point: left out"
             self._keep(f"empty clouds of {name}", text, "look at the sensor and its driver")

@@ -27,6 +27,7 @@ class Track:
         frames: all that occurred. empty: clouds without a point, which are left out.
         unstamped: messages whose header has no time.
         late: seconds from the header's stamp to the log, of each.
+        expected: messages that the bag's own table says.
     """
 
     topic: str
@@ -39,6 +40,7 @@ class Track:
     empty: int = 0
     unstamped: int = 0
     late: list[float] = field(default_factory=list)
+    expected: int = 0
 
     def sort(self) -> None:
         """Order by stamp; of equal ones the first that was recorded stays."""
@@ -76,7 +78,8 @@ def scan(bag: Bag, sensors: Sequence[str], infos: Sequence[str], poses: str, opt
     Raises:
         DataError: the bag is damaged, or a pose is none.
     """
-    found = Scan({topic: Track(topic) for topic in sensors}, {}, TransformTree())
+    tracks = {topic: Track(topic, expected=bag.count(topic)) for topic in sensors}
+    found = Scan(tracks, {}, TransformTree())
     for message in bag.messages([*sensors, *infos, *tf_topics(bag), *([poses] if poses else [])]):
         if message.topic in found.tracks:
             _add(found.tracks[message.topic], message, options)
