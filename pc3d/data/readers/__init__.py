@@ -42,9 +42,11 @@ READERS: dict[str, str] = {
     "kitti_object": "pc3d.data.readers.kitti_object:KittiObjectReader",
     "semantic_kitti": "pc3d.data.readers.semantic_kitti:SemanticKittiReader",
     "kitti_360": "pc3d.data.readers.kitti_360:Kitti360Reader",
+    "once": "pc3d.data.readers.once:OnceReader",
     "argoverse2": "pc3d.data.readers.argoverse2:Argoverse2Reader",
     "bag": "pc3d.data.readers.bag:BagReader",
     "pandaset": "pc3d.data.readers.pandaset:PandaSetReader",
+    "waymo": "pc3d.data.readers.waymo:WaymoReader",
 }
 
 

@@ -1,7 +1,7 @@
 """Rows of Parquet files, one after the other: a row may have megabytes, and a row group a whole drive.
 
-Parquet has no way to one row: all rows of its row group that stand before it are decoded, too. So cursors stay
-open between calls, and what asks for rows in their order reads each once.
+Parquet has no way to one row: all rows of its row group that stand before it are decoded, too. So cursors
+stay open between calls, and what asks for rows in their order reads each once.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _AGAIN = "copy the file again from the data set"
 _BUFFER = 1 << 20
 _MOST_ROWS = 10_000_000
+_KEPT = 6
 
 
 def open_file(path: Path, columns: Sequence[str] = ()) -> Any:
@@ -85,14 +86,17 @@ def places(path: Path) -> list[tuple[int, int]]:
 
 
 class RowCursor:
-    """Reads rows of some columns; forward within a row group costs each row once."""
+    """Reads rows of some columns; forward within a row group costs each row once.
+
+    The last few rows are kept: those of one frame are asked for several times, and in any order.
+    """
 
     def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
         self._path, self._columns = path, columns
         self._file = open_file(path, columns)
-        self._at = (-1, -1)
-        self._row: pa.RecordBatch | None = None
+        self._group, self._next = -1, 0
         self._rows: Iterator[pa.RecordBatch] = iter(())
+        self._kept: dict[tuple[int, int], pa.RecordBatch] = {}
 
     def row(self, group: int, at: int) -> pa.RecordBatch:
         """One row, as a batch.
@@ -101,21 +105,31 @@ class RowCursor:
             DataError: the file is damaged, or has no such row.
         """
         with decoding(self._path, "Parquet"):
-            if group != self._at[0] or at < self._at[1]:
-                if not 0 <= group < self._file.metadata.num_row_groups:
-                    fail(f"there is no row group {group}", self._path, "build the index again")
-                self._rows = self._file.iter_batches(
-                    batch_size=1, row_groups=[group], columns=list(self._columns), use_threads=False
-                )
-                self._at = (group, -1)
-            while self._at[1] < at:
-                self._row = next(self._rows, None)
-                if self._row is None:
-                    self._at = (-1, -1)
-                    fail(f"row group {group} has no row {at}", self._path, "build the index again")
-                self._at = (group, self._at[1] + 1)
-            assert self._row is not None
-            return self._row
+            if (group, at) in self._kept:
+                return self._kept[group, at]
+            if group != self._group or at < self._next:
+                self._start(group)
+            while self._next <= at:
+                self._read(group, at)
+            return self._kept[group, at]
+
+    def _start(self, group: int) -> None:
+        if not 0 <= group < self._file.metadata.num_row_groups:
+            fail(f"there is no row group {group}", self._path, "build the index again")
+        self._rows = self._file.iter_batches(
+            batch_size=1, row_groups=[group], columns=list(self._columns), use_threads=False
+        )
+        self._group, self._next = group, 0
+
+    def _read(self, group: int, at: int) -> None:
+        row = next(self._rows, None)
+        if row is None:
+            self._group = -1
+            fail(f"row group {group} has no row {at}", self._path, "build the index again")
+        self._kept[group, self._next] = row
+        self._next += 1
+        if len(self._kept) > _KEPT:
+            del self._kept[next(iter(self._kept))]
 
 
 def cursor(path: Path, columns: tuple[str, ...], lane: int = 0) -> RowCursor:

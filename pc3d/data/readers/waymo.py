@@ -1,0 +1,228 @@
+"""The Waymo Open Perception data set, version 2: Parquet components by segment, without TensorFlow."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pc3d.data.classes import load_class_set
+from pc3d.data.errors import fail
+from pc3d.data.readers.bag.extract import check_settings
+from pc3d.data.readers.waymo_extract import Extraction
+from pc3d.data.readers.waymo_files import TOP, component, poses_of, sensor_rows
+from pc3d.data.readers.waymo_points import frame_key, lasers_of
+from pc3d.data.readers.waymo_segment import Images, LidarBoxes
+from pc3d.data.records import Float64, Sweep
+from pc3d.findings import Finding
+from pc3d.geometry.rigid import invert_SE3, make_SE3
+
+FORMAT = "waymo:x,y,z,intensity,elongation,return,lidar;intensity=tanh"
+WITHOUT_ZONES = f"{FORMAT};where=no_label_zone:-1"
+SPLITS = {"training": "train", "validation": "val", "testing": "test"}
+LASER_CHOICES = ("all", "top")
+NEEDED = ("lidar_calibration", "lidar_pose", "vehicle_pose")
+"""Components that the points need, besides `lidar`."""
+_DEPTHS = (".", "*", "*/*")
+
+
+class WaymoReader:
+    """Reads segments of the Waymo Open Perception data set v2.
+
+    The ego frame is the vehicle's; the LiDAR frame has its axes and its origin at the LiDAR on the roof.
+    Points are made of range images of both returns, in the pose of the vehicle at the time of the frame.
+    Images and points stay in the Parquet files, where one row costs all before it: `extract` writes them as
+    files.
+
+    Args:
+        root: the folder of the splits, or a split (with the folders `lidar`, `vehicle_pose`, ...).
+        lasers: "all" five LiDARs, or the one on the "top".
+        no_label_zones: keep points where nothing is annotated; without them labels and boxes are whole.
+        key_every: every so-manyth frame of a segment is a key frame, the others are plain sweeps without
+            cameras, boxes and labels.
+        extract: folder for points, labels and images as files, which are indexed instead.
+
+    Raises:
+        DataError: there is no segment; a component of one is damaged, or all lack one.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        lasers: str = "all",
+        no_label_zones: bool = True,
+        key_every: int = 1,
+        extract: Path | None = None,
+    ) -> None:
+        if lasers not in LASER_CHOICES:
+            raise ValueError(f"unknown lasers {lasers!r}, use one of {', '.join(LASER_CHOICES)}")
+        if key_every < 1:
+            raise ValueError(f"key_every is {key_every}, expected at least 1")
+        self._root = Path(root).resolve()
+        self._laser = "TOP" if lasers == "top" else ""
+        self._format = FORMAT if no_label_zones else WITHOUT_ZONES
+        self._key_every = key_every
+        self._segments = _segments(self._root)
+        if not self._segments:
+            fail("there is no component `lidar` of a segment", self._root, _missing(self._root))
+        self._frames = {path: sorted({time for time, _ in sensor_rows(path)}) for path in self._segments}
+        self._extraction = None
+        if extract is not None:
+            folder = Path(extract).resolve()
+            settings = {"root": str(self._root), "laser": self._laser, "format": self._format}
+            check_settings(folder, settings)
+            self._extraction = Extraction(folder)
+        self.findings: list[Finding] = []
+        self.metadata: dict[str, Any] = self._metadata(no_label_zones)
+
+    def _metadata(self, no_label_zones: bool) -> dict[str, Any]:
+        every = self._key_every
+        return {
+            "dataset": "waymo",
+            "root": str(self._extraction.folder if self._extraction else self._root),
+            "classes": load_class_set("waymo").to_dict(),
+            "has_labels": any(component(path, "lidar_segmentation").is_file() for path in self._segments),
+            "frames": {
+                "lidar": "axes of the vehicle, origin at the LiDAR on the roof",
+                "ego": "x forward, y left, z up, on the ground below the rear axle",
+            },
+            "license": "Waymo Dataset License Agreement for Non-Commercial Use",
+            "notes": [
+                "points of both returns" + ("" if no_label_zones else ", without those in no-label zones"),
+                "intensity is tanh of the stated one, which has no bound",
+                "the rolling shutter of the cameras is left out",
+                "every frame is a key frame" if every == 1 else f"one frame in {every} is a key frame",
+            ],
+        }
+
+    def __len__(self) -> int:
+        return sum(map(len, self._frames.values()))
+
+    def sweeps(self) -> Iterator[Sweep]:
+        """The segments by path, each ascending in time."""
+        absent = {
+            path: [tag for tag in NEEDED if not component(path, tag).is_file()] for path in self._segments
+        }
+        lacking = [path for path, tags in absent.items() if tags]
+        if len(lacking) == len(absent):
+            what = f"no segment has the components {', '.join(absent[lacking[0]])}"
+            fail(what, self._root, "download them too: the points are made of range images with them")
+        if lacking:
+            text = f"{len(lacking)} of {len(absent)} segments lack a component and were left out"
+            first = f"{lacking[0].stem} has no {absent[lacking[0]][0]}"
+            self.findings.append(Finding("segments", "warning", f"{text}, first: {first}", "download it"))
+        for path in self._segments:
+            if not absent[path]:
+                for sweep in self._of_segment(path):
+                    yield self._extraction.extracted(sweep) if self._extraction else sweep
+
+    def _of_segment(self, path: Path) -> Iterator[Sweep]:
+        lasers = lasers_of(component(path, "lidar_calibration"))
+        if TOP not in lasers:
+            fail(
+                "the LiDAR on the roof has no calibration",
+                component(path, "lidar_calibration"),
+                "copy it again",
+            )
+        ego_SE3_lidar = make_SE3(np.eye(3), lasers[TOP].vehicle_SE3_laser[:3, 3])
+        poses, images = poses_of(component(path, "vehicle_pose")), Images.read(path)
+        boxes = component(path, "lidar_box")
+        lidar_boxes = LidarBoxes(boxes) if boxes.is_file() else None
+        labels = component(path, "lidar_segmentation")
+        labelled = {time for time, _ in sensor_rows(labels)} if labels.is_file() else set()
+        without = [time for time in self._frames[path] if time not in poses]
+        if without:
+            text = f"{len(without)} of {len(self._frames[path])} frames of {path.stem} have no pose"
+            self.findings.append(
+                Finding("poses", "warning", f"{text} and were left out", "copy vehicle_pose")
+            )
+        for rank, time in enumerate(self._frames[path]):
+            if time not in poses:
+                continue
+            sweep = self._sweep(path, time, poses[time], ego_SE3_lidar)
+            if rank % self._key_every == 0:
+                sweep = replace(
+                    sweep,
+                    is_key_frame=True,
+                    sample_token=sweep.token,
+                    cameras=images.by_time.get(time, ()),
+                    boxes=None
+                    if lidar_boxes is None
+                    else lidar_boxes.boxes(time, poses[time], invert_SE3(ego_SE3_lidar)),
+                    lidarseg_path=labels if time in labelled else None,
+                )
+            yield sweep
+
+    def _sweep(self, path: Path, time: int, pose: Float64, ego_SE3_lidar: Float64) -> Sweep:
+        """A frame as a plain sweep."""
+        key = frame_key(time, self._laser)
+        return Sweep(
+            token=f"{path.stem}/{time}",
+            scene=path.stem,
+            timestamp=time,
+            is_key_frame=False,
+            path=path,
+            lidar_format=self._format,
+            ego_SE3_lidar=ego_SE3_lidar,
+            world_SE3_ego=pose,
+            split=_split(path),
+            key=key,
+            lidar_SE3_points=invert_SE3(ego_SE3_lidar),
+            lidarseg_format="waymo",
+            lidarseg_key=key,
+        )
+
+
+def _split(path: Path) -> str:
+    name = path.parents[1].name
+    known = name in SPLITS or name.startswith(("testing", "domain_adaptation"))
+    return SPLITS.get(name, name) if known else "train"
+
+
+def _segments(root: Path) -> list[Path]:
+    return sorted(path for depth in _DEPTHS for path in root.glob(f"{depth}/lidar/*.parquet"))
+
+
+def _missing(root: Path) -> str:
+    """What to do where there is no LiDAR component."""
+    if next(root.glob("**/*.tfrecord"), None) is not None:
+        return "these are records of version 1; download version 2 (Parquet) of the data set"
+    found = sorted({path.parent.name for depth in _DEPTHS for path in root.glob(f"{depth}/*/*.parquet")})
+    there = f"; there are {', '.join(found)}" if found else ""
+    return f"name the folder that holds lidar/, {'/, '.join(NEEDED)}/ or the splits above{there}"
+
+
+def detect(root: Path) -> str | None:
+    """Why a folder is one of this format, None where it is not."""
+    for depth in _DEPTHS:
+        for tag in ("lidar", "vehicle_pose"):
+            path = next(root.glob(f"{depth}/{tag}/*.parquet"), None)
+            if path is not None:
+                return f"{path.parent.relative_to(root)}/SEGMENT.parquet"
+    return None
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options whose names are the arguments of the reader."""
+    parser.add_argument(
+        "--lasers", choices=LASER_CHOICES, default="all", help="all five LiDARs (default), or the one on top"
+    )
+    parser.add_argument(
+        "--without-no-label-zones",
+        dest="no_label_zones",
+        action="store_false",
+        help="leave out points where nothing is annotated",
+    )
+    parser.add_argument(
+        "--key-every", type=int, default=1, metavar="N", help="every N-th frame is a key frame (default 1)"
+    )
+    parser.add_argument(
+        "--extract",
+        type=Path,
+        metavar="DIR",
+        help="write points, labels and images as files, and index those",
+    )

@@ -1,0 +1,69 @@
+"""Frames of Waymo segments written as files of their own, which random access needs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pc3d.data.containers import open_bytes
+from pc3d.data.points import point_format
+from pc3d.data.points.load import columns_of, load_points, valid_rows
+from pc3d.data.readers.waymo_points import decode_labels
+from pc3d.data.records import Camera, Sweep
+from pc3d.storage.whole import write_bytes
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Writes the frames of segments below `folder`; files that are there stay."""
+
+    folder: Path
+
+    def extracted(self, sweep: Sweep) -> Sweep:
+        """The sweep with points, labels and images in files of their own.
+
+        Raises:
+            DataError: what is to be written cannot be read.
+        """
+        scene = self.folder / sweep.scene
+        points = scene / "lidar" / f"{sweep.timestamp}.bin"
+        if not points.is_file():
+            _write(points, load_points(sweep.path, sweep.lidar_format, sweep.token, sweep.key))
+        labels = None
+        if sweep.lidarseg_path is not None:
+            labels = scene / "labels" / f"{sweep.timestamp}.bin"
+            if not labels.is_file():
+                ids = decode_labels(sweep.lidarseg_path, sweep.lidarseg_key)
+                keep = valid_rows(sweep.path, sweep.lidar_format, sweep.key)
+                _write(labels, ids[keep].astype(np.uint8))
+        return replace(
+            sweep,
+            path=points,
+            key="",
+            lidar_format=f"bin:{','.join(columns_of(point_format(sweep.lidar_format)))}",
+            lidarseg_path=labels,
+            lidarseg_key="",
+            lidarseg_format="uint8",
+            cameras=tuple(_images(sweep.cameras, scene)),
+        )
+
+
+def _images(cameras: Iterable[Camera], scene: Path) -> Iterable[Camera]:
+    for camera in cameras:
+        path = scene / camera.name / f"{camera.timestamp}.jpg"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(path, open_bytes(camera.path, camera.key), durable=False)
+        yield replace(camera, path=path, key="")
+
+
+def _write(path: Path, array: NDArray) -> None:
+    buffer = io.BytesIO()
+    buffer.write(np.ascontiguousarray(array).tobytes())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, buffer.getvalue(), durable=False)
