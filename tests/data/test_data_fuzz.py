@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 from fuzzed_formats import FILES, Sources
+from fuzzed_point_files import POINT_FILES
 from fuzzed_roots import ROOTS
 from mutations import spoiled
 
 from pc3d.data.index import SweepIndex
 from pc3d.storage import disk
 
-FORMATS = {**ROOTS, **FILES}
+FORMATS = {**ROOTS, **FILES, **POINT_FILES}
 MUTATIONS = 50
 ROOM = 3 << 30
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from pc3d.data.point_files.contents import broken, shown
 
 _NOT_A_NUMBER = ["nan", "NaN", "NAN", "-nan", "-NaN", "-nan(ind)", "nan(ind)"]
+_TO_BLANKS = bytes.maketrans(b"\t\r\v\f", b"    ")
 
 
 def parse_rows(
@@ -71,8 +71,10 @@ def parse_rows(
 
 def single_blanks(text: bytes) -> bytes:
     """The text with one blank where there are several or tabs, and none at the ends of lines."""
-    text = re.sub(rb"[ \t\r\v\f]+", b" ", text)
-    return re.sub(rb"(?m)^ | $", b"", text)
+    text = text.translate(_TO_BLANKS)
+    while b"  " in text:
+        text = text.replace(b"  ", b" ")
+    return text.replace(b" \n", b"\n").replace(b"\n ", b"\n").strip(b" ")
 
 
 def is_number(word: bytes) -> bool:
