@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pc3d.data.build import build_index
+from pc3d.data.classes import load_class_set
 from pc3d.data.errors import DataError
 from pc3d.data.points import load_sweep
 from pc3d.data.readers import open_reader
@@ -140,7 +141,7 @@ def test_the_index_of_single_frames(sample: Path, tmp_path: Path) -> None:
     assert [index[row].token for row in index.key_rows("train")] == ["training/000000", "training/000001"]
     assert all(index.neighbour(row, 1) is None for row in range(2))
     assert [camera.size for row in range(2) for camera in index[row].cameras] == [(1224, 370), (1242, 375)]
-    assert index.metadata["classes"]["detection"] == ["car", "pedestrian", "cyclist"]
+    assert index.metadata["classes"] == load_class_set("kitti").to_dict()
 
 
 def test_splits_of_lists_and_the_testing_part(copy: Path) -> None:
