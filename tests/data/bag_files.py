@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
 from rosbags.typesys import Stores, get_typestore
+
+from pc3d.data.readers import open_reader
+from pc3d.data.records import Sweep
+from pc3d.findings import Finding
 
 ROS2 = get_typestore(Stores.ROS2_HUMBLE)
 _CODES = {"i1": 1, "u1": 2, "i2": 3, "u2": 4, "i4": 5, "u4": 6, "f4": 7, "f8": 8}
@@ -152,20 +154,8 @@ def write_ros2(folder: Path, rows: Iterable[Row], storage: str = "mcap") -> Path
     return folder
 
 
-def plain_cloud(**fields: Any) -> SimpleNamespace:
-    """A PointCloud2 as an object, for the decoder alone."""
-    return SimpleNamespace(**fields)
-
-
-__all__ = [
-    "ROS2",
-    "START",
-    "Writer1",
-    "camera_info",
-    "cloud",
-    "header",
-    "image",
-    "odometry",
-    "tf",
-    "write_ros2",
-]
+def read(root: Path, **options: object) -> tuple[list[Sweep], dict[str, Finding]]:
+    """The sweeps of bags, and what was found by name."""
+    reader = open_reader("bag", root, **options)
+    sweeps = list(reader.sweeps())
+    return sweeps, {finding.name: finding for finding in reader.findings}

@@ -41,7 +41,7 @@ def cloud_columns(cloud: Any, where: str) -> dict[str, NDArray]:
             start = int(field.offset) + number * dtype.itemsize
             columns[name] = np.empty(height * width, dtype=dtype.newbyteorder("="))
             if height * width:
-                stored = np.ndarray((height, width), dtype, data, start, (row, point))
+                stored: NDArray = np.ndarray((height, width), dtype, data, start, (row, point))
                 columns[name].reshape(height, width)[:] = stored
     return columns
 
