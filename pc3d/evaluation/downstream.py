@@ -30,7 +30,7 @@ from pc3d.evaluation.own.scored_classes import (
     OWN,
     check_model_classes,
     evaluator_of,
-    scored_classes,
+    scored_names,
 )
 from pc3d.evaluation.own.truth import check_own, labelled_rows
 from pc3d.evaluation.settings import evaluation_settings, prepare_folder, write_metrics
@@ -106,11 +106,11 @@ def evaluate_checkpoint(
     if scoring is not None and not (own and task == "detection"):
         raise ValueError("the scoring of boxes is for detection that pc3d scores")
     check_evaluation(opened, split, task, evaluator, scoring)
-    if own:
-        classes = scored_classes(opened, task)
-        check_model_classes(checkpoint, task, classes)
-        if task == "detection":
-            options["scoring"] = (scoring or DetectionScoring()).describe(classes.detection)
+    if task != "map":
+        names = scored_names(opened, task, OWN if own else OFFICIAL)
+        check_model_classes(checkpoint, task, names)
+        if own and task == "detection":
+            options["scoring"] = (scoring or DetectionScoring()).describe(names)
     settings = evaluation_settings(checkpoint, opened, split, own=own, **options)
     prepare_folder(folder, checkpoint, settings, overwrite)
     if task == "lidarseg":

@@ -12,10 +12,10 @@ from pc3d.data.batch import Needs
 from pc3d.data.collate import collate
 from pc3d.data.dataset import FrameDataset
 from pc3d.data.index import SweepIndex
-from pc3d.data.label_maps import NUSCENES_LIDARSEG_CLASSES
 from pc3d.data.splits import label_fraction
 from pc3d.evaluation.features import collect_features
 from pc3d.evaluation.knn import knn_probe
+from pc3d.evaluation.own.scored_classes import scored_classes
 from pc3d.models.lidar.base import LidarEncoder
 
 
@@ -49,4 +49,4 @@ def knn_of_encoder(
         loader = DataLoader(dataset, batch_size=1, collate_fn=collate)
         generator = torch.Generator().manual_seed(2 * seed + number)
         parts.append(collect_features(encoder.eval(), loader, points_per_sweep, generator).within_range())
-    return knn_probe(parts[0], parts[1], len(NUSCENES_LIDARSEG_CLASSES))
+    return knn_probe(parts[0], parts[1], len(scored_classes(drives, "lidarseg").classes))

@@ -18,13 +18,12 @@ from pc3d.data.classes import ClassSet
 from pc3d.data.collate import collate
 from pc3d.data.dataset import FrameConfig, FrameDataset
 from pc3d.data.index import SweepIndex
-from pc3d.data.label_maps import NUSCENES_LIDARSEG_CLASSES
 from pc3d.data.region_cache import RegionCache
 from pc3d.engine.checkpoints import frames_of, load_segmenter
 from pc3d.evaluation.lidarseg import LidarsegWriter, evaluate_lidarseg
 from pc3d.evaluation.metrics import confusion_matrix, summary
 from pc3d.evaluation.official import official_version
-from pc3d.evaluation.own.scored_classes import OFFICIAL, OWN, evaluator_of, may_move, scored_classes
+from pc3d.evaluation.own.scored_classes import OFFICIAL, OWN, evaluator_of, may_move, scored_names
 from pc3d.evaluation.own.truth import labelled_rows
 from pc3d.evaluation.settings import write_metrics
 from pc3d.evaluation.temporal_voting import MOVING_CLASSES, Scan, VotingConfig, vote, windows
@@ -153,7 +152,7 @@ def evaluate_segmenter(
     official = evaluator_of(opened, "lidarseg", evaluator) == OFFICIAL
     if official:
         official_version(opened)
-    names = NUSCENES_LIDARSEG_CLASSES if official else scored_classes(opened, "lidarseg").classes
+    names = scored_names(opened, "lidarseg", OFFICIAL if official else OWN)
     if segmenter.num_classes != len(names):
         what = f"the model has {segmenter.num_classes} classes, the {'official ' * official}evaluation"
         raise ValueError(f"{what} {len(names)}: train it with head.num_classes={len(names)}")

@@ -80,7 +80,7 @@ def semantic_kitti_miou(labels: np.ndarray, predictions: np.ndarray, classes: in
 
 
 def test_equals_what_semantic_kittis_evaluator_gave() -> None:
-    """mIoU of these labels by `iouEval` of github.com/PRBonn/semantic-kitti-api, commit a9c749e, ignore [0]."""
+    """mIoU of these labels by `iouEval` of github.com/PRBonn/semantic-kitti-api, commit a9c749e."""
     random = Random(5)
     pairs = []
     for _ in range(3000):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pc3d.data.classes import ClassSet
@@ -12,6 +12,8 @@ from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
 from pc3d.data.errors import fail
 from pc3d.data.index import SweepIndex
 from pc3d.data.label_maps import NUSCENES_LIDARSEG_CLASSES
+from pc3d.engine.checkpoints import classes_of_model
+from pc3d.engine.data_classes import names_of
 from pc3d.models.weights import read_metadata
 
 OFFICIAL, OWN = "nuscenes-devkit", "pc3d"
@@ -55,11 +57,6 @@ def evaluator_of(index: SweepIndex, task: str, wanted: str | None = None) -> str
     return OFFICIAL if nuscenes and same else OWN
 
 
-def names_of(classes: ClassSet, task: str) -> tuple[str, ...]:
-    """The classes of a task, in the order of their labels."""
-    return classes.classes if task == "lidarseg" else classes.detection
-
-
 def words_of(name: str) -> set[str]:
     """The words of a class name in small letters: `vehicle`, `bus` and `rigid` of `vehicle.bus.rigid`."""
     return set(re.split(r"[^a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())) - {""}
@@ -72,6 +69,15 @@ def may_move(classes: ClassSet) -> tuple[int, ...]:
         for label, name in enumerate(classes.classes)
         if name in classes.detection or words_of(name) & _MOVERS
     )
+
+
+def scored_names(index: SweepIndex, task: str, evaluator: str) -> tuple[str, ...]:
+    """The classes that a task is scored on.
+
+    Raises:
+        DataError: pc3d scores, and the index has none.
+    """
+    return _OFFICIAL_CLASSES[task] if evaluator == OFFICIAL else names_of(scored_classes(index, task), task)
 
 
 def scored_classes(index: SweepIndex, task: str) -> ClassSet:
@@ -88,33 +94,28 @@ def scored_classes(index: SweepIndex, task: str) -> ClassSet:
     return classes
 
 
-def check_model_classes(checkpoint: Path, task: str, classes: ClassSet) -> None:
-    """Whether the labels that a model predicts are those of the data.
+def check_model_classes(checkpoint: Path, task: str, scored: Sequence[str]) -> None:
+    """Whether the labels that a model predicts are the classes that are scored.
 
     Raises:
         DataError: it was trained on others, or predicts another number of them.
     """
-    scored, metadata = names_of(classes, task), read_metadata(Path(checkpoint))
-    trained = model_classes(metadata, task)
-    if trained is not None and trained != scored:
-        what = f"the model was trained on other classes ({_listed(trained)}) than the data has"
+    classes = classes_of_model(Path(checkpoint))
+    trained = names_of(classes, task) if classes else _usual(task)
+    if trained is not None and tuple(trained) != tuple(scored):
+        what = f"the model was trained on other classes ({_listed(trained)}) than are scored"
         remedy = "fine-tune on data of these classes, or index the data with the class file of the training"
         fail(f"{what} ({_listed(scored)})", checkpoint, remedy)
-    count = json.loads(metadata.get("head", "{}")).get("num_classes", len(scored))
+    head = json.loads(read_metadata(Path(checkpoint)).get("head", "{}"))
+    count = head.get("num_classes", len(scored))
     if count != len(scored):
-        what = f"the model predicts {count} classes, the data has {len(scored)}"
-        fail(f"{what}: {_listed(scored)}", checkpoint, "fine-tune on data of these classes")
+        remedy = f"fine-tune on data of these classes, then head.num_classes={len(scored)}"
+        fail(f"the model has {count} classes, the evaluation {len(scored)}", checkpoint, remedy)
 
 
-def model_classes(metadata: Mapping[str, str], task: str) -> tuple[str, ...] | None:
-    """Classes that a checkpoint was trained on, None where it does not say them.
-
-    Detectors that say nothing are of the time when all had nuScenes' ten classes.
-    """
-    if "classes" not in metadata:
-        return NUSCENES_DETECTION_CLASSES if task == "detection" else None
-    classes = ClassSet.of({"classes": json.loads(metadata["classes"])})
-    return None if classes is None else names_of(classes, task)
+def _usual(task: str) -> tuple[str, ...] | None:
+    """Classes of a model that does not say them: all detectors had nuScenes' ten."""
+    return NUSCENES_DETECTION_CLASSES if task == "detection" else None
 
 
 def _listed(names: Sequence[str]) -> str:

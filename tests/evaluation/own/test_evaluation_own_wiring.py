@@ -240,13 +240,13 @@ def test_key_frames_without_labels_are_left_out(tmp_path: Path) -> None:
 
 def test_a_model_of_other_classes_is_refused(tmp_path: Path) -> None:
     index = write_drive(tmp_path)
-    with pytest.raises(DataError, match="the model predicts 4 classes, the data has 5"):
+    with pytest.raises(DataError, match="the model has 4 classes, the evaluation 5"):
         evaluate_checkpoint(segmenter(tmp_path, 4), index, "val", tmp_path / "scores")
     other = {**CLASSES, "classes": ["a", "b", "c", "d", "e"], "labels": {}, "boxes": {}}
     checkpoint = segmenter(tmp_path, 5, classes=json.dumps(other))
     with pytest.raises(DataError, match=r"other classes \(a, b, c, d, e\) than .*\(road, building"):
         evaluate_checkpoint(checkpoint, index, "val", tmp_path / "scores")
-    with pytest.raises(DataError, match=r"other classes \(car, truck.* than the data has \(car, walker"):
+    with pytest.raises(DataError, match=r"other classes \(car, truck.* than are scored \(car, walker"):
         evaluate_checkpoint(detector(tmp_path), index, "val", tmp_path / "scores")
     assert not (tmp_path / "scores").exists()
     with pytest.raises(ValueError, match="for detection that pc3d scores"):
