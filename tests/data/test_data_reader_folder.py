@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -147,6 +148,32 @@ def test_the_number_of_columns_is_told_by_their_order(real_data: Path, tmp_path:
     sweeps = list(FolderReader(tmp_path, accept_guesses=True).sweeps())
     assert [sweep.timestamp for sweep in sweeps] == [0, 100_000]
     assert load_sweep(sweeps[0]).shape == (scan.stat().st_size // 16, 4)
+
+
+def test_a_folder_of_scans_alone(real_data: Path, tmp_path: Path) -> None:
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for number in range(2):
+        shutil.copy(real_data / "pcd" / "vlp16_10_fields_mixed_sizes_binary.pcd", scans / f"{number}.pcd")
+    assert detect_format(scans) == "folder"
+    with pytest.raises(DataError, match="would be guesses") as found:
+        FolderReader(scans)
+    sweeps = list(FolderReader(scans, accept_guesses=True).sweeps())
+    assert [sweep.path.name for sweep in sweeps] == ["0.pcd", "1.pcd"]
+    # The lines that it proposes are a calibration file that leaves nothing open.
+    lines = [line.strip() for line in str(found.value).splitlines() if "    # " in line]
+    facts: dict = {}
+    for line in lines:
+        keys, _, value = line.partition("    # ")[0].partition(": ")
+        *path, last = keys.split(".")
+        section = facts
+        for key in path:
+            section = section.setdefault(key, {})
+        section[last] = yaml.safe_load(value)
+    (scans / "calibration.yaml").write_text(yaml.safe_dump(facts))
+    stated = list(FolderReader(scans).sweeps())
+    np.testing.assert_array_equal(load_sweep(stated[0], ["time"]), load_sweep(sweeps[0], ["time"]))
+    np.testing.assert_array_equal(stated[1].ego_SE3_lidar, sweeps[1].ego_SE3_lidar)
 
 
 @pytest.mark.parametrize(

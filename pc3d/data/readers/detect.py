@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pc3d.data.errors import fail
 from pc3d.data.readers import READERS
+from pc3d.data.readers.folder.description import find_description
 
 
 def detected_formats(root: Path) -> dict[str, str]:
@@ -19,6 +20,8 @@ def detected_formats(root: Path) -> dict[str, str]:
         reason = import_module(where.partition(":")[0]).detect(root)
         if reason:
             found[name] = reason
+    if len(found) > 1 and "folder" in found and find_description(root) is None:
+        del found["folder"]  # every data set is folders of points; own ones have a calibration file
     return found
 
 

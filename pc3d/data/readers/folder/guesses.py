@@ -125,7 +125,7 @@ def _bare(
         table = values.reshape(-1, len(order))
         named = {name: table[:, n] for n, name in enumerate(order) if name != "_"}
         return named, {name: name for name in named}
-    width, score = _width(values)
+    width, _ = _width(values)
     if width is None:
         fail(
             f"{where}: no number of columns of {entry.dtype} makes points of this file",

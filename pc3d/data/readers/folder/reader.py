@@ -424,10 +424,8 @@ def detect(root: Path) -> str | None:
     if not scenes:
         return None
     inside = scenes[0].folder
-    images = ", ".join(image_folders(inside)[:3])
-    return f"points in {scenes[0].name}/{lidar_folders(inside)[0]}" + (
-        f", images in {images}" if images else ""
-    )
+    lidars, images = scenes[0].lidars or lidar_folders(inside), image_folders(inside)
+    return f"points in {inside.name}/{lidars[0]}" + f", images in {', '.join(images[:3])}" * bool(images)
 
 
 def add_options(parser: argparse._ActionsContainer) -> None:

@@ -17,10 +17,14 @@ _DEPTH = 3
 
 @dataclass(frozen=True)
 class Scene:
-    """A drive: the folder that its sensor folders are in."""
+    """A drive: the folder that its sensor folders are in.
+
+    `lidars` are the folders that count where no calibration names them, all of them if there is none.
+    """
 
     name: str
     folder: Path
+    lidars: tuple[str, ...] = ()
 
 
 def is_points(path: Path) -> bool:
@@ -46,6 +50,8 @@ def image_files(folder: Path) -> list[Path]:
 def find_scenes(root: Path, description: Description | None) -> list[Scene]:
     """The scenes: the root, or folders at most three levels below it, that hold a LiDAR's folder."""
     names = [lidar.name for lidar in description.lidars] if description else []
+    if _holds(root, is_points) and (description is None or root.name in names):
+        return [Scene(root.parent.name or "drive", root.parent, (root.name,))]
     return [
         Scene(folder.relative_to(root).as_posix() if folder != root else root.name, folder)
         for folder in _scenes_below(root, names, _DEPTH)
