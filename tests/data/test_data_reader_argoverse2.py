@@ -7,9 +7,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pyarrow as pa
 import pytest
-from PIL import Image
+from argoverse2_logs import MOUNTS, PINHOLES, START, STEP, WORLD, pose_at, write, write_log
 from pyarrow import feather
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation, Slerp
@@ -24,7 +23,6 @@ from pc3d.geometry.boxes import points_in_boxes
 from pc3d.geometry.camera import in_image, project
 
 LOG = "7fab2350-7eaf-3b7e-a39d-6937a4c1bede"
-START, STEP = 315_966_265_000_000_000, 100_000_000
 
 
 @pytest.fixture(scope="module")
@@ -106,79 +104,9 @@ def test_velocities_are_those_of_a_plain_loop(real_log: Path) -> None:
         np.testing.assert_allclose(velocity, expected[:2], atol=1e-5)
 
 
-def _write(path: Path, **columns: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    feather.write_feather(pa.table(columns), str(path), compression="lz4")
-
-
-def _pose_at(time: int) -> tuple[Rotation, np.ndarray]:
-    """city_SE3_ego of a car that turns while it drives."""
-    s = 1e-9 * (time - START)
-    return Rotation.from_euler("zyx", [0.3 + 0.2 * s, 0.02, -0.01]), np.array([5000 + 8 * s, 3 * s, 60.0])
-
-
-EGO_R_CAM = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
-MOUNTS = {
-    "up_lidar": (np.eye(3), [1.35, 0.0, 1.64]),
-    "down_lidar": (np.diag([1.0, -1, -1]), [1.35, 0.0, 1.53]),
-    "ring_front_center": (EGO_R_CAM, [1.6, 0.0, 1.4]),
-    "ring_rear_left": (Rotation.from_euler("z", 150, degrees=True).as_matrix() @ EGO_R_CAM, [1.1, 0.2, 1.4]),
-}
-PINHOLES = {"ring_front_center": (80.0, 38.0, 49.0), "ring_rear_left": (81.0, 50.0, 39.0)}
-"""Focal length, and the principal point where pixel centres are at integers."""
-WORLD = np.random.default_rng(3).uniform([4940, -60, 59], [5060, 60, 68], (300, 3))
-
-
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """A log of three sweeps with images of two cameras 12 ms after each; points of a fixed world."""
-    folder = tmp_path / "data" / "train" / "log-0"
-    quaternion = lambda rotation: np.roll(rotation.as_quat(), 1)  # noqa: E731
-    times = [START + n * STEP // 20 for n in range(-4, 60)]
-    poses = [_pose_at(time) for time in times]
-    q, t = np.array([quaternion(r) for r, _ in poses]), np.array([t for _, t in poses])
-    _write(
-        folder / "city_SE3_egovehicle.feather",
-        timestamp_ns=times,
-        **{name: q[:, n] for n, name in enumerate(("qw", "qx", "qy", "qz"))},
-        **{name: t[:, n] for n, name in enumerate(("tx_m", "ty_m", "tz_m"))},
-    )
-    q = np.array([quaternion(Rotation.from_matrix(r)) for r, _ in MOUNTS.values()])
-    t = np.array([t for _, t in MOUNTS.values()])
-    _write(
-        folder / "calibration" / "egovehicle_SE3_sensor.feather",
-        sensor_name=list(MOUNTS),
-        **{name: q[:, n] for n, name in enumerate(("qw", "qx", "qy", "qz"))},
-        **{name: t[:, n] for n, name in enumerate(("tx_m", "ty_m", "tz_m"))},
-    )
-    cameras = ["ring_front_center", "ring_rear_left"]
-    _write(
-        folder / "calibration" / "intrinsics.feather",
-        sensor_name=cameras,
-        fx_px=[80.0, 81.0],
-        fy_px=[80.0, 81.0],
-        cx_px=[38.0, 50.0],
-        cy_px=[49.0, 39.0],
-        **{k: [-0.2, -0.3] for k in ("k1", "k2", "k3")},
-        height_px=pa.array([100, 78], pa.uint16()),
-        width_px=pa.array([76, 100], pa.uint16()),
-    )
-    for n in range(3):
-        time = START + n * STEP
-        rotation, shift = _pose_at(time)
-        xyz = rotation.inv().apply(WORLD - shift).astype(np.float16)
-        _write(
-            folder / "sensors" / "lidar" / f"{time}.feather",
-            **{name: xyz[:, k] for k, name in enumerate("xyz")},
-            intensity=np.arange(300).astype(np.uint8),
-            laser_number=(np.arange(300) % 64).astype(np.uint8),
-            offset_ns=np.linspace(0, 1e8, 300).astype(np.int32),
-        )
-        for camera, size in zip(cameras, ((76, 100), (100, 78)), strict=True):
-            path = folder / "sensors" / "cameras" / camera / f"{time + 12_000_000}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", size).save(path)
-    return folder
+    return write_log(tmp_path / "data" / "train" / "log-0")
 
 
 def test_images_have_the_pose_of_their_own_time(log: Path) -> None:
@@ -190,9 +118,9 @@ def test_images_have_the_pose_of_their_own_time(log: Path) -> None:
         before = taken - (taken - START) % (STEP // 20)
         track = Slerp(
             [before, before + STEP // 20],
-            Rotation.concatenate([_pose_at(before)[0], _pose_at(before + STEP // 20)[0]]),
+            Rotation.concatenate([pose_at(before)[0], pose_at(before + STEP // 20)[0]]),
         )
-        shift = _pose_at(taken)[1]
+        shift = pose_at(taken)[1]
         in_ego = track([taken])[0].inv().apply(WORLD - shift)
         points = load_sweep(sweep)
         for camera in sweep.cameras:
@@ -235,6 +163,6 @@ def test_the_lidar_data_set_and_logs_that_lack_something(log: Path, tmp_path: Pa
 
 
 def test_a_wrong_table_is_one_error(log: Path) -> None:
-    _write(log / "annotations.feather", timestamp_ns=[START], category=["BUS"])
+    write(log / "annotations.feather", timestamp_ns=[START], category=["BUS"])
     with pytest.raises(DataError, match=r"no column 'tx_m'[\s\S]*annotations.feather"):
         list(open_reader("argoverse2", log).sweeps())
