@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.data.point_files.contents import broken, shown
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _NOT_A_NUMBER = ["nan", "NaN", "NAN", "-nan", "-NaN", "-nan(ind)", "nan(ind)"]
 _TO_BLANKS = bytes.maketrans(b"\t\r\v\f", b"    ")
@@ -39,34 +42,38 @@ def parse_rows(
         DataError: names the first line that has another number of words, or a word that is no number.
     """
     import pyarrow as pa
-    from pyarrow import csv
 
     if delimiter == " ":
         text = single_blanks(text)
     if not text.strip():
         return [np.zeros(0, dtype=(types or {}).get(name, np.float64)) for name in names]
-    free = types is None
-    declared = {name: pa.from_numpy_dtype(dtype) for name, dtype in (types or {}).items()}
     try:
-        table = csv.read_csv(
-            pa.BufferReader(text),
-            # One block: the types come from all rows, and the lines keep their order.
-            read_options=csv.ReadOptions(
-                use_threads=False, block_size=len(text) + 1, column_names=list(names)
-            ),
-            parse_options=csv.ParseOptions(delimiter=delimiter, quote_char='"' if free else False),
-            convert_options=csv.ConvertOptions(
-                column_types=declared, null_values=[*_NOT_A_NUMBER, ""] if free else _NOT_A_NUMBER
-            ),
-        )
+        table = _read_table(text, names, types, delimiter)
     except pa.ArrowException as error:
         _find_bad_line(text, names, path, first_line, dict(types or {}), delimiter)
         broken(f"the rows cannot be read: {' '.join(str(error).split())[:200]}", path)
-    except UnicodeDecodeError:
-        broken("the rows are no UTF-8 text", path)
     columns = [_array(column) for column in table.columns]
     _check_columns(columns, text, names, path, first_line, types, delimiter)
     return columns
+
+
+def _read_table(
+    text: bytes, names: Sequence[str], types: Mapping[str, np.dtype] | None, delimiter: str
+) -> pa.Table:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    free = types is None
+    declared = {name: pa.from_numpy_dtype(dtype) for name, dtype in (types or {}).items()}
+    return csv.read_csv(
+        pa.BufferReader(text),
+        # One block: the types come from all rows, and the lines keep their order.
+        read_options=csv.ReadOptions(use_threads=False, block_size=len(text) + 1, column_names=list(names)),
+        parse_options=csv.ParseOptions(delimiter=delimiter, quote_char='"' if free else False),
+        convert_options=csv.ConvertOptions(
+            column_types=declared, null_values=[*_NOT_A_NUMBER, ""] if free else _NOT_A_NUMBER
+        ),
+    )
 
 
 def single_blanks(text: bytes) -> bytes:
