@@ -8,6 +8,6 @@ data = dict(
     batch_size=16,
 )
 lidar = dict(norm_momentum=0.02)
-head = dict(num_classes=16, head="linear", lovasz_weight=2.0)
+head = dict(head="linear", lovasz_weight=2.0)
 optimizer = dict(lr=1e-3, head_lr_scale=10.0, eps=1e-6)
 schedule = dict(epochs=100, warmup=0.2)
