@@ -222,7 +222,10 @@ def _source(raw: Raw, column: Column, where: str) -> NDArray:
             where,
             f"it has {', '.join(raw)}: name one of them in the LiDAR format",
         )
-    return raw[column.source]
+    values = raw[column.source]
+    if values.dtype.kind not in "biuf":
+        fail(f"the column {column.source!r} holds {values.dtype}, not numbers", where, "name another column")
+    return values
 
 
 def _values(raw: Raw, column: Column, timestamp: int, where: str) -> Float64:
