@@ -31,7 +31,7 @@ from pc3d.data.images import load_image
 from pc3d.data.labels import load_labels
 from pc3d.data.pairing import cam_SE3_lidar
 from pc3d.data.points import load_sweep
-from pc3d.data.readers import open_reader, waymo_points
+from pc3d.data.readers import open_reader, waymo, waymo_points
 from pc3d.data.readers.parquet_rows import read_columns
 from pc3d.data.readers.waymo import detect
 from pc3d.data.readers.waymo_files import CAMERA, CAMERAS, TIME, poses_of, sensors_of
@@ -156,7 +156,8 @@ def test_images_and_boxes(tmp_path: Path) -> None:
 def test_extracted_frames_are_the_same(tmp_path: Path) -> None:
     write_segment(tmp_path / "data" / "training")
     options = {"key_every": 2, "no_label_zones": False}
-    place = build_index("waymo", tmp_path / "data", tmp_path / "place", "the test", **options)
+    place = list(open_reader("waymo", tmp_path / "data", **options).sweeps())
+    before = [load_sweep(sweep, ("return", "lidar", "elongation")) for sweep in place]
     files = build_index(
         "waymo", tmp_path / "data", tmp_path / "files", "the test", extract=tmp_path / "out", **options
     )
@@ -168,7 +169,7 @@ def test_extracted_frames_are_the_same(tmp_path: Path) -> None:
     assert [files[row].is_key_frame for row in range(3)] == [True, False, True]
     for row in range(3):
         points = load_sweep(files[row], ("return", "lidar", "elongation"))
-        assert _walls(_in_world(files[row], points)).min(axis=1).max() < 1e-3
+        np.testing.assert_allclose(points, before[row], atol=1e-5)
         for camera in files[row].cameras:
             assert load_image(camera.path, size=camera.size).shape == (SIZE[1], SIZE[0], 3)
     sweep = files[0]
@@ -194,6 +195,16 @@ def test_rows_that_are_far_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         parquet.write_table(table.sort_by(sort), path, row_group_size=group)
         for n, points in zip((0, 1, 3), before, strict=True):
             np.testing.assert_array_equal(load_sweep(sweeps[n]), points)
+
+
+def test_large_row_groups_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_segment(tmp_path / "data" / "training", frames=1)
+    assert not open_reader("waymo", tmp_path / "data").findings
+    monkeypatch.setattr(waymo, "_LARGE", 1000)
+    (finding,) = open_reader("waymo", tmp_path / "data").findings
+    assert "have 3 rows" in finding.text
+    assert "--extract" in finding.remedy
+    assert not open_reader("waymo", tmp_path / "data", extract=tmp_path / "out").findings
 
 
 def test_missing_and_damaged_components(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from pc3d.data.classes import load_class_set
 from pc3d.data.errors import fail
 from pc3d.data.readers.bag.extract import check_settings
+from pc3d.data.readers.parquet_rows import open_file
 from pc3d.data.readers.waymo_extract import Extraction
 from pc3d.data.readers.waymo_files import TOP, component, poses_of, sensor_rows
 from pc3d.data.readers.waymo_points import frame_key, lasers_of
@@ -28,6 +29,8 @@ LASER_CHOICES = ("all", "top")
 NEEDED = ("lidar_calibration", "lidar_pose", "vehicle_pose")
 """Components that the points need, besides `lidar`."""
 _DEPTHS = (".", "*", "*/*")
+_LARGE = 64 << 20
+"""Bytes of a row group, all of which may have to be decoded for one frame: half a second and more."""
 
 
 class WaymoReader:
@@ -76,8 +79,21 @@ class WaymoReader:
             settings = {"root": str(self._root), "laser": self._laser, "format": self._format}
             check_settings(folder, settings)
             self._extraction = Extraction(folder)
-        self.findings: list[Finding] = []
+        self.findings: list[Finding] = self._slow()
         self.metadata: dict[str, Any] = self._metadata(no_label_zones)
+
+    def _slow(self) -> list[Finding]:
+        """Frames that are read in place, of files with large row groups."""
+        metadata = open_file(self._segments[0]).metadata
+        groups = [metadata.row_group(n) for n in range(metadata.num_row_groups)]
+        largest = max(groups, key=lambda group: group.total_byte_size, default=None)
+        if self._extraction or largest is None or largest.total_byte_size < _LARGE:
+            return []
+        text = (
+            f"row groups of {self._segments[0].name} have {largest.num_rows} rows "
+            f"({largest.total_byte_size >> 20} MB): a frame costs all rows before it, and training waits"
+        )
+        return [Finding("frames in place", "warning", text, "write the frames as files: --extract DIR")]
 
     def _metadata(self, no_label_zones: bool) -> dict[str, Any]:
         every = self._key_every
