@@ -232,8 +232,8 @@ def test_kitti_errors(real_data: Path, tmp_path: Path) -> None:
 
 
 def test_an_unknown_format_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"'waymo'[\s\S]*nuscenes"):
-        open_reader("waymo", tmp_path)
+    with pytest.raises(DataError, match=r"'apollo'[\s\S]*nuscenes"):
+        open_reader("apollo", tmp_path)
 
 
 def test_the_location_of_a_scene_is_that_of_its_log(real_data: Path, tables: Path) -> None:

@@ -69,14 +69,15 @@ def read_bin(path: Path, layout: PointFormat, where: str) -> NDArray:
     width = dtype.itemsize * columns
     try:
         size = path.stat().st_size
-        if not size or size % width or size > MOST_BYTES:
+        whole = size - size % width
+        if not whole or size > MOST_BYTES or (whole < size and layout.option("tail") != "drop"):
             fail(
                 f"point file has {size} bytes, which is not a whole number of {width}-byte points of "
                 "one sweep",
                 where,
                 REMEDY,
             )
-        return np.fromfile(path, dtype=dtype).reshape(-1, columns)
+        return np.fromfile(path, dtype=dtype, count=whole // dtype.itemsize).reshape(-1, columns)
     except FileNotFoundError:
         fail(
             "point file is missing",

@@ -31,7 +31,7 @@ COLUMNS: dict[str, str] = {
 }
 """The standard columns and their units."""
 _SKIPPED = "_"
-_OPTIONS = ("dtype", "where", "drop", "intensity")
+_OPTIONS = ("dtype", "where", "drop", "intensity", "tail")
 _COLUMN = re.compile(r"(?P<name>\w+)(=(?P<source>[^*/@]+))?(?P<scale>[*/][-+.\deE]+)?(?P<absolute>@)?")
 
 
@@ -62,7 +62,8 @@ class PointFormat:
         layout: the columns, in the order of a file without names.
         options: `dtype` of a file without names (`<f4`); `where` `COLUMN:VALUE`, the rows that are taken;
             `drop=invalid` leaves out points that are not finite or all zero; `intensity=tanh` squashes an
-            intensity without bound.
+            intensity without bound; `tail=drop` leaves out bytes after the last whole point of a file without
+            names.
     """
 
     text: str
@@ -160,6 +161,8 @@ def _divisor(scale: str | None) -> float:
 def _check(layout: tuple[Column, ...], text: str) -> None:
     names = [column.name for column in layout if column.name != _SKIPPED]
     if not {"x", "y", "z"} <= set(names):
-        fail(f"the LiDAR format {text!r} has no x, y, z", "lidar_format", "name the three, wherever they stand")
+        fail(
+            f"the LiDAR format {text!r} has no x, y, z", "lidar_format", "name the three, wherever they stand"
+        )
     if len(set(names)) < len(names):
         fail(f"the LiDAR format {text!r} has a column twice", "lidar_format", "name each once")

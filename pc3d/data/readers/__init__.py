@@ -43,6 +43,7 @@ READERS: dict[str, str] = {
     "semantic_kitti": "pc3d.data.readers.semantic_kitti:SemanticKittiReader",
     "kitti_360": "pc3d.data.readers.kitti_360:Kitti360Reader",
     "once": "pc3d.data.readers.once:OnceReader",
+    "lyft": "pc3d.data.readers.lyft:LyftReader",
     "argoverse2": "pc3d.data.readers.argoverse2:Argoverse2Reader",
     "bag": "pc3d.data.readers.bag:BagReader",
     "pandaset": "pc3d.data.readers.pandaset:PandaSetReader",

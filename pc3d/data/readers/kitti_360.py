@@ -143,7 +143,7 @@ class Kitti360Reader:
             timestamp=time,
             is_key_frame=key,
             path=scan,
-            lidar_format="kitti" if motion is None else _format(drive.period),
+            lidar_format=_format(drive.period),
             ego_SE3_lidar=EGO_SE3_LIDAR,
             world_SE3_ego=pose,
             split="train",

@@ -16,8 +16,8 @@ from pc3d.data.readers.columns import PIXELS, take_columns
 from pc3d.data.readers.json_tables import Row
 from pc3d.data.readers.nuscenes_boxes import AnnotationTable
 from pc3d.data.readers.nuscenes_splits import odd_splits, split_of_scenes
-from pc3d.data.readers.nuscenes_tables import NuScenesTables
-from pc3d.data.records import Camera, Float64, Sweep
+from pc3d.data.readers.nuscenes_tables import NuScenesTables, versions
+from pc3d.data.records import Camera, Float64, Lidar, Sweep
 from pc3d.findings import Finding
 from pc3d.geometry.camera import shift_pixel_centres
 from pc3d.geometry.rigid import invert_SE3, make_SE3, quaternion_to_matrix
@@ -43,18 +43,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lidar", default="LIDAR_TOP", help="channel of the LiDAR (default %(default)s)")
 
 
-def versions(root: Path) -> list[str]:
-    """Names of the version folders of a data set root."""
-    return sorted(path.parent.name for path in root.glob("*/sample_data.json"))
-
-
-def _only_version(root: Path) -> str:
-    found = versions(root)
-    return found[0] if len(found) == 1 else DEFAULT_VERSION
-
-
 class NuScenesReader:
-    """Reads a data set root in nuScenes format.
+    """Reads a data set root in nuScenes format; `lyft.py` reads what differs little from it.
 
     Every LiDAR sweep becomes a `Sweep`; key frames carry their cameras (each with the ego pose of its
     own exposure), boxes in the LiDAR frame and the lidarseg file. Splits come from `splits.json` in
@@ -72,34 +62,29 @@ class NuScenesReader:
         DataError: wrong root or version; a missing or broken table; a token that leads nowhere.
     """
 
+    _dataset = "nuscenes"
+    _joins = False
+    """Whether the other LiDARs of a sample are joined to the sweep."""
+
     def __init__(self, root: Path, version: str | None = None, lidar: str = "LIDAR_TOP") -> None:
         self._root = Path(root).resolve()
         self._lidar = lidar
-        version = version or _only_version(self._root)
-        folder = self._root / version
-        if not folder.is_dir():
-            found = versions(self._root)
-            fail(
-                f"there is no version folder {version!r}",
-                self._root,
-                f"use --version {' or '.join(found)}"
-                if found
-                else "name the folder that holds v1.0-*/ and samples/",
-            )
+        folder = self._version_folder(version)
         self._tables = NuScenesTables(folder)
         self._follow = self._tables.follow
         self.findings: list[Finding] = []
         self._read_scenes()
         self.findings += odd_splits(folder, self._scene_names.values())
+        self._files = self._root
         self._read_sensors()
         self._read_sample_data()
         self._poses = self._read_poses()
-        self._annotations = AnnotationTable.read(self._tables)
+        self._annotations = self._read_annotations()
         self.metadata: dict[str, Any] = {
-            "dataset": "nuscenes",
-            "version": version,
+            "dataset": self._dataset,
+            "version": folder.relative_to(self._root).as_posix(),
             "root": str(self._root),
-            "classes": load_class_set("nuscenes").to_dict(),
+            "classes": load_class_set(self._dataset).to_dict(),
             "frames": {"lidar": "x right, y forward, z up", "ego": "x forward, y left, z up"},
             "scene_locations": self._locations,
             "notes": ["boxes are in the LiDAR frame", "intrinsics: pixel centres at integer + 0.5"],
@@ -110,11 +95,31 @@ class NuScenesReader:
 
     def sweeps(self) -> Iterator[Sweep]:
         """The scenes by name, each ascending in time."""
-        split_of = split_of_scenes(self._tables.folder, self._scene_names.values())
+        split_of = self._splits()
         for scene in sorted(self._scene_names, key=self._scene_names.__getitem__):
             name = self._scene_names[scene]
             for row in sorted(self._sweeps.get(scene, ()), key=lambda row: row["timestamp"]):
                 yield self._sweep(row, name, split_of.get(name, "none"))
+
+    def _version_folder(self, version: str | None) -> Path:
+        found = versions(self._root)
+        version = version or (found[0] if len(found) == 1 else DEFAULT_VERSION)
+        if not (self._root / version).is_dir():
+            fail(
+                f"there is no version folder {version!r}",
+                self._root,
+                f"use --version {' or '.join(found)}"
+                if found
+                else "name the folder that holds v1.0-*/ and samples/",
+            )
+        return self._root / version
+
+    def _splits(self) -> dict[str, str]:
+        """Split of each scene by name."""
+        return split_of_scenes(self._tables.folder, self._scene_names.values())
+
+    def _read_annotations(self) -> AnnotationTable:
+        return AnnotationTable.read(self._tables)
 
     def _read_scenes(self) -> None:
         """Name and location (by which its map is found) of each scene, scene of each sample."""
@@ -150,6 +155,7 @@ class NuScenesReader:
         """Keep LiDAR sweeps by scene and key-frame images by sample: a tenth of the largest table."""
         self._sweeps: dict[str, list[Row]] = defaultdict(list)
         self._cameras: dict[str, list[Row]] = defaultdict(list)
+        self._further: dict[str, list[Row]] = defaultdict(list)
         labelled = self._read_lidarseg()
         for rows, columns in self._tables.read("sample_data"):
             of = ("sample_data", columns["token"])
@@ -166,6 +172,8 @@ class NuScenesReader:
                     self._sweeps[scene].append(row)
                 elif modality == "camera" and row["is_key_frame"]:
                     self._cameras[row["sample_token"]].append(row)
+                elif modality == "lidar" and self._joins:
+                    self._further[row["sample_token"]].append(row)
         self._follow({}, "sample_data", sorted(labelled), "lidarseg", sorted(labelled))
         self._look_at_labelled()
         self._check_images()
@@ -223,7 +231,7 @@ class NuScenesReader:
 
     def _read_poses(self) -> dict[str, Float64]:
         """Quaternion and translation of the poses that are used."""
-        used = [*self._sweeps.values(), *self._cameras.values()]
+        used = [*self._sweeps.values(), *self._cameras.values(), *self._further.values()]
         wanted = {row["ego_pose_token"]: row["token"] for rows in used for row in rows}
         poses = {
             token: pose.copy()
@@ -251,8 +259,8 @@ class NuScenesReader:
             scene=scene,
             timestamp=row["timestamp"],
             is_key_frame=key,
-            path=self._root / row["filename"],
-            lidar_format="nuscenes",
+            path=self._files / row["filename"],
+            lidar_format=self._format(row),
             ego_SE3_lidar=ego_SE3_lidar,
             world_SE3_ego=world_SE3_ego,
             split=split,
@@ -260,7 +268,15 @@ class NuScenesReader:
             boxes=self._annotations.boxes(sample, invert_SE3(world_SE3_ego @ ego_SE3_lidar)) if key else None,
             lidarseg_path=self._root / lidarseg if lidarseg else None,
             sample_token=sample,
+            lidars=self._lidars(row, world_SE3_ego @ ego_SE3_lidar),
         )
+
+    def _format(self, row: Row) -> str:
+        return "nuscenes"
+
+    def _lidars(self, row: Row, world_SE3_lidar: Float64) -> tuple[Lidar, ...]:
+        """Further LiDARs of a sweep."""
+        return ()
 
     def _images(self, sample: str) -> tuple[Camera, ...]:
         cameras = []
@@ -270,7 +286,7 @@ class NuScenesReader:
             cameras.append(
                 Camera(
                     name=channel,
-                    path=self._root / row["filename"],
+                    path=self._files / row["filename"],
                     size=(row["width"], row["height"]),
                     intrinsics=K,
                     ego_SE3_cam=ego_SE3_cam,

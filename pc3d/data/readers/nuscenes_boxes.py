@@ -26,9 +26,11 @@ class AnnotationTable:
     Attributes:
         translation: (A, 3) world. size: (A, 3) width, length, height, as stored.
         rotation: (A, 4) quaternions w x y z. velocity: (A, 3) world m/s, NaN where unknown.
+        beyond: neighbours of a track that are not in the table.
     """
 
     def __init__(self) -> None:
+        self.beyond = 0
         self.num_lidar_pts = array("q")
         self.names: list[str] = []
         self.tracks: list[str] = []
@@ -40,8 +42,11 @@ class AnnotationTable:
         self.velocity: Float64 = np.zeros((0, 3))
 
     @classmethod
-    def read(cls, tables: NuScenesTables) -> AnnotationTable:
+    def read(cls, tables: NuScenesTables, part: bool = False) -> AnnotationTable:
         """Read `sample_annotation` and the tables that it points to.
+
+        Args:
+            part: the tables are of a part of the data set: a neighbour that is not there is none.
 
         Raises:
             DataError: a table is missing or broken, or a token leads nowhere.
@@ -70,6 +75,10 @@ class AnnotationTable:
             seconds.extend([1e-6 * time for time in tables.follow(times, "sample", samples, *of)])
             links += zip(columns["prev"], columns["next"], strict=True)
             boxes.append(np.hstack([columns["translation"], columns["size"], columns["rotation"]]))
+        if part:
+            known = {"", *row_of}
+            self.beyond = sum(token not in known for pair in links for token in pair)
+            links = [(one if one in known else "", other if other in known else "") for one, other in links]
         numbers = np.vstack(boxes)
         self.translation, self.size, self.rotation = numbers[:, :3], numbers[:, 3:6], numbers[:, 6:]
         self.velocity = self._velocities(row_of, links, np.array(seconds), tables.path("sample_annotation"))

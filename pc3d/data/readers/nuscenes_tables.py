@@ -69,6 +69,11 @@ MAY_BE_EMPTY = ("category", "attribute", "instance", "sample_annotation", "lidar
 """Test sets have no annotations."""
 
 
+def versions(root: Path) -> list[str]:
+    """Names of the version folders of a data set root."""
+    return sorted(path.parent.name for path in root.glob("*/sample_data.json"))
+
+
 class NuScenesTables:
     """The tables of one version folder."""
 
