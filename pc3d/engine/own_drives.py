@@ -18,6 +18,7 @@ from pc3d.data.batch import ID_KINDS
 from pc3d.data.build import build_index
 from pc3d.data.errors import fail
 from pc3d.data.index import SweepIndex
+from pc3d.data.readers.detect import detect_format
 from pc3d.engine.config import load_config, plain
 from pc3d.engine.data import PARAM_KEYS
 from pc3d.engine.pretrainer import objective_needs
@@ -127,16 +128,14 @@ def _format(drives: Drives) -> tuple[str, dict[str, Any]]:
     options = dict(drives.options or {})
     if drives.reader is not None:
         return drives.reader, options
-    tables = sorted(folder.parent.name for folder in drives.root.glob("*/sample_data.json"))
+    tables = sorted(file.parent.name for file in drives.root.glob("*/sample_data.json"))
+    if not tables:
+        return detect_format(drives.root), options
     if len(tables) > 1 and "version" not in options:
         fail(
             f"the data set has several version folders: {', '.join(tables)}",
             drives.root,
             "make the index of one first (`pc3d index`), and name it with --index",
-        )
-    if not tables:
-        fail(
-            "the format of the data set is not known", drives.root, "index it first, and name it with --index"
         )
     return "nuscenes", {"version": tables[0], **options}
 
