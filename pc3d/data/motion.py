@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 from pc3d.data.errors import fail
 from pc3d.data.points.load import available
@@ -16,17 +17,24 @@ MOST_STEP = 1_000_000
 """Microseconds between two sweeps above which their poses say nothing of the motion at either."""
 
 
-def with_motion(sweeps: Iterable[Sweep]) -> Iterator[Sweep]:
-    """The sweeps with `motion` set: their points are then moved to the time of the sweep when they are loaded.
+def with_motion(sweeps: Iterable[Sweep], metadata: Mapping[str, Any] | None = None) -> Iterator[Sweep]:
+    """The sweeps with `motion` set: their points are moved to the time of the sweep when they are loaded.
 
-    The velocity at a sweep is that between its neighbours in its scene, at the ends that to the one neighbour.
+    The velocity at a sweep is that between its neighbours in its scene, at the ends to the one neighbour.
 
     Args:
         sweeps: the scenes one after the other, each ascending in time.
+        metadata: of the reader; its "compensated" says that the files are moved already.
 
     Raises:
-        DataError: a sweep's points have no times.
+        DataError: a sweep's points have no times, or are compensated already.
     """
+    if metadata and metadata.get("compensated"):
+        fail(
+            "the data set has compensated its points for motion already",
+            metadata.get("root", ""),
+            "index without --compensate-motion",
+        )
     for _, scene in groupby(sweeps, key=lambda sweep: sweep.scene):
         whole = list(scene)
         for at, sweep in enumerate(whole):

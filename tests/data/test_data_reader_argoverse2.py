@@ -155,6 +155,8 @@ def test_the_lidar_data_set_and_logs_that_lack_something(log: Path, tmp_path: Pa
     reader = open_reader("argoverse2", log.parents[1])
     list(reader.sweeps())
     assert "log-2 has no city_SE3_egovehicle.feather" in reader.findings[0].text
+    with pytest.raises(DataError, match="compensated its points for motion already"):
+        build_index("argoverse2", log, tmp_path / "other", "the test", compensate_motion=True)
     (log / "calibration" / "egovehicle_SE3_sensor.feather").write_bytes(b"ARROW1\0\0 and no more")
     with pytest.raises(DataError, match="egovehicle_SE3_sensor"):
         list(open_reader("argoverse2", log).sweeps())

@@ -258,3 +258,9 @@ def test_the_real_components(real_data: Path) -> None:
     assert detect(root) is not None
     with pytest.raises(DataError, match=r"no component `lidar`[\s\S]*there are camera_hkp, vehicle_pose"):
         open_reader("waymo", root)
+
+
+def test_version_1_is_named(real_data: Path) -> None:
+    root = real_data / "waymo" / "v1"
+    with pytest.raises(DataError, match="records of version 1; download version 2"):
+        open_reader("waymo", root)

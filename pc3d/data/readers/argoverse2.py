@@ -58,6 +58,7 @@ class Argoverse2Reader:
                 "lidar": "axes of the ego, origin between both LiDARs",
                 "ego": "x forward, y left, z up, origin at the rear axle",
             },
+            "compensated": True,
             "license": "CC BY-NC-SA 4.0",
             "notes": [
                 "points are compensated for the motion of the vehicle, and quantised to float16",

@@ -86,6 +86,7 @@ class PandaSetReader:
                 "lidar": "x forward, y left, z up, 1.8 m above the stated pose",
                 "ego": "the stated pose of the LiDAR near the ground, turned so that x is forward",
             },
+            "compensated": True,
             "license": "CC BY 4.0",
             "notes": [
                 f"LiDAR: {SENSORS[self._sensor]}",

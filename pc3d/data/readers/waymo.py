@@ -106,6 +106,7 @@ class WaymoReader:
                 "lidar": "axes of the vehicle, origin at the LiDAR on the roof",
                 "ego": "x forward, y left, z up, on the ground below the rear axle",
             },
+            "compensated": True,
             "license": "Waymo Dataset License Agreement for Non-Commercial Use",
             "notes": [
                 "points of both returns" + ("" if no_label_zones else ", without those in no-label zones"),
@@ -205,9 +206,9 @@ def _segments(root: Path) -> list[Path]:
 
 def _missing(root: Path) -> str:
     """What to do where there is no LiDAR component."""
-    if next(root.glob("**/*.tfrecord"), None) is not None:
-        return "these are records of version 1; download version 2 (Parquet) of the data set"
     found = sorted({path.parent.name for depth in _DEPTHS for path in root.glob(f"{depth}/*/*.parquet")})
+    if not found and any(next(root.glob(f"{depth}/*.tfrecord"), None) for depth in _DEPTHS):
+        return "these are records of version 1; download version 2 (Parquet) of the data set"
     there = f"; there are {', '.join(found)}" if found else ""
     return f"name the folder that holds lidar/, {'/, '.join(NEEDED)}/ or the splits above{there}"
 
@@ -215,10 +216,10 @@ def _missing(root: Path) -> str:
 def detect(root: Path) -> str | None:
     """Why a folder is one of this format, None where it is not."""
     for depth in _DEPTHS:
-        for tag in ("lidar", "vehicle_pose"):
-            path = next(root.glob(f"{depth}/{tag}/*.parquet"), None)
+        for files in ("lidar/*.parquet", "vehicle_pose/*.parquet", "segment-*.tfrecord"):
+            path = next(root.glob(f"{depth}/{files}"), None)
             if path is not None:
-                return f"{path.parent.relative_to(root)}/SEGMENT.parquet"
+                return f"{path.parent.relative_to(root)}/SEGMENT{path.suffix}"
     return None
 
 
