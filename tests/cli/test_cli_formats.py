@@ -27,7 +27,7 @@ DETECT = """\
 _base_ = "pc3d::finetune/sim_detection.py"
 data = dict(batch_size=1, workers=0)
 schedule = dict(iterations=2)
-lidar = dict(pillar_channels=8, bev_widths=(8, 8, 8), bev_layers=(1, 1, 1), bev_channels=8)
+lidar = dict(pillar_channels=8, bev_widths=(8, 8, 8), bev_layers=(1, 1, 1), bev_channels=24)
 network = dict(fused_channels=8)
 head = dict(shared_channels=8, head_channels=8)
 """
