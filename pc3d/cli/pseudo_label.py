@@ -31,12 +31,14 @@ def run(args: argparse.Namespace) -> None:
     from pc3d.data.splits import read_tokens
     from pc3d.evaluation.pseudo_labels import PseudoLabelConfig, summary_text, write_pseudo_labels
 
+    voting = voting_of(args)
+    assert voting is not None  # it has a default
     result = write_pseudo_labels(
         args.checkpoint,
         args.index,
         args.split,
         args.out,
-        PseudoLabelConfig(args.threshold, args.agree, voting_of(args)),
+        PseudoLabelConfig(args.threshold, args.agree, voting),
         excluded=set(read_tokens(args.tokens_excluded)) if args.tokens_excluded else set(),
         workers=args.workers,
         tracks=tracks_of(args),

@@ -66,6 +66,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from pc3d.data.classes import ClassSet
     from pc3d.data.index import SweepIndex
     from pc3d.viz.scene3d import VIEWS, render_scene, show_scene
     from pc3d.viz.sweep_colours import ColourOptions
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--row {row}: {args.index} has rows 0 to {len(index) - 1}")
     sweep = index[row]
     options = ColourOptions(
-        args.colour, index.metadata.get("label_map") or "", args.checkpoint, args.regions, tuple(args.anchor)
+        args.colour, ClassSet.of(index.metadata), args.checkpoint, args.regions, tuple(args.anchor)
     )
     title = f"{sweep.scene}  row {row}"
     if args.view == "compare":

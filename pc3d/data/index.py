@@ -221,7 +221,7 @@ def _read_metadata(folder: Path) -> dict[str, Any]:
     try:
         metadata = read_json(folder / "metadata.json")
     except OSError:
-        fail("there is no index", folder, "make one: python data_prep/nuscenes.py ROOT --out INDEX")
+        fail("there is no index", folder, "make one: pc3d index ROOT --out INDEX")
     except ValueError as error:
         raise DataError(
             f"index metadata is broken: {error}\n  where: {folder}\n  remedy: build it again"

@@ -106,7 +106,7 @@ def scene_maps(index: SweepIndex) -> dict[str, MapRasteriser]:
             "the index does not know where its scenes were driven, so their maps cannot be found",
             index.folder,
             "build it again (maps exist for data in the nuScenes format): "
-            f"{index.metadata.get('rebuild', 'python data_prep/nuscenes.py ROOT --out INDEX')}",
+            f"{index.metadata.get('rebuild', 'pc3d index ROOT --out INDEX')}",
         )
     for location in sorted(set(locations.values())):
         _check_file(_map_file(index.root, location))

@@ -196,7 +196,7 @@ class PasteDatabase:
             fail(
                 "the points of an object are damaged",
                 f"object {number} of {getattr(self.points, 'filename', 'the database')}",
-                "build the database again: python data_prep/objects.py INDEX --out FOLDER",
+                "build the database again: pc3d objects INDEX --out FOLDER",
             )
         return cloud
 

@@ -27,7 +27,7 @@ def read_objects(folder: Path) -> tuple[Boxes, Float32, dict[str, NDArray]]:
     Raises:
         DataError: none is there, or it is broken.
     """
-    remedy = "make one: python data_prep/objects.py INDEX --out FOLDER"
+    remedy = "make one: pc3d objects INDEX --out FOLDER"
     if not (folder / OBJECTS).is_file():
         fail("there is no database of objects to paste", folder, remedy)
     try:

@@ -22,7 +22,7 @@ from pc3d.data.errors import DataError, fail
 from pc3d.storage.whole import read_json, write_bytes
 
 _KIND = re.compile(r"[a-z0-9_]+\Z")
-_MAKERS = {"pseudo_labels": "python tools/pseudo_label.py CHECKPOINT INDEX --out {folder}"}
+_MAKERS = {"pseudo_labels": "pc3d pseudo-label CHECKPOINT INDEX --out {folder}"}
 
 
 class RegionCache:
@@ -70,7 +70,7 @@ class RegionCache:
     @property
     def maker(self) -> str:
         """Command that makes this kind."""
-        default = f"python data_prep/regions.py INDEX --out {{folder}} --kinds {self.kind}"
+        default = f"pc3d regions INDEX --out {{folder}} --kinds {self.kind}"
         return _MAKERS.get(self.kind, default).format(folder=self.folder.parent)
 
     def path(self, token: str) -> Path:

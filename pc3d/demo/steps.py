@@ -55,7 +55,7 @@ def simulate(root: Path, size: str, seed: int) -> None:
 def index(reader: str, root: Path, folder: Path, **options: Any) -> SweepIndex:
     """Index a data set, unless it is done."""
     if not folder.is_dir():
-        rebuild = f"python data_prep/{reader}.py {root} --out {folder}"
+        rebuild = f"pc3d index {root} --out {folder}"
         build_index(reader, root, folder, rebuild, **options)
     return SweepIndex.open(folder)
 

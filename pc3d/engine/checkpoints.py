@@ -19,14 +19,14 @@ from pc3d.models.weights import load_backbone, read_metadata
 
 def _metadata(checkpoint: Path) -> dict[str, str]:
     if not checkpoint.is_file():
-        fail("no checkpoint", checkpoint, "tools/pretrain.py and tools/finetune.py write them")
+        fail("no checkpoint", checkpoint, "`pc3d pretrain` and `pc3d finetune` write them")
     check_weights(checkpoint)
     metadata = read_metadata(checkpoint)
     if not {"lidar", "task"} & set(metadata):
         fail(
             "the checkpoint does not say how its encoder was built",
             checkpoint,
-            "write it with tools/pretrain.py or tools/finetune.py",
+            "write it with `pc3d pretrain` or `pc3d finetune`",
         )
     return metadata
 
@@ -42,7 +42,7 @@ def task_of(checkpoint: Path) -> str:
         fail(
             "the checkpoint is not a fine-tuned model but a backbone",
             checkpoint,
-            "fine-tune it with tools/finetune.py first, or probe it: tools/evaluate.py CHECKPOINT --knn",
+            "fine-tune it with `pc3d finetune` first, or probe it: pc3d evaluate CHECKPOINT --knn",
         )
     return metadata.get("task", "lidarseg")
 
@@ -74,7 +74,7 @@ def load_bev_model(checkpoint: Path) -> BevModel:
     """
     metadata = _metadata(Path(checkpoint))
     if "task" not in metadata:
-        fail("the checkpoint holds no BEV model", checkpoint, "fine-tune one with tools/finetune.py first")
+        fail("the checkpoint holds no BEV model", checkpoint, "fine-tune one with `pc3d finetune` first")
     network, head = json.loads(metadata["network"]), json.loads(metadata["head"])
     model = build_bev_model(metadata["task"], network, head)
     load_backbone(model, Path(checkpoint))
@@ -93,7 +93,7 @@ def load_segmenter(checkpoint: Path) -> PointSegmenter:
         fail(
             f"the checkpoint is not a fine-tuned segmenter but {what}",
             checkpoint,
-            "fine-tune it with tools/finetune.py first",
+            "fine-tune it with `pc3d finetune` first",
         )
     segmenter = build_segmenter(json.loads(metadata["lidar"]), json.loads(metadata["head"]))
     load_backbone(segmenter, Path(checkpoint))

@@ -75,7 +75,7 @@ def faults_of(settings: Mapping[str, Any], kind: str) -> Iterator[Fault]:
     other = next(name for name in KINDS if name != kind)
     theirs = [name for name in ONLY_IN[other] if settings.get(name)]
     if theirs and not any(settings.get(name) for name in ONLY_IN[kind]):
-        yield Fault(theirs[0], f"is a section of tools/{other}.py: run that with this config")
+        yield Fault(theirs[0], f"is a section of `pc3d {other}`: run that with this config")
     elif settings.get("stages") is not None and kind == "pretrain":
         yield from _stage_faults(settings)
     else:

@@ -117,9 +117,9 @@ def build_dataset(config: dict[str, Any], needs: Needs, seed: int = 0) -> MixedD
 
     Args:
         config: one source (`index`, `split`, and where asked for `fraction` in percent, or `tokens`, a
-            token list, or `scenes`, a list of scene names; `regions`, the folder of data_prep/regions.py,
+            token list, or `scenes`, a list of scene names; `regions`, the folder of `pc3d regions`,
             with `region_params`, `superpixel_params`, ... where they were not made with the defaults;
-            `pseudo_labels`, the folder of tools/pseudo_label.py, to read labels from; `repeat`, how often
+            `pseudo_labels`, the folder of `pc3d pseudo-label`, to read labels from; `repeat`, how often
             each of its frames comes in a pass; `balance`, to repeat frames so that each detection class
             occurs equally often, see `class_balanced_rows`), or `sources`, a list of them; beside it the
             settings of `FrameConfig` (`cameras`: how many of each sample).
@@ -192,10 +192,10 @@ def _source(source: dict[str, Any], config: FrameConfig, needs: Needs, seed: int
             f"a data source has no setting {', '.join(unknown)}; known: {', '.join(SOURCE_KEYS)}"
         )
     if "index" not in source:
-        raise ValueError("`data.index` is missing: the folder that data_prep/nuscenes.py wrote")
+        raise ValueError("`data.index` is missing: the folder that `pc3d index` wrote")
     if source.get("regions") is None and needs.ids:
         raise ValueError(
-            f"the objectives read {', '.join(needs.ids)}: set `data.regions`, see data_prep/regions.py"
+            f"the objectives read {', '.join(needs.ids)}: set `data.regions`, see `pc3d regions`"
         )
     index = SweepIndex.open(source["index"], root=source.get("root"))
     return FrameDataset(

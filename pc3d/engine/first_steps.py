@@ -119,7 +119,7 @@ def _remedies(held: Mapping[str, int], cameras: Callable[[], tuple[str, ...]]) -
         if 0 in (held.get(f"{place} with {name}") for place in ("points", "pixels")):
             yield (
                 f"there are no {name}: look at `data.regions`, or make them again: "
-                f"python data_prep/regions.py INDEX --out FOLDER --kinds {kind}"
+                f"pc3d regions INDEX --out FOLDER --kinds {kind}"
             )
     if held.get("labelled points") == 0:
         yield "every label is an ignored one: look at the split, the label files and their categories"

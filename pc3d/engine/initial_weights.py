@@ -52,7 +52,7 @@ def _other_inputs(module: LidarEncoder, lidar: dict[str, Any], path: Path) -> It
     for name, value in inputs.settings().items():
         if theirs[name] != value:
             text = f"lidar.{name} is {value} here, and was {theirs[name]} when {path} was trained"
-            remedy = "take the `lidar` section of its run, or the one that tools/import_weights.py printed"
+            remedy = "take the `lidar` section of its run, or the one that `pc3d import` printed"
             yield Finding("inputs of the encoder", "warning", text, remedy)
 
 
@@ -94,7 +94,7 @@ def load_initial(init: Mapping[str, Any], modules: Mapping[str, nn.Module], obje
         )
     run = Path(init["run"]) if init.get("run") else None
     if run is not None and not (run / "backbone.safetensors").is_file():
-        fail("no finished pretraining run", run, "run tools/pretrain.py with its config first")
+        fail("no finished pretraining run", run, "run `pc3d pretrain` with its config first")
     idle = [name for name in FILES if init.get(name) and name not in modules]
     if idle:
         raise ValueError(

@@ -64,7 +64,7 @@ def check_file(checkpoint: Path, weights: Sequence[str]) -> None:
     path = Path(checkpoint)
     folder = path if path.is_dir() else path.parent
     there = [str(folder / name) for name in weights if (folder / name).is_file()]
-    remedy = f"name {' or '.join(there)}" if there else "tools/pretrain.py and tools/finetune.py write them"
+    remedy = f"name {' or '.join(there)}" if there else "`pc3d pretrain` and `pc3d finetune` write them"
     if not path.is_file():
         fail("a folder is no checkpoint" if path.is_dir() else "no checkpoint", path, remedy)
     if path.suffix != ".safetensors":

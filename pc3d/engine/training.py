@@ -194,7 +194,7 @@ def build_runner(
     def record(step: int, batch: Batch, random: dict[str, Any], results: dict[str, Any]) -> str:
         if is_recorder(wrapper.finite_loss):
             record_failure(folder / FAILURE, kind, plain(config), step, batch, model, random, results)
-        return f"python tools/replay.py {folder / FAILURE} runs the step again"
+        return f"pc3d replay {folder / FAILURE} runs the step again"
 
     guard = NonFiniteGuard(model, wrapper, runtime.get("non_finite_patience", 5), record)
     runner = QuietRunner(

@@ -30,7 +30,7 @@ def official_version(index: SweepIndex) -> str:
     """
     if "version" not in index.metadata:
         what = f"official evaluation needs a nuScenes-format data set, not {index.metadata['dataset']}"
-        fail(what, index.folder, "use an index made by data_prep/nuscenes.py")
+        fail(what, index.folder, "use an index of a data set in nuScenes format (pc3d index)")
     return index.metadata["version"]
 
 

@@ -69,7 +69,7 @@ class BEVDistill(Objective):
     def _foreground(self, frame: FrameBatch, grid: BevGrid) -> tuple[Tensor, Tensor]:
         """(B, rows, cols) weights of the cells, and the share of points that make them."""
         if frame.regions is None:
-            raise ValueError("BEVDistill needs region ids; run data_prep/regions.py and set `data.regions`")
+            raise ValueError("BEVDistill needs region ids; run `pc3d regions` and set `data.regions`")
         view = frame.views["a"]
         of_region = frame.regions[view.row] >= 0
         xy, batch = view.points[of_region, :2], view.batch[of_region]

@@ -112,7 +112,7 @@ class FAC(Objective):
     def _segments(self, frame: FrameBatch) -> Tensor:
         ids: Tensor | None = getattr(frame, self.segments)
         if ids is None:
-            raise ValueError(f"FAC needs {self.segments}; run data_prep/regions.py and set `data.regions`")
+            raise ValueError(f"FAC needs {self.segments}; run `pc3d regions` and set `data.regions`")
         return ids
 
     def _sample(self, frame: FrameBatch, usable: Tensor, generator: torch.Generator) -> Tensor:

@@ -47,7 +47,7 @@ def offset_ids(frame: FrameBatch, kind: str) -> Tensor:
     maps: Tensor | None = getattr(frame, kind)
     if maps is None or frame.pairs is None:
         raise ValueError(
-            f"image-to-LiDAR contrast needs {kind}; run data_prep/regions.py --kinds {kind} and set "
+            f"image-to-LiDAR contrast needs {kind}; run `pc3d regions --kinds {kind}` and set "
             "`data.regions`"
         )
     samples, cameras = maps.shape[:2]

@@ -109,7 +109,7 @@ class PRC(Objective):
     def _sample_rows(self, frame: FrameBatch, encodings: Encodings) -> Tensor:
         """Rows that are compared: at most N region points and M others of each sweep."""
         if frame.regions is None:
-            raise ValueError("PRC needs region ids; run data_prep/regions.py and set `data.regions`")
+            raise ValueError("PRC needs region ids; run `pc3d regions` and set `data.regions`")
         present = torch.zeros(frame.num_points, dtype=torch.long, device=frame.row_batch.device)
         for view in ("a", "b"):
             present[frame.views[view].row] += 1

@@ -108,7 +108,7 @@ class RAD(Objective):
     def _sample_points(self, frame: FrameBatch, encodings: Encodings) -> tuple[Tensor, Tensor]:
         """Rows of region points, at most `num_points` of each sweep, and their x, y in view "a"."""
         if frame.regions is None:
-            raise ValueError("RAD needs region ids; run data_prep/regions.py and set `data.regions`")
+            raise ValueError("RAD needs region ids; run `pc3d regions` and set `data.regions`")
         view = frame.views["a"]
         index = view.index_of_row(frame.num_points)
         eligible = (frame.regions >= 0) & (index >= 0)

@@ -90,7 +90,7 @@ class Seal(Objective):
         frame = encodings.batch.frames[name]
         if frame.tracks is None:
             raise ValueError(
-                "Seal needs tracks; run data_prep/regions.py --kinds tracks and set `data.regions`"
+                "Seal needs tracks; run `pc3d regions --kinds tracks` and set `data.regions`"
             )
         index = feature_index(encodings, "a", name)
         kept = (index >= 0) & (frame.tracks >= 0)

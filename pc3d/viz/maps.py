@@ -112,7 +112,7 @@ def draw_worst_maps(checkpoint: Path, index: SweepIndex, folder: Path, pictures:
     """
     scores = folder / MAP_FRAMES
     if not scores.is_file():
-        fail("no scores of a map segmenter", folder, "evaluate one with tools/evaluate.py first")
+        fail("no scores of a map segmenter", folder, "evaluate one with `pc3d evaluate` first")
     frames = {token: miou for token, miou in read_evaluation(scores).items() if miou is not None}
     worst = sorted(frames, key=lambda token: frames[token])[:pictures]
     model, config = load_bev_model(checkpoint), frames_of(checkpoint)

@@ -156,7 +156,7 @@ def test_damaged_regions_name_the_command(tmp_path: Path) -> None:
         else:
             assert same(found, {"CAM_FRONT": IDS})
             continue
-        assert "run python data_prep/regions.py" in message
+        assert "run pc3d regions" in message
 
 
 def test_region_files_have_the_mode_of_the_umask(tmp_path: Path) -> None:

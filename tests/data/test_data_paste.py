@@ -271,7 +271,7 @@ def test_damaged_points_are_not_pasted(folder: Path, tmp_path: Path) -> None:
     place = 16 * int(database.starts[chosen[0]]) + 5
     points.write_bytes(whole[:place] + bytes([whole[place] ^ 8]) + whole[place + 1 :])
     damaged = PasteDatabase.open(tmp_path / "copy")
-    with pytest.raises(DataError, match=r"points of an object are damaged[\s\S]*data_prep/objects.py"):
+    with pytest.raises(DataError, match=r"points of an object are damaged[\s\S]*pc3d objects"):
         damaged.paste(config, np.zeros((0, 4), np.float32), empty, NUSCENES, np.random.default_rng(0))
     unchecked = replace(damaged, checksums=None)  # as of earlier versions
     unchecked.paste(config, np.zeros((0, 4), np.float32), empty, NUSCENES, np.random.default_rng(0))
@@ -295,7 +295,7 @@ def test_databases_whose_arrays_do_not_fit(
     shutil.copytree(folder, tmp_path / "copy")
     objects = tmp_path / "copy" / "objects.npz"
     save_arrays(objects, {**load_arrays(objects), **change})
-    with pytest.raises(DataError, match=r"database of objects is broken[\s\S]*data_prep/objects.py"):
+    with pytest.raises(DataError, match=r"database of objects is broken[\s\S]*pc3d objects"):
         PasteDatabase.open(tmp_path / "copy")
 
 

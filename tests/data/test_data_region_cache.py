@@ -41,7 +41,7 @@ def test_a_changed_parameter_meets_no_stale_file(tmp_path: Path) -> None:
     RegionCache(tmp_path, "clusters", {"eps": 0.75, "min": 5}).save("t", np.zeros(3, np.int16))
     assert RegionCache(tmp_path, "clusters", {"min": 5, "eps": 0.75}).has("t")
     other = RegionCache(tmp_path, "clusters", {"eps": 0.8, "min": 5})
-    with pytest.raises(DataError, match=r"no clusters regions of sweep t[\s\S]*data_prep/regions.py"):
+    with pytest.raises(DataError, match=r"no clusters regions of sweep t[\s\S]*pc3d regions"):
         other.load("t")
 
 

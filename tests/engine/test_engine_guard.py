@@ -168,7 +168,7 @@ def test_several_in_a_row_end_the_run(
     assert code == 3
     assert f"in {STREAK} steps in a row, first in step 3" in message
     assert all(token in message for token in seen[3])
-    assert "tools/replay.py" in message
+    assert "pc3d replay" in message
     assert "Traceback" not in message
     facts = json.loads((tmp_path / "failure/failure.json").read_text())
     assert (facts["step"], facts["tokens"]) == (3, seen[3])

@@ -233,8 +233,8 @@ def test_a_text_is_no_list_of_letters() -> None:
 
 
 def test_a_config_of_the_other_tool_says_so() -> None:
-    assert "`task` is a section of tools/finetune.py" in message_of(DETECTION, kind="pretrain")
-    assert "`objectives` is a section of tools/pretrain.py" in message_of(PRC, kind="finetune")
+    assert "`task` is a section of `pc3d finetune`" in message_of(DETECTION, kind="pretrain")
+    assert "`objectives` is a section of `pc3d pretrain`" in message_of(PRC, kind="finetune")
 
 
 def test_of_two_settings_one_is_given(tmp_path: Path) -> None:

@@ -213,10 +213,10 @@ def test_bad_input_is_named(labelled: tuple[Path, Path, Path], tiny_index: Path,
     (token, *_) = read_tokens(folder / "tokens.txt")
     cache.save(token, {"labels": np.zeros(3, np.uint8)})
     source = {"index": str(tiny_index), "pseudo_labels": str(broken), "tokens": str(folder / "tokens.txt")}
-    with pytest.raises(DataError, match=r"of shape \(3,\)[\s\S]*tools/pseudo_label.py"):
+    with pytest.raises(DataError, match=r"of shape \(3,\)[\s\S]*pc3d pseudo-label"):
         build_dataset(source, Needs(labels=True))[0, 0]
     cache.path(token).unlink()
-    with pytest.raises(DataError, match=r"no pseudo_labels[\s\S]*tools/pseudo_label.py"):
+    with pytest.raises(DataError, match=r"no pseudo_labels[\s\S]*pc3d pseudo-label"):
         build_dataset(source, Needs(labels=True))[0, 0]
     RegionCache(broken, "pseudo_labels", {"other": 1}).save("x", {"labels": np.zeros(1, np.uint8)})
     with pytest.raises(DataError, match="2 caches of pseudo_labels"):

@@ -110,7 +110,7 @@ FAULTS = [
     ),
     at_start(
         "a config of the other tool",
-        [r"`head` is a section of tools/finetune\.py"],
+        [r"`head` is a section of `pc3d finetune`"],
         lambda place: run(place, SEGMENTATION),
     ),
     at_start("an option without `=`", [r"seed: expected KEY=VALUE"], option("seed")),

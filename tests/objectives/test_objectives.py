@@ -200,7 +200,7 @@ def test_configs_with_mistakes_are_named() -> None:
         build_objective({"type": "SuperpixelContrast"}, TinyLidar())
     batch = make_batch()
     batch.now.regions = None
-    with pytest.raises(ValueError, match=r"data_prep/regions\.py"):
+    with pytest.raises(ValueError, match="pc3d regions"):
         PRC(TinyLidar())(encode(batch))
 
 

@@ -90,5 +90,5 @@ def test_mistakes_are_named() -> None:
         Setup(smooth=-1.0)
     batch = make_batch()
     batch.now.regions = None
-    with pytest.raises(ValueError, match=r"data_prep/regions\.py"):
+    with pytest.raises(ValueError, match="pc3d regions"):
         Setup()(batch)

@@ -33,7 +33,7 @@ def examine_run(folder: Path, clean: bool = True) -> list[Finding]:
     folder = Path(folder)
     stages = [path for path in sorted(folder.glob("*/")) if _is_run(path)]
     if not _is_run(folder) and not stages:
-        fail("there is no run in this folder", folder, "name one that tools/pretrain.py or finetune.py wrote")
+        fail("there is no run in this folder", folder, "name one that `pc3d pretrain` or `finetune` wrote")
     findings = [looked_at("lock", partial(_lock, [folder, *stages]))]
     if _has_state(folder) or not stages:
         findings += _examine(folder, "")

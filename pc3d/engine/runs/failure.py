@@ -74,7 +74,7 @@ def record_failure(
         "tokens": batch.tokens,
         "losses": {key: float(torch.as_tensor(value)) for key, value in results.items()},
         "config": plain_value(config),
-        "replay": "python tools/replay.py RUN/failure",
+        "replay": "pc3d replay RUN/failure",
     }
     write_json(folder / FACTS, facts)
 

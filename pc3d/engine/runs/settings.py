@@ -146,7 +146,7 @@ def _init(init: dict[str, Any]) -> dict[str, Any]:
     if run is not None:
         files = sorted(Path(run).glob("*.safetensors"))
         if not files:
-            fail("no finished pretraining run", run, "run tools/pretrain.py with its config first")
+            fail("no finished pretraining run", run, "run `pc3d pretrain` with its config first")
         settings["run"] = {path.stem: f"content {content_hash(path)[:16]}" for path in files}
     for name in ("checkpoint", "lidar", "image", "camera"):
         if settings.get(name):

@@ -14,7 +14,7 @@ from pc3d.geometry.grid import BevGrid
 from pc3d.models.lidar import LIDAR_ENCODERS
 from pc3d.models.lidar.inputs import FEWEST
 from pc3d.objectives.groups import check_pixel_stride
-from pc3d.objectives.registry import OBJECTIVES
+from pc3d.objectives.registry import objective_type
 
 Settings = Mapping[str, Any]
 LENGTHS = ("iterations", "epochs")
@@ -67,7 +67,7 @@ def _sources(data: Settings) -> Iterator[Fault]:
             yield from _several(source, FRAMES, where)
         whole = {**data, **source}
         if whole.get("index") is None:
-            yield Fault(f"{where}.index", "is missing: the folder that a script of data_prep/ wrote")
+            yield Fault(f"{where}.index", "is missing: the folder that `pc3d index` wrote")
         listed = whole.get("tokens") is not None or whole.get("scenes") is not None
         if whole.get("fraction") is not None and whole.get("split") is None and not listed:
             yield Fault(f"{where}.split", "is missing: `fraction` is the share of a split")
@@ -143,7 +143,7 @@ def _objectives(config: Settings) -> Iterator[Fault]:
         yield Fault("objectives", "has none with a `weight` above 0: nothing would be learned")
     yield from _ids(config)
     for name, settings in objectives.items():
-        kind, size = OBJECTIVES[settings["type"]], config["data"].get("image_size", FrameConfig.image_size)
+        kind, size = objective_type(settings), config["data"].get("image_size", FrameConfig.image_size)
         try:
             check_pixel_stride(size, settings.get("pixel_stride", 1))
         except ValueError as error:
@@ -165,9 +165,7 @@ def _objectives(config: Settings) -> Iterator[Fault]:
 
 def _ids(config: Settings) -> Iterator[Fault]:
     """Cached ids that objectives read come from `data.regions` of each source."""
-    kinds = [
-        OBJECTIVES[settings["type"]].needs_of(settings).ids for settings in config["objectives"].values()
-    ]
+    kinds = [objective_type(settings).needs_of(settings).ids for settings in config["objectives"].values()]
     read = ", ".join(dict.fromkeys(name for names in kinds for name in names))
     data = config["data"]
     for number, source in enumerate(data.get("sources", [{}])):
@@ -175,7 +173,7 @@ def _ids(config: Settings) -> Iterator[Fault]:
             where = f"data.sources.{number}" if "sources" in data else "data"
             yield Fault(
                 f"{where}.regions",
-                f"is missing: the objectives read {read}; it is the folder that data_prep/regions.py wrote",
+                f"is missing: the objectives read {read}; it is the folder that `pc3d regions` wrote",
             )
 
 

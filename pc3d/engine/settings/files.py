@@ -142,7 +142,7 @@ def _text(path: Path) -> str:
         fail("the config is no UTF-8 text", f"{path}, line {line}", "name a text file, or save it as UTF-8")
     if not text.strip() or "\0" in text:
         what = "is empty" if not text.strip() else "is no text"
-        fail(f"the config {what}", path, "copy one of configs/ and change it")
+        fail(f"the config {what}", path, "copy one (`pc3d configs show NAME`) and change it")
     return text
 
 

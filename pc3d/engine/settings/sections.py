@@ -159,7 +159,7 @@ class Finetune(Section):
 
 
 KINDS: dict[str, Section] = {"pretrain": Pretrain(), "finetune": Finetune()}
-"""The configs of tools/pretrain.py and of tools/finetune.py."""
+"""The configs of `pc3d pretrain` and of `pc3d finetune`."""
 
 ONLY_IN = {"pretrain": ("objectives", "stages"), "finetune": ("task", "head", "network")}
 """Sections that tell them apart."""

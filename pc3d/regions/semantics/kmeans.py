@@ -86,7 +86,7 @@ class Codebook:
         except (OSError, TypeError, ValueError) as error:
             raise DataError(
                 f"the codebook of the semantics cannot be read: {error}\n  where: {path}\n"
-                "  remedy: python data_prep/regions.py INDEX --out CACHE --kinds semantics"
+                "  remedy: pc3d regions INDEX --out CACHE --kinds semantics"
             ) from error
 
 

@@ -36,7 +36,7 @@ def pixel_truth(camera: Camera) -> NDArray[np.int16]:
         fail(
             f"no pixel truth of camera {camera.name}",
             path,
-            "only simulated data sets have it (data_prep/simulate.py); take another --semantics-source",
+            "only simulated data sets have it (pc3d simulate); take another --semantics-source",
         )
     with open_image(path, camera.size, remedy="simulate the data set again") as image:
         categories = np.asarray(image)
