@@ -212,7 +212,7 @@ def summary_text(result: dict[str, Any]) -> str:
     copies = f", the mean of {result['tta']['count']} copies" if "tta" in result else ""
     lines = [f"{result['frames']} frames{copies}, {'official ' * official}mIoU {miou} %{voting}"]
     if not official:
-        lines[0] += ", scored by pc3d"
+        lines[0] += f", scored by pc3d; over all classes {100 * result['miou_all']:.1f} %"
     for name in result["iou"]:
         ious = [scores["iou"][name] for scores in columns]
         values = ["absent" if np.isnan(iou) else f"{100 * iou:5.1f}" for iou in ious]

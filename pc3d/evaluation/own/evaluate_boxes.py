@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,8 @@ def _analyse(folder: Path, frames: Mapping[str, BoxFrame], names: Sequence[str],
 def detection_text(result: Mapping[str, Any]) -> str:
     """The scores as lines for the terminal; AP in percent."""
     iou = result["scoring"]["iou"]
-    means = ", ".join(f"{name} {result[name]:.3f}" for name in ("mATE", "mASE", "mAOE", "mAVE"))
+    errors = {name: result[name] for name in ("mATE", "mASE", "mAOE", "mAVE")}
+    means = ", ".join(f"{name} {value:.3f}" for name, value in errors.items() if not math.isnan(value))
     lines = [
         f"{result['frames']} frames, boxes within {result['scoring']['max_distance']:g} m, scored by pc3d: "
         f"mAP {100 * result['map']:.1f} % by centre distance, {100 * result['map_3d']:.1f} % by 3D IoU, "
