@@ -106,7 +106,8 @@ def _index(drives: Drives, only_look: bool) -> SweepIndex:
     if drives.index.is_dir():
         index = SweepIndex.open(drives.index)
         there = Path(index.metadata["root"]).resolve()
-        if there != drives.root.resolve():
+        named = drives.root.resolve()
+        if there != (named if named.is_dir() else named.parent):  # a bag is a file below the root
             fail(
                 f"the index is of another data set: {there}",
                 drives.index,
