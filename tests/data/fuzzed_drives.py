@@ -1,97 +1,107 @@
-"""Small drives of formats that pc3d reads in place, and all that a run would read of them."""
+"""The texts of KITTI object, SemanticKITTI, KITTI-360 and ONCE: small sound trees, and how they are read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-from argoverse2_logs import START, write, write_log
+import kitti_360_tree
+import numpy as np
+import once_tree
 from fuzzed_formats import Format, Sources
-from pandaset_sequences import write_sequence
-from waymo_segments import SEGMENT, write_segment
+from fuzzed_roots import read_root
+from PIL import Image
 
-from pc3d.data.classes import ClassSet
-from pc3d.data.images import load_image
-from pc3d.data.labels import load_labels
-from pc3d.data.points import load_sweep
-from pc3d.data.readers import open_reader
-
-
-def read_drive(reader: str, root: Path) -> list[Any]:
-    """Sweeps, points, labels and images of a drive."""
-    source = open_reader(reader, root)
-    found: list[Any] = []
-    for sweep in source.sweeps():
-        points = load_sweep(sweep)
-        found += [sweep, points]
-        if sweep.lidarseg_path is not None:
-            classes = ClassSet.of(source.metadata)
-            assert classes is not None
-            found.append(load_labels(sweep, len(points), classes))
-        found += [load_image(camera.path, size=camera.size, key=camera.key) for camera in sweep.cameras]
-    return found
+CALIB = {
+    **{f"P{n}": [[72.0, 0, 60, -4.5 * n], [0, 72, 17, 0.2], [0, 0, 1, 0.003]] for n in range(4)},
+    "R0_rect": np.eye(3),
+    "Tr_velo_to_cam": [[0.0, -1, 0, 0.01], [0, 0, -1, -0.08], [1, 0, 0, -0.27]],
+}
+LABELS = (
+    "Car 0.00 0 1.85 38.63 18.54 42.81 20.12 1.67 1.87 3.69 -16.53 2.39 58.49 1.57\n"
+    "DontCare -1 -1 -10 50.89 16.71 59.61 19.13 -1 -1 -1 -1000 -1000 -1000 -10\n"
+)
 
 
-def _format(reader: str, make: Callable[[Path], object], name: str, depth: int) -> Format:
-    """The file `name` below the folder that `make` fills, which is read from `depth` folders above."""
-
-    def made(folder: Path, _: Sources) -> Path:
-        make(folder / "data")
-        return next((folder / "data").glob(name))
-
-    return Format(
-        made, lambda path: read_drive(reader, path.parents[depth]), name.endswith(".json"), folder=True
-    )
+def _points(path: Path) -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-30, 30, (50, 4)).astype(np.float32)
+    points[:, 3] = 0.5
+    points.tofile(path)
 
 
-def _log(folder: Path) -> None:
-    write_log(folder / "log-0")
-    write(
-        folder / "log-0" / "annotations.feather",
-        timestamp_ns=[START, START],
-        track_uuid=["a", "b"],
-        category=["BUS", "DOG"],
-        **{name: [1.5, 2.5] for name in ("length_m", "width_m", "height_m", "tx_m", "ty_m", "tz_m")},
-        **{name: [0.5, -0.5] for name in ("qw", "qx", "qy", "qz")},
-        num_interior_pts=pa.array([3, 0]),
-    )
+def _calibration(path: Path, names: dict[str, str]) -> None:
+    entries = {names.get(name, name): values for name, values in CALIB.items() if names.get(name) != ""}
+    lines = [f"{name}: " + " ".join(f"{v:.6e}" for v in np.ravel(values)) for name, values in entries.items()]
+    path.write_text("\n".join(lines) + "\n\n")
 
 
-def _sequence(folder: Path) -> None:
-    write_sequence(folder / "042")
+def _kitti_object(root: Path) -> None:
+    for part in ("velodyne", "calib", "label_2", "image_2"):
+        (root / "training" / part).mkdir(parents=True)
+    (root / "ImageSets").mkdir()
+    (root / "ImageSets/train.txt").write_text("000000\n")
+    (root / "ImageSets/val.txt").write_text("000001\n")
+    for stem in ("000000", "000001"):
+        _points(root / f"training/velodyne/{stem}.bin")
+        _calibration(root / f"training/calib/{stem}.txt", {})
+        (root / f"training/label_2/{stem}.txt").write_text(LABELS)
+        Image.new("RGB", (124, 37)).save(root / f"training/image_2/{stem}.png")
 
 
-def _segment(folder: Path) -> None:
-    write_segment(folder / "training", frames=1)
+def _semantic_kitti(root: Path) -> None:
+    sequence = root / "sequences/00"
+    for part in ("velodyne", "labels", "image_2"):
+        (sequence / part).mkdir(parents=True)
+    _calibration(sequence / "calib.txt", {"Tr_velo_to_cam": "Tr", "R0_rect": ""})
+    rows = [[1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0.7 * step] for step in range(3)]
+    (sequence / "poses.txt").write_text("\n".join(" ".join(f"{v:e}" for v in row) for row in rows) + "\n")
+    (sequence / "times.txt").write_text("0.0\n1.037359e-01\n2.073381e-01\n")
+    for step in range(3):
+        _points(sequence / f"velodyne/{step:06d}.bin")
+        np.full(50, 40, np.uint32).tofile(sequence / f"labels/{step:06d}.label")
+        Image.new("RGB", (124, 37)).save(sequence / f"image_2/{step:06d}.png")
 
 
+def _kitti_360(root: Path) -> None:
+    kitti_360_tree.write_calibration(root / "calibration")
+    kitti_360_tree.write_drive(root, kitti_360_tree.world_points()[:5], 3, [0, 2])
+
+
+def _once(root: Path) -> None:
+    once_tree.write_sequence(root, steps=2)
+    (root / "ImageSets").mkdir()
+    (root / "ImageSets/train.txt").write_text("000076\n")
+
+
+def _drive(reader: str, write: Any, name: str) -> Format:
+    def make(folder: Path, _: Sources) -> Path:
+        write(folder / "data")
+        return folder / "data" / name
+
+    def read(path: Path) -> Any:
+        root = next(
+            parent for parent in path.parents if parent.name == "data" and parent.parent.name == "sound"
+        )
+        return read_root(reader, root)
+
+    return Format(make, read, True)
+
+
+_POSES = f"data_poses/{kitti_360_tree.DRIVE}/poses.txt"
 DRIVES: dict[str, Format] = {
+    "kitti object calib": _drive("kitti_object", _kitti_object, "training/calib/000000.txt"),
+    "kitti object label_2": _drive("kitti_object", _kitti_object, "training/label_2/000001.txt"),
+    "kitti object ImageSets": _drive("kitti_object", _kitti_object, "ImageSets/val.txt"),
     **{
-        f"argoverse2 {name}": _format("argoverse2", _log, f"log-0/{name}", depth)
-        for name, depth in (
-            ("city_SE3_egovehicle.feather", 1),
-            ("annotations.feather", 1),
-            ("calibration/intrinsics.feather", 2),
-            ("calibration/egovehicle_SE3_sensor.feather", 2),
-        )
+        f"semantic kitti {name}": _drive("semantic_kitti", _semantic_kitti, f"sequences/00/{name}")
+        for name in ("calib.txt", "poses.txt", "times.txt")
     },
     **{
-        f"pandaset {name}": _format("pandaset", _sequence, f"042/{name}", depth)
-        for name, depth in (
-            ("lidar/poses.json", 2),
-            ("lidar/timestamps.json", 2),
-            ("camera/front_camera/intrinsics.json", 3),
-            ("annotations/cuboids/01.pkl.gz", 3),
-            ("annotations/semseg/01.pkl.gz", 3),
-        )
+        f"kitti-360 {name}": _drive("kitti_360", _kitti_360, f"calibration/{name}")
+        for name in ("calib_cam_to_pose.txt", "calib_cam_to_velo.txt", "perspective.txt", "image_02.yaml")
     },
-    **{
-        f"waymo {tag}": _format("waymo", _segment, f"training/{tag}/{SEGMENT}.parquet", 2)
-        for tag in (
-            *("lidar", "lidar_pose", "lidar_calibration", "lidar_segmentation", "vehicle_pose"),
-            *("lidar_box", "camera_image", "camera_calibration"),
-        )
-    },
+    "kitti-360 poses.txt": _drive("kitti_360", _kitti_360, _POSES),
+    "once json": _drive("once", _once, "data/000076/000076.json"),
+    "once ImageSets": _drive("once", _once, "ImageSets/train.txt"),
 }

@@ -29,11 +29,11 @@ def _tables(name: str) -> Format:
         return tables / f"{name}.json"
 
     return Format(
-        make, lambda path: _read_root("nuscenes", path.parents[1], version=path.parent.name), True, True
+        make, lambda path: read_root("nuscenes", path.parents[1], version=path.parent.name), True, True
     )
 
 
-def _read_root(reader: str, root: Path, **options: Any) -> Any:
+def read_root(reader: str, root: Path, **options: Any) -> Any:
     source = open_reader(reader, root, **options)
     out = root.parent / "index"
     shutil.rmtree(out, ignore_errors=True)
@@ -67,7 +67,7 @@ def _kitti(name: str, poses: str | None = None) -> Format:
 
     def read(path: Path) -> Any:
         root = next(parent for parent in path.parents if parent.name == "2011_09_26")
-        return _read_root("kitti_raw", root, poses=poses)
+        return read_root("kitti_raw", root, poses=poses)
 
     return Format(make, read, True)
 

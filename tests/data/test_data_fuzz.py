@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fuzzed_drives import DRIVES
 from fuzzed_formats import FILES, Sources
 from fuzzed_point_files import POINT_FILES
 from fuzzed_roots import ROOTS
@@ -19,7 +20,7 @@ from mutations import spoiled
 from pc3d.data.index import SweepIndex
 from pc3d.storage import disk
 
-FORMATS = {**ROOTS, **FILES, **POINT_FILES}
+FORMATS = {**ROOTS, **DRIVES, **FILES, **POINT_FILES}
 MUTATIONS = 50
 ROOM = 3 << 30
 

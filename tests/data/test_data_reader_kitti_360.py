@@ -6,8 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-from scipy.linalg import expm
+from kitti_360_tree import (
+    CX,
+    CY,
+    DRIVE,
+    FISHEYE,
+    IMU_SE3_CAM,
+    IMU_SE3_VELO,
+    MEI,
+    PERIOD,
+    R_RECT,
+    F,
+    imu_pose,
+    world_points,
+    write_calibration,
+    write_drive,
+)
 from scipy.spatial.transform import Rotation
 
 from pc3d.data.build import build_index
@@ -20,135 +34,18 @@ from pc3d.data.selection import Selection
 from pc3d.geometry.camera import project
 from pc3d.geometry.rigid import transform_points
 
-DRIVE = "2013_05_28_drive_0000_sync"
-PERIOD = 0.104
-# Row by row, as the calibration of the data set has them.
-VELO_SE3_CAM0 = [
-    0.04307104361, -0.08829286498, 0.995162929, 0.8043914418, -0.999004371, 0.007784614041, 0.04392796942,
-    0.2993489574, -0.01162548558, -0.9960641394, -0.08786966659, -0.1770225824,
-]  # fmt: skip
-POSE_SE3_CAM0 = [
-    0.0371783278, -0.0986182135, 0.9944306009, 1.5752681039, 0.9992675562, -0.0053553387, -0.0378902567,
-    0.0043914093, 0.0090621821, 0.9951109327, 0.0983468786, -0.65,
-]  # fmt: skip
-F, CX, CY = 552.554261, 682.049453, 238.769549
-MEI = {"xi": 2.2134, "k1": 0.016798, "k2": 1.6548, "p1": 0.00042, "p2": 0.00042}
-FISHEYE = {"gamma1": 1336.3, "gamma2": 1335.8, "u0": 716.94, "v0": 705.76}
-
-
-def _matrix(rows: list[float]) -> np.ndarray:
-    return np.vstack([np.reshape(rows, (3, 4)), [0, 0, 0, 1]])
-
-
-def _rotation(axis: list[float]) -> np.ndarray:
-    x, y, z = axis
-    return expm(np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]))
-
-
-def _twist(v: list[float], w: list[float]) -> np.ndarray:
-    x, y, z = w
-    return np.array([[0, -z, y, v[0]], [z, 0, -x, v[1]], [-y, x, 0, v[2]], [0, 0, 0, 0]])
-
-
-# The vehicle drives 8 m/s and turns; x forward, y right, z down in a world with z up.
-WORLD_SE3_IMU_0 = np.array([[0.8, 0.6, 0, 500], [0.6, -0.8, 0, 3500], [0, 0, -1, 116], [0, 0, 0, 1]])
-IMU_TWIST = _twist([8.0, 0.05, 0.02], [0.01, -0.02, 0.35])
-IMU_SE3_VELO = _matrix(POSE_SE3_CAM0) @ np.linalg.inv(_matrix(VELO_SE3_CAM0))
-R_RECT = {"image_00": _rotation([0.004, -0.01, 0.006]), "image_01": _rotation([-0.002, 0.005, 0.003])}
-IMU_SE3_CAM = {
-    "image_00": _matrix(POSE_SE3_CAM0),
-    "image_01": _matrix(POSE_SE3_CAM0)
-    @ np.array([[1, 0, 0, 0.594], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
-    # Looks to the left: z of the camera along -y of the vehicle.
-    "image_02": np.array([[1.0, 0, 0, 0.7], [0, 0, -1, -0.6], [0, 1, 0, -0.6], [0, 0, 0, 1]]),
-}
-
-
-def _imu_pose(seconds: float) -> np.ndarray:
-    return WORLD_SE3_IMU_0 @ expm(seconds * IMU_TWIST)
-
-
-def _measured(world: np.ndarray, seconds: float) -> np.ndarray:
-    """(P, 4) a raw scan: each point in the Velodyne when it faces it, turning clockwise."""
-    rows = []
-    for point in world:
-        turn = 0.0
-        for _ in range(6):  # the direction depends on the time, which depends on the direction
-            pose = _imu_pose(seconds + turn * PERIOD) @ IMU_SE3_VELO
-            x, y, z = pose[:3, :3].T @ (point - pose[:3, 3])
-            turn = -np.arctan2(y, x) / (2 * np.pi)
-        rows.append([x, y, z, 0.5])
-    return np.array(rows, dtype=np.float32)
-
-
-def _world_points() -> np.ndarray:
-    rng = np.random.default_rng(0)
-    velo = WORLD_SE3_IMU_0 @ IMU_SE3_VELO
-    around = np.column_stack(
-        [rng.uniform(-40, 40, 150), rng.uniform(-20, 20, 150), rng.uniform(-1.7, 4, 150)]
-    )
-    # Behind, where a scan begins and ends, the side of a point is a matter of rounding.
-    around = around[np.abs(np.arctan2(around[:, 1], around[:, 0])) < 2.6]
-    return around @ velo[:3, :3].T + velo[:3, 3]
-
-
-def _line(values: object) -> str:
-    return " ".join(f"{value:.10f}" for value in np.ravel(values))
-
-
-def _write_calibration(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    (folder / "calib_cam_to_velo.txt").write_text(_line(VELO_SE3_CAM0) + "\n")
-    lines = [f"{name}: {_line(pose[:3])}" for name, pose in IMU_SE3_CAM.items()]
-    (folder / "calib_cam_to_pose.txt").write_text("\n".join(lines) + "\n")
-    lines = ["calib_time: 2014-04-04 15:33:00"]
-    for name, shift in (("00", 0.0), ("01", -328.318735)):
-        lines.append(f"S_rect_{name}: 1408.000000 376.000000")
-        lines.append(f"R_rect_{name}: {_line(R_RECT[f'image_{name}'])}")
-        lines.append(f"P_rect_{name}: {_line([[F, 0, CX, shift], [0, F, CY, 0], [0, 0, 1, 0]])}")
-    (folder / "perspective.txt").write_text("\n".join(lines) + "\n")
-    numbers = "\n".join(f"   {name}:{value}" for name, value in (MEI | FISHEYE).items())
-    (folder / "image_02.yaml").write_text(
-        "%YAML:1.0\n---\nmodel_type: MEI\ncamera_name: image_02\nimage_width: 1400\nimage_height: 1400\n"
-        f"mirror_parameters:\n{numbers}\n"
-    )
-
-
-def _write_drive(root: Path, world: np.ndarray, frames: int, posed: list[int]) -> None:
-    raw = root / "data_3d_raw" / DRIVE / "velodyne_points"
-    (raw / "data").mkdir(parents=True)
-    stamps = [f"2013-05-28 08:46:{2 + n * PERIOD:012.9f}" for n in range(frames)]
-    (raw / "timestamps.txt").write_text("\n".join(stamps) + "\n")
-    for number in range(frames):
-        _measured(world, number * PERIOD).tofile(raw / "data" / f"{number:010d}.bin")
-    poses = root / "data_poses" / DRIVE
-    poses.mkdir(parents=True)
-    lines = [f"{number} {_line(_imu_pose(number * PERIOD)[:3])}" for number in posed]
-    (poses / "poses.txt").write_text("\n".join(lines) + "\n")
-    for name, part, size in (
-        ("image_00", "data_rect", (1408, 376)),
-        ("image_01", "data_rect", (1408, 376)),
-        ("image_02", "data_rgb", (1400, 1400)),
-    ):
-        folder = root / "data_2d_raw" / DRIVE / name
-        (folder / part).mkdir(parents=True)
-        (folder / "timestamps.txt").write_text("\n".join(stamps) + "\n")
-        picture = Image.new("L", size)
-        for number in range(frames - 1):
-            picture.save(folder / part / f"{number:010d}.png")
-
 
 @pytest.fixture(scope="module")
 def world() -> np.ndarray:
-    return _world_points()
+    return world_points()
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory, world: np.ndarray) -> Path:
     """Six frames; poses of 1, 2, 4 and 5."""
     root = tmp_path_factory.mktemp("kitti360")
-    _write_calibration(root / "calibration")
-    _write_drive(root, world, 6, [1, 2, 4, 5])
+    write_calibration(root / "calibration")
+    write_drive(root, world, 6, [1, 2, 4, 5])
     return root
 
 
@@ -175,7 +72,7 @@ def test_points_are_moved_as_the_development_kit_moves_them(tree: Path) -> None:
     """By the part atan2(y, x) / (2 pi) of the motion from this frame to the one before."""
     sweep = _read(tree)[1]
     raw = np.fromfile(sweep.path, np.float32).reshape(-1, 4)[:, :3].astype(np.float64)
-    velo, before = (_imu_pose(n * PERIOD) @ IMU_SE3_VELO for n in (2, 1))
+    velo, before = (imu_pose(n * PERIOD) @ IMU_SE3_VELO for n in (2, 1))
     delta = np.linalg.inv(velo) @ before
     rotation = Rotation.from_matrix(delta[:3, :3]).as_rotvec()
     share = np.arctan2(raw[:, 1], raw[:, 0]) / (2 * np.pi)
@@ -187,7 +84,7 @@ def test_poses_between_and_beyond(tree: Path) -> None:
     reader = open_reader("kitti_360", tree)
     for sweep in reader.sweeps():
         seconds = PERIOD * int(sweep.path.stem)
-        expected = _imu_pose(seconds) @ IMU_SE3_VELO
+        expected = imu_pose(seconds) @ IMU_SE3_VELO
         np.testing.assert_allclose(sweep.world_SE3_ego @ sweep.ego_SE3_lidar, expected, atol=1e-6)
         assert sweep.timestamp == 1_369_730_762_000_000 + round(1e6 * seconds)
         assert sweep.world_SE3_ego[2, 2] > 0.95  # z up
@@ -208,7 +105,7 @@ def test_perspective_cameras(tree: Path, world: np.ndarray) -> None:
     sweep = _read(tree)[1]
     names = [camera.name for camera in sweep.cameras]
     assert names == ["image_00", "image_01", "image_02"]
-    world_SE3_imu = _imu_pose(2 * PERIOD)
+    world_SE3_imu = imu_pose(2 * PERIOD)
     for camera in sweep.cameras[:2]:
         assert camera.size == (1408, 376)
         assert camera.timestamp == sweep.timestamp
@@ -225,7 +122,7 @@ def test_fisheye_camera(tree: Path, world: np.ndarray) -> None:
     """Mei: onto the unit sphere, from xi behind its centre onto a plane, bent, then to pixels."""
     sweep = _read(tree)[1]
     uv, depth = _projected(sweep, "image_02", world)
-    world_SE3_cam = _imu_pose(2 * PERIOD) @ IMU_SE3_CAM["image_02"]
+    world_SE3_cam = imu_pose(2 * PERIOD) @ IMU_SE3_CAM["image_02"]
     seen = 0
     for n, point in enumerate(world):
         x, y, z = (np.linalg.inv(world_SE3_cam) @ [*point, 1])[:3]

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-from scipy.spatial.transform import Rotation
+from once_tree import BOX, RAW_SE3_CAM, SIZE, START, K, world_points, write_sequence
 
 from pc3d.data.build import build_index
 from pc3d.data.classes import load_class_set
@@ -23,63 +22,10 @@ from pc3d.data.selection import Selection
 from pc3d.geometry.boxes import points_in_boxes
 from pc3d.geometry.camera import project
 
-START = 1_616_000_000_000
-SIZE = (192, 102)
-K = np.array([[95.0, 0, 96], [0, 95.0, 50], [0, 0, 1]])
-# In the axes of the files (x left, y back, z up): cam01 looks ahead, cam05 to the left and back.
-RAW_SE3_CAM = {
-    "cam01": np.array([[-1.0, 0, 0, 0.1], [0, 0, -1, -1.6], [0, -1, 0, -0.3], [0, 0, 0, 1]]),
-    "cam05": np.array([[0.6, 0, 0.8, 0.4], [-0.8, 0, 0.6, 0.2], [0, -1, 0, -0.3], [0, 0, 0, 1]]),
-}
-# Ten metres ahead, longer than wide, its heading turned by 0.3 from straight ahead (-y) to the left (+x).
-BOX = [-1.0, -10.0, -0.8, 4.4, 1.8, 1.6, -np.pi / 2 + 0.3]
-
-
-def _pose(step: int) -> np.ndarray:
-    """world_SE3_raw: 0.4 m ahead (-y) a frame, turning."""
-    pose = np.eye(4)
-    pose[:3, :3] = Rotation.from_euler("zyx", [0.02 * step, 0.01, -0.02]).as_matrix()
-    pose[:3, 3] = [5.0, -0.4 * step, 2.0]
-    return pose
-
-
-def _world() -> np.ndarray:
-    rng = np.random.default_rng(0)
-    return np.column_stack([rng.uniform(-25, 25, 400), rng.uniform(-25, 25, 400), rng.uniform(0, 5, 400)])
-
-
-def _row(name: str, step: int, pose: object, annos: object = None) -> dict[str, Any]:
-    row = {"sequence_id": name, "frame_id": str(START + 500 * step), "pose": pose}
-    return row if annos is None else {**row, "annos": annos}
-
-
-def _write(root: Path, name: str = "000076", steps: int = 4, scale: float = 255.0) -> None:
-    folder = root / "data" / name
-    for part in ("lidar_roof", *RAW_SE3_CAM):
-        (folder / part).mkdir(parents=True)
-    rng = np.random.default_rng(1)
-    rows = []
-    for step in range(steps):
-        stamp, pose = START + 500 * step, _pose(step)
-        points = (_world() - pose[:3, 3]) @ pose[:3, :3]
-        intensity = np.round(rng.uniform(0, 1, len(points)), 2) * scale
-        np.column_stack([points, intensity]).astype(np.float32).tofile(folder / f"lidar_roof/{stamp}.bin")
-        for camera in RAW_SE3_CAM:
-            Image.new("RGB", SIZE, (step * 20, 80, 90)).save(folder / camera / f"{stamp}.jpg")
-        quaternion = Rotation.from_matrix(pose[:3, :3]).as_quat().tolist()  # scalar last
-        annos = {"names": ["Car"], "boxes_3d": [BOX], "boxes_2d": {"cam01": [[1, 2, 3, 4]]}}
-        rows.append(_row(name, step, [*quaternion, *pose[:3, 3]], annos if step < 2 else None))
-    calib = {
-        camera: {"cam_to_velo": pose.tolist(), "cam_intrinsic": K.tolist(), "distortion": [-0.3, 0.1, 0, 0]}
-        for camera, pose in RAW_SE3_CAM.items()
-    }
-    content = {"meta_info": {"weather": "sunny"}, "calib": calib, "frames": rows}
-    (folder / f"{name}.json").write_text(json.dumps(content))
-
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    _write(tmp_path / "once")
+    write_sequence(tmp_path / "once")
     return tmp_path / "once"
 
 
@@ -100,7 +46,7 @@ def test_scans_lie_in_one_world_with_x_ahead(root: Path) -> None:
     for sweep in sweeps:
         points = load_sweep(sweep)[:, :3].astype(np.float64)
         pose = sweep.world_SE3_ego @ sweep.ego_SE3_lidar
-        np.testing.assert_allclose(points @ pose[:3, :3].T + pose[:3, 3], _world(), atol=1e-4)
+        np.testing.assert_allclose(points @ pose[:3, :3].T + pose[:3, 3], world_points(), atol=1e-4)
         raw = np.fromfile(sweep.path, np.float32).reshape(-1, 4)
         np.testing.assert_allclose(points, np.column_stack([-raw[:, 1], raw[:, 0], raw[:, 2]]), atol=1e-5)
         np.testing.assert_allclose(load_sweep(sweep)[:, 3], raw[:, 3] / 255, atol=1e-6)
@@ -169,7 +115,7 @@ def test_frames_without_a_pose(root: Path) -> None:
 
 def test_splits_and_the_index(root: Path, tmp_path: Path) -> None:
     for name in ("000080", "000099"):
-        _write(root, name, 1)
+        write_sequence(root, name, 1)
     lists = root / "ImageSets"
     lists.mkdir()
     (lists / "raw_large.txt").write_text("000076\n000080\n")
@@ -182,7 +128,7 @@ def test_splits_and_the_index(root: Path, tmp_path: Path) -> None:
 
 
 def test_intensity_and_distortion_are_not_assumed(tmp_path: Path) -> None:
-    _write(tmp_path, steps=1, scale=1.0)
+    write_sequence(tmp_path, steps=1, scale=1.0)
     reader = open_reader("once", tmp_path)
     (sweep,) = reader.sweeps()
     assert sweep.lidar_format == "bin:x,y,z,intensity/1"
