@@ -14,13 +14,14 @@ from pc3d.data.checks import write_findings
 from pc3d.data.classes import ClassSet
 from pc3d.data.errors import DataError, fail
 from pc3d.data.index import SweepIndex, write_index
+from pc3d.data.index_classes import with_classes
 from pc3d.data.index_writer import check_free
 from pc3d.data.motion import with_motion
 from pc3d.data.readers import open_reader
 from pc3d.data.selection import Selection
 from pc3d.data.survey import Survey
 from pc3d.data.survey.cameras import NO_IMAGES
-from pc3d.data.survey.classes import check_label_order
+from pc3d.data.survey.classes import check_label_order, class_findings
 from pc3d.findings import Finding
 
 _ORDER = ("problem", "warning", "ok")
@@ -34,6 +35,7 @@ def build_index(
     selection: Selection | None = None,
     verbose: bool = False,
     compensate_motion: bool = False,
+    classes: str | Path | None = None,
     **options: Any,
 ) -> SweepIndex:
     """Read a data set, look at it, write its index and what was found (`pc3d.data.checks`).
@@ -46,6 +48,7 @@ def build_index(
         selection: what of the data set is indexed.
         verbose: print findings that are no fault too.
         compensate_motion: points are moved to the time of their sweep, by their own times and the poses.
+        classes: that the index gets instead of the reader's, see `with_classes`.
         options: of the reader.
 
     Raises:
@@ -56,16 +59,16 @@ def build_index(
     check_places(Path(root), Path(out))
     with console.status(f"reading the tables of {root}"):
         source = open_reader(reader, root, **options)
-    metadata = source.metadata
-    if selection.labels:
-        check_label_order(Path(metadata["root"]) / metadata.get("version", ""), ClassSet.of(metadata))
+    metadata = with_classes(source.metadata, classes)
+    if selection.labels and str(classes or "common") == "common":
+        check_label_order(Path(metadata["root"]) / metadata.get("version", ""), ClassSet.of(source.metadata))
     looks = selection.skip_missing, selection.labels, selection.tables_only
     survey = Survey(metadata, len(source), *looks)
     sweeps = selection.take(track(source.sweeps(), "writing the index", total=len(source), console=console))
-    sweeps = with_motion(sweeps) if compensate_motion else sweeps
+    sweeps = with_motion(sweeps, metadata) if compensate_motion else sweeps
     write_index(out, survey.watch(sweeps), {**metadata, "rebuild": rebuild})
     index = SweepIndex.open(out)
-    found = [*source.findings, *survey.findings]
+    found = [*source.findings, *survey.findings, *class_findings(ClassSet.of(metadata))]
     if not selection.tables_only:
         with console.status("comparing points with images"):
             found += _of_calibration(index)

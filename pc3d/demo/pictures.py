@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from pc3d.data.classes import ClassSet
 from pc3d.data.images import load_image
 from pc3d.data.index import SweepIndex
 from pc3d.demo.steps import REGIONS, console
@@ -24,7 +25,8 @@ def data_figures(index: SweepIndex, row: int, regions: Path, folder: Path, title
     """What goes in: a camera under its points, its superpixels, the sweep in 3D, and its regions."""
     sweep = index[row]
     camera = next((c for c in sweep.cameras if c.name in ("CAM_FRONT", "image_02")), sweep.cameras[0])
-    scene = sweep_scene(index, row, ColourOptions("height"), boxes=bool(sweep.boxes), cameras=True)
+    classes = ClassSet.of(index.metadata)
+    scene = sweep_scene(index, row, ColourOptions("height", classes), boxes=bool(sweep.boxes), cameras=True)
     names = ("camera", "superpixels", "scene", "regions")
     paths = {name: folder / f"{sweep.scene}-{name}.png" for name in names}
     draw_camera(sweep, scene, camera.name, paths["camera"])
@@ -72,7 +74,8 @@ def comparison_figures(index: SweepIndex, row: int, segmenters: dict[str, Path],
     pictures = []
     for name, checkpoint in segmenters.items():
         path = folder / f"comparison-{name.replace(' ', '-')}.png"
-        draw_comparison(index[row], path, ColourOptions(checkpoint=checkpoint), extent=EXTENT)
+        options = ColourOptions(classes=ClassSet.of(index.metadata), checkpoint=checkpoint)
+        draw_comparison(index[row], path, options, extent=EXTENT)
         pictures.append(Picture(path, f"Fine-tuned from the {name} start: prediction, truth, errors (red)."))
     return Figures(pictures, "Prediction beside truth, few labels", columns=1)
 

@@ -192,7 +192,8 @@ def _check_boxes(parts: list[FrameDataset], labels: Collection[int], grid: BevGr
 
 def _categories(parts: list[FrameDataset]) -> str:
     classes = ClassSet.of(parts[0].index.metadata)
-    names = list(classes.class_of_box) if classes else []
+    first = {label: name for name, label in reversed(classes.class_of_box.items())} if classes else {}
+    names = [first[label] for label in sorted(first)]
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 

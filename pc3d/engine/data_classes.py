@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from inspect import signature
 from typing import Any
 
@@ -52,8 +51,10 @@ def _shared(sets: list[ClassSet], task: str) -> ClassSet:
     """The classes of a task that several sets have; raw ids and categories are of each alone."""
     first = sets[0]
     name = " + ".join(dict.fromkeys(one.name for one in sets))
-    other = {"detection": ()} if task == LIDARSEG else {"classes": ()}
-    return replace(first, name=name, labels={}, boxes={}, **other)
+    points, detection = (first.classes, ()) if task == LIDARSEG else ((), first.detection)
+    colours = {key: colour for key, colour in first.colours.items() if key in (*points, *detection)}
+    movable = first.movable if task == LIDARSEG else ()
+    return ClassSet(name, points, colours, {}, detection, {}, movable)
 
 
 def _listed(classes: ClassSet | None, task: str) -> str:

@@ -41,8 +41,9 @@ def official_config() -> DetectionConfig:
 
 
 def class_ranges() -> dict[str, float]:
-    """Metres from the vehicle up to which a box of each class counts officially."""
-    return dict(official_config().class_range)
+    """Metres from the vehicle up to which a box of each class counts officially, in the order of labels."""
+    reach = official_config().class_range
+    return {name: reach[name] for name in NUSCENES_DETECTION_CLASSES}
 
 
 def greedy_match(

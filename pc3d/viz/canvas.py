@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -95,13 +95,38 @@ def caption(axis: Any, text: str, width: float) -> None:
     )
 
 
+_ROWS = 26  # of a legend in one column
+
+
+def legend_columns(names: Iterable[str], width: float, pixels: float) -> int:
+    """How many columns of a legend with these names fit into a picture.
+
+    Args:
+        width: as for `legend_of`. pixels: of the picture.
+    """
+    longest = max((len(name) for name in names), default=1)
+    return max(1, int(pixels / (_font_size(width) * _DPI / 72 * (0.58 * longest + 3.6))))
+
+
+def legend_height(names: Collection[str], width: float, pixels: float) -> int:
+    """Pixels that a legend in as many columns as fit is high."""
+    rows = -(-len(names) // legend_columns(names, width, pixels))
+    return round(rows * _font_size(width) * _DPI / 72 * 1.6 + 16)
+
+
+def _font_size(width: float) -> float:
+    return max(width / 125, 8)
+
+
 def legend_of(
-    parent: Any, names: dict[str, Any], width: float, loc: str = "lower left", ncol: int = 1
+    parent: Any, names: dict[str, Any], width: float, loc: str = "lower left", ncol: int | None = None
 ) -> None:
+    """Names beside squares of their colours; in so many columns that it is not too high, unless said."""
     from matplotlib.lines import Line2D
 
     if not names:
         return
+    ncol = -(-len(names) // _ROWS) if ncol is None else min(ncol, len(names))
     handles = [
         Line2D([], [], ls="none", marker="s", ms=8, mec="none", mfc=tuple(c / 255 for c in rgb), label=name)
         for name, rgb in names.items()
@@ -110,7 +135,7 @@ def legend_of(
         handles=handles,
         loc=loc,
         ncol=ncol,
-        fontsize=max(width / 125, 8),
+        fontsize=_font_size(width),
         labelcolor=INK,
         facecolor=BACKGROUND,
         edgecolor="none",

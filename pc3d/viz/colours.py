@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,55 +11,6 @@ Rgb = NDArray[np.uint8]
 
 #: Points without a value: ignored labels, no region, outside the encoder's range.
 NEUTRAL = (96, 100, 110)
-
-#: The 16 classes of the nuScenes lidarseg challenge. Vehicles are warm, people magenta, two-wheelers
-#: red, ground cool, the static world muted: legible on the dark background of the pictures.
-LIDARSEG_PALETTE: dict[str, tuple[int, int, int]] = {
-    "barrier": (148, 163, 184),
-    "bicycle": (255, 104, 150),
-    "bus": (255, 216, 128),
-    "car": (255, 176, 32),
-    "construction_vehicle": (206, 146, 110),
-    "motorcycle": (227, 40, 80),
-    "pedestrian": (236, 110, 255),
-    "traffic_cone": (250, 240, 90),
-    "trailer": (164, 98, 40),
-    "truck": (238, 100, 36),
-    "driveable_surface": (34, 178, 190),
-    "other_flat": (176, 62, 122),
-    "sidewalk": (112, 88, 190),
-    "terrain": (128, 178, 72),
-    "manmade": (214, 188, 150),
-    "vegetation": (30, 158, 74),
-}
-
-#: Words that the data sets use for a class of the palette; the first that occurs decides.
-_SYNONYMS = (
-    ("pedestrian", "pedestrian"),
-    ("person", "pedestrian"),
-    ("construction", "construction_vehicle"),
-    ("motorcycle", "motorcycle"),
-    ("motorcyclist", "motorcycle"),
-    ("bicycle", "bicycle"),
-    ("cyclist", "bicycle"),
-    ("cone", "traffic_cone"),
-    ("barrier", "barrier"),
-    ("fence", "barrier"),
-    ("trailer", "trailer"),
-    ("truck", "truck"),
-    ("bus", "bus"),
-    ("car", "car"),
-    ("vehicle", "car"),
-    ("drivable", "driveable_surface"),
-    ("driveable", "driveable_surface"),
-    ("road", "driveable_surface"),
-    ("sidewalk", "sidewalk"),
-    ("terrain", "terrain"),
-    ("vegetation", "vegetation"),
-    ("manmade", "manmade"),
-    ("building", "manmade"),
-    ("flat", "other_flat"),
-)
 
 # Anchors at equal distances, interpolated linearly: dark to bright for intensity, a rainbow of
 # increasing warmth for depth and height.
@@ -79,28 +29,6 @@ _WARMTH = np.array(
     ],
     float,
 )
-
-
-def class_colours(names: Sequence[str]) -> Rgb:
-    """(K, 3) uint8 colour of each of K class names, in any data set's spelling (`vehicle.car`, `Car`).
-
-    Names that say nothing of the lidarseg classes get categorical colours, by position.
-    """
-    colours = categorical_colours(np.arange(len(names)))
-    for i, name in enumerate(names):
-        known = LIDARSEG_PALETTE.get(name) or next(
-            (LIDARSEG_PALETTE[key] for word, key in _SYNONYMS if word in name.lower()), None
-        )
-        if known:
-            colours[i] = known
-    return colours
-
-
-def label_colours(labels: NDArray[np.integer], names: Sequence[str]) -> Rgb:
-    """(P, 3) uint8 of (P,) class ids into `names`; ids outside 0..K-1 (ignored points) are neutral grey."""
-    table = np.vstack([class_colours(names), [NEUTRAL]]).astype(np.uint8)
-    known = (labels >= 0) & (labels < len(names))
-    return table[np.where(known, labels, len(names))]
 
 
 def categorical_colours(ids: NDArray[np.integer]) -> Rgb:

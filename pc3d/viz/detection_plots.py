@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
 from pc3d.viz.canvas import BACKGROUND, FAINT, INK, pixel_figure
-from pc3d.viz.colours import class_colours
+from pc3d.viz.class_colours import class_colours
 
 _PANEL, _GRID = "#111621", "#232a38"
 _RANGE_COLOURS = ("#4cc9f0", "#f9c74f", "#f3722c")
@@ -50,16 +49,19 @@ def precision_recall(
     Args:
         curves: `metrics_details.json`. scores: what `evaluate_detection` returns.
     """
-    height = 680
+    names = list(scores["class_ap"])
+    columns = min(5, len(names))
+    rows = -(-len(names) // columns)
+    height = 90 + 295 * rows
     distances = list(next(iter(scores["ap"].values())))
     with pixel_figure(width, height, path) as figure:
         _title(figure, "Precision over recall; a detection is right within 2 m (faint: 0.5, 1, 4 m)", height)
+        top, bottom = 1 - 75 / height, 51 / height
         grid = figure.add_gridspec(
-            2, 5, left=0.04, right=0.99, top=0.89, bottom=0.075, wspace=0.16, hspace=0.34
+            rows, columns, left=0.04, right=0.99, top=top, bottom=bottom, wspace=0.16, hspace=0.34
         )
-        colours = class_colours(NUSCENES_DETECTION_CLASSES) / 255.0
-        for i, (name, colour) in enumerate(zip(NUSCENES_DETECTION_CLASSES, colours, strict=True)):
-            axis = figure.add_subplot(grid[i // 5, i % 5])
+        for i, (name, colour) in enumerate(zip(names, class_colours(names) / 255.0, strict=True)):
+            axis = figure.add_subplot(grid[i // columns, i % columns])
             _style(axis)
             axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
             there = scores["true_boxes"][name] > 0
@@ -71,20 +73,20 @@ def precision_recall(
                 style = {"lw": 2.2, "zorder": 3} if bright else {"lw": 1.0, "alpha": 0.45}
                 reached = int(np.count_nonzero(np.cumsum(curve["precision"][::-1]))) + 1
                 axis.plot(curve["recall"][:reached], curve["precision"][:reached], color=colour, **style)
-            if i >= 5:
+            if i + columns >= len(names):
                 axis.set_xlabel("recall", color=FAINT, fontsize=9)
-            if i % 5 == 0:
+            if i % columns == 0:
                 axis.set_ylabel("precision", color=FAINT, fontsize=9)
 
 
 def class_ap_bars(scores: Mapping[str, Any], path: Path | str, width: int = 1100) -> None:
     """AP of each class: the bar is the mean over the four distances, which the dots are."""
-    names = NUSCENES_DETECTION_CLASSES
-    height, rows = 560, np.arange(len(names))
+    names = list(scores["class_ap"])
+    height, rows = 110 + 45 * len(names), np.arange(len(names))
     with pixel_figure(width, height, path) as figure:
         head = f"AP of each class: mAP {100 * scores['map']:.1f} %, NDS {100 * scores['nds']:.1f} %"
         _title(figure, head, height)
-        axis = figure.add_axes((0.18, 0.1, 0.79, 0.8))
+        axis = figure.add_axes((0.18, 56 / height, 0.79, 1 - 112 / height))
         _style(axis)
         axis.grid(axis="y", visible=False)
         means = [100 * scores["class_ap"][name] for name in names]
@@ -117,7 +119,7 @@ def range_bars(ranges: Sequence[Mapping[str, Any]], path: Path | str, width: int
     Args:
         ranges: `ranges` of `detection_analysis.analyse`, at most three.
     """
-    names, height = NUSCENES_DETECTION_CLASSES, 720
+    names, height = list(ranges[0]["classes"]), 720
     share = 0.8 / len(ranges)
     with pixel_figure(width, height, path) as figure:
         _title(

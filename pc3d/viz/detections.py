@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.data.detection import NUSCENES_DETECTION_CLASSES, box_rows
+from pc3d.data.classes import ClassSet
+from pc3d.data.detection import box_rows
 from pc3d.data.errors import DataError, fail
 from pc3d.data.images import load_image
 from pc3d.data.index import SweepIndex
@@ -23,8 +24,16 @@ from pc3d.geometry.boxes import corners
 from pc3d.geometry.camera import project
 from pc3d.geometry.rigid import invert_SE3, transform_points
 from pc3d.storage.whole import read_json
-from pc3d.viz.canvas import INK, caption, dark_axis, legend_of, pixel_figure
-from pc3d.viz.colours import class_colours
+from pc3d.viz.canvas import (
+    INK,
+    caption,
+    dark_axis,
+    legend_columns,
+    legend_height,
+    legend_of,
+    pixel_figure,
+)
+from pc3d.viz.class_colours import box_legend, class_colours
 from pc3d.viz.detection_plots import class_ap_bars, confusion_picture, precision_recall, range_bars
 from pc3d.viz.plots import TRUTH, bev, heading_of
 
@@ -52,13 +61,14 @@ class KeyFrame:
 
     Attributes:
         sweep: of the index. predicted, truth: boxes in its LiDAR frame, named by detection class.
-        title: what the pictures say of it.
+        title: what the pictures say of it. classes: of the data set, for the colours.
     """
 
     sweep: Sweep
     predicted: Boxes
     truth: Boxes
     title: str
+    classes: ClassSet | None = None
 
 
 def draw_detections(
@@ -160,7 +170,8 @@ def _key_frame(
 def _counting_boxes(boxes: Float64, labels: NDArray[np.int64], ego_SE3_lidar: Float64) -> Boxes:
     """Those within the official range of their class."""
     ranges = class_ranges()
-    reach = np.array([ranges[name] for name in NUSCENES_DETECTION_CLASSES])
+    names = tuple(ranges)
+    reach = np.array(list(ranges.values()))
     away = np.hypot(*transform_points(ego_SE3_lidar, boxes)[:, :2].T)
     kept = away < reach[labels]
     boxes, labels = boxes[kept], labels[kept]
@@ -169,7 +180,7 @@ def _counting_boxes(boxes: Float64, labels: NDArray[np.int64], ego_SE3_lidar: Fl
         sizes=boxes[:, 3:6],
         yaws=boxes[:, 6],
         velocities=boxes[:, 7:],
-        names=tuple(NUSCENES_DETECTION_CLASSES[label] for label in labels),
+        names=tuple(names[label] for label in labels),
         tracks=("",) * len(labels),
         num_lidar_pts=np.full(len(labels), -1, dtype=np.int64),
         attributes=("",) * len(labels),
@@ -177,12 +188,8 @@ def _counting_boxes(boxes: Float64, labels: NDArray[np.int64], ego_SE3_lidar: Fl
 
 
 def _legend(frame: KeyFrame) -> dict[str, Any]:
-    order = {name: place for place, name in enumerate(NUSCENES_DETECTION_CLASSES)}
-    names = sorted(set(frame.predicted.names), key=lambda name: (order.get(name, len(order)), name))
-    colours = {
-        name.replace("_", " "): tuple(rgb) for name, rgb in zip(names, class_colours(names), strict=True)
-    }
-    return {"truth": TRUTH, **colours}
+    colours = box_legend(frame.predicted.names, frame.classes)
+    return {"truth": TRUTH, **{name.replace("_", " "): colour for name, colour in colours.items()}}
 
 
 def draw_bev(frame: KeyFrame, path: Path | str, extent: float = 52.0) -> None:
@@ -199,6 +206,7 @@ def draw_bev(frame: KeyFrame, path: Path | str, extent: float = 52.0) -> None:
         extent=extent,
         heading=heading_of(sweep.ego_SE3_lidar),
         legend=_legend(frame),
+        classes=frame.classes,
     )
 
 
@@ -215,7 +223,8 @@ def draw_cameras(frame: KeyFrame, path: Path | str, width: int = 1800) -> None:
     rows = -(-len(cameras) // cols)
     side = width // cols
     tall = round(side * max(camera.size[1] / camera.size[0] for camera in cameras))
-    head, foot = 44, 40
+    legend = _legend(frame)
+    head, foot = 44, max(40, legend_height(legend, 1100, width))
     height = head + rows * tall + foot
     with pixel_figure(width, height, path) as figure:
         figure.text(0.01, 1 - head / 2 / height, frame.title, color=INK, fontsize=14, va="center")
@@ -225,7 +234,7 @@ def draw_cameras(frame: KeyFrame, path: Path | str, width: int = 1800) -> None:
             axis = dark_axis(figure, (left, bottom, (side - _GAP) / width, (tall - _GAP) / height))
             _draw_camera(axis, frame, camera)
             caption(axis, camera.name, side * 1.6)
-        legend_of(figure, _legend(frame), 1100, loc="lower center", ncol=11)
+        legend_of(figure, legend, 1100, "lower center", min(11, legend_columns(legend, 1100, width)))
 
 
 def _place(name: str) -> tuple[int, str]:
@@ -240,7 +249,7 @@ def _draw_camera(axis: Any, frame: KeyFrame, camera: Camera) -> None:
     image = load_image(camera.path, frame.sweep.token, size=camera.size, key=camera.key)
     axis.imshow(image, extent=(0, width, height, 0), aspect="auto")
     pose = frame.sweep.world_SE3_ego @ frame.sweep.ego_SE3_lidar
-    predicted = class_colours(frame.predicted.names) / 255.0
+    predicted = class_colours(frame.predicted.names, frame.classes) / 255.0
     for boxes, colours in (
         (frame.truth, np.full((len(frame.truth), 3), TRUTH) / 255.0),
         (frame.predicted, predicted),

@@ -81,6 +81,7 @@ def _key_frame(
         predicted=_near(sweep, rows, names, reach),
         truth=_near(sweep, box_rows(true)[counted], true_names, reach),
         title=f"{sweep.scene}: F1 {scores['f1']:.2f}, {found} found, {missed} missed, {false} false",
+        classes=classes,
     )
 
 

@@ -5,13 +5,13 @@ Every function writes one file; the ending of `path` chooses the format (.png, .
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pc3d.data.classes import ClassSet
 from pc3d.data.records import Boxes
 from pc3d.geometry.boxes import corners
 from pc3d.viz.canvas import (
@@ -23,16 +23,13 @@ from pc3d.viz.canvas import (
     depth_scale,
     enlarge,
     image_axis,
+    legend_columns,
+    legend_height,
     legend_of,
     pixel_figure,
 )
-from pc3d.viz.colours import (
-    Rgb,
-    categorical_colours,
-    class_colours,
-    depth_colours,
-    label_colours,
-)
+from pc3d.viz.class_colours import box_legend, class_colours, label_colours
+from pc3d.viz.colours import Rgb, categorical_colours, depth_colours
 from pc3d.viz.raster import paint_discs, resize_nearest
 
 #: Colour of true boxes beside predicted ones.
@@ -50,6 +47,7 @@ def bev(
     extent: float = 50.0,
     heading: float = 0.0,
     legend: dict[str, Any] | None = None,
+    classes: ClassSet | None = None,
     width: int = 1400,
 ) -> None:
     """Bird's-eye view of a cloud, the vehicle in the middle, driving upwards.
@@ -64,13 +62,14 @@ def bev(
         heading: direction of the vehicle's nose in the points' frame, radians counter-clockwise
             from +x (see `heading_of`).
         legend: names and their (R, G, B); default: the classes of the boxes.
+        classes: of the data set, for the colours of the boxes.
         width: of the square picture, in pixels.
     """
     if legend is None and boxes is not None:
-        legend = _class_legend(boxes.names)
+        legend = box_legend(boxes.names, classes)
     with pixel_figure(width, width, path) as figure:
         axis = dark_axis(figure, (0.0, 0.0, 1.0, 1.0))
-        _paint_bev(axis, points, colours, extent, heading, width, boxes, truth)
+        _paint_bev(axis, points, colours, extent, heading, width, boxes, truth, classes)
         caption(axis, title, width)
         legend_of(axis, legend or {}, width)
 
@@ -79,7 +78,7 @@ def side_by_side(
     points: NDArray[np.floating],
     predicted: NDArray[np.integer],
     truth: NDArray[np.integer],
-    classes: Sequence[str],
+    classes: ClassSet,
     path: Path | str,
     *,
     title: str = "",
@@ -90,9 +89,10 @@ def side_by_side(
     """Predicted labels, true labels and where they differ (red), in bird's-eye view with a class legend.
 
     Args:
-        points: (P, 3 or more) metres. predicted, truth: (P,) ids into `classes`; a negative truth
-            is ignored and drawn grey.
+        points: (P, 3 or more) metres. predicted, truth: (P,) labels; a negative truth is ignored and drawn
+            grey.
     """
+    names = classes.classes
     judged = truth >= 0
     wrong = judged & (predicted != truth)
     errors = np.full((len(points), 3), 70, np.uint8)
@@ -100,11 +100,15 @@ def side_by_side(
     errors[wrong] = (255, 64, 64)
     accuracy = 100.0 * (1.0 - wrong.sum() / max(int(judged.sum()), 1))
     panels = [
-        ("prediction", label_colours(predicted, classes)),
-        ("truth", label_colours(truth, classes)),
+        ("prediction", label_colours(predicted, names, classes)),
+        ("truth", label_colours(truth, names, classes)),
         (f"errors: {accuracy:.1f} % of points are right", errors),
     ]
-    gap, top, bottom = 15, 58 if title else 12, 96
+    present = np.union1d(np.unique(predicted), np.unique(truth))
+    table = class_colours(names, classes)
+    shown = {names[i]: tuple(table[i]) for i in present.tolist() if 0 <= i < len(names)}
+    bottom = max(96, legend_height(shown, 1000, width) + 12)
+    gap, top = 15, 58 if title else 12
     side = (width - 4 * gap) // 3
     height = top + side + bottom
     with pixel_figure(width, height, path) as figure:
@@ -117,10 +121,7 @@ def side_by_side(
             figure.text(
                 gap / width, 1 - 34 / height, title, color=INK, fontsize=15, va="center", weight="bold"
             )
-        present = np.union1d(np.unique(predicted), np.unique(truth))
-        table = class_colours(classes)
-        shown = {classes[i]: tuple(table[i]) for i in present.tolist() if 0 <= i < len(classes)}
-        legend_of(figure, shown, 1000, loc="lower center", ncol=8)
+        legend_of(figure, shown, 1000, "lower center", min(8, legend_columns(shown, 1000, width)))
 
 
 def camera_overlay(
@@ -191,6 +192,7 @@ def _paint_bev(
     pixels: int,
     boxes: Boxes | None,
     truth: Boxes | None = None,
+    classes: ClassSet | None = None,
 ) -> None:
     """Points, rings, boxes and the vehicle into an axis of `pixels` squared."""
     up = _turn(np.pi / 2 - heading)
@@ -205,7 +207,7 @@ def _paint_bev(
     if truth is not None:
         _draw_boxes(axis, truth, up, np.full((len(truth), 3), TRUTH) / 255.0)
     if boxes is not None:
-        _draw_boxes(axis, boxes, up, class_colours(boxes.names) / 255.0)
+        _draw_boxes(axis, boxes, up, class_colours(boxes.names, classes) / 255.0)
     _vehicle(axis, extent)
     axis.set(xlim=(-extent, extent), ylim=(-extent, extent))
 
@@ -256,8 +258,3 @@ def _vehicle(axis: Any, extent: float) -> None:
 
 def _turn(angle: float) -> NDArray[np.float64]:
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-
-
-def _class_legend(names: Sequence[str]) -> dict[str, Any]:
-    unique = sorted(set(names))
-    return {name: tuple(rgb) for name, rgb in zip(unique, class_colours(unique), strict=True)}

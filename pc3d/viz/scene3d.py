@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pc3d.data.classes import ClassSet
 from pc3d.data.records import Boxes
 from pc3d.geometry.boxes import corners
 from pc3d.geometry.camera import unproject
 from pc3d.geometry.lens import PINHOLE, Lens
 from pc3d.viz.canvas import save_picture
-from pc3d.viz.colours import Rgb, class_colours
+from pc3d.viz.class_colours import class_colours
+from pc3d.viz.colours import Rgb
 
 VIEWS = ("behind", "bev", "orbit")
 
@@ -72,6 +74,7 @@ class Scene3D:
         clouds: further (points, colours), e.g. earlier sweeps moved into this frame.
         heading: direction of the vehicle's nose, radians counter-clockwise from +x.
         ground: height of the ground under the sensor, where the cameras of the views look at.
+        classes: of the data set, for the colours of the boxes.
     """
 
     points: NDArray[np.floating]
@@ -81,6 +84,7 @@ class Scene3D:
     clouds: tuple[tuple[NDArray[np.floating], Rgb], ...] = field(default=())
     heading: float = 0.0
     ground: float = -1.8
+    classes: ClassSet | None = None
 
     def __post_init__(self) -> None:
         for points, colours in ((self.points, self.colours), *self.clouds):
@@ -206,7 +210,7 @@ def _geometries(o3d: Any, scene: Scene3D, point_size: float, line_width: float) 
     parts = [("points", _cloud(o3d, scene.points, scene.colours), dots)]
     parts += [(f"cloud {i}", _cloud(o3d, *cloud), faint) for i, cloud in enumerate(scene.clouds)]
     if scene.boxes is not None and len(scene.boxes):
-        parts.append(("boxes", _box_lines(o3d, scene.boxes), thin))
+        parts.append(("boxes", _box_lines(o3d, scene.boxes, scene.classes), thin))
     parts += [(f"camera {i}", _frustum_lines(o3d, frustum), thin) for i, frustum in enumerate(scene.frusta)]
     return [part for part in parts if not part[1].is_empty()]
 
@@ -217,13 +221,12 @@ def _cloud(o3d: Any, points: NDArray[np.floating], colours: Rgb) -> Any:
     return cloud
 
 
-def _box_lines(o3d: Any, boxes: Boxes) -> Any:
+def _box_lines(o3d: Any, boxes: Boxes, classes: ClassSet | None) -> Any:
     corner = corners(boxes.centers, boxes.sizes, boxes.yaws)
     edges = np.array(_EDGES + _FRONT)
     lines = (edges[None] + 8 * np.arange(len(boxes))[:, None, None]).reshape(-1, 2)
-    return _lines(
-        o3d, corner.reshape(-1, 3), lines, np.repeat(class_colours(boxes.names), len(edges), axis=0)
-    )
+    colours = class_colours(boxes.names, classes)
+    return _lines(o3d, corner.reshape(-1, 3), lines, np.repeat(colours, len(edges), axis=0))
 
 
 def _rays(frustum: Frustum, pixels: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,12 +16,12 @@ from pc3d.data.labels import load_labels
 from pc3d.data.records import Float32, Sweep
 from pc3d.data.region_cache import RegionCache
 from pc3d.storage.whole import read_json
+from pc3d.viz.class_colours import label_colours
 from pc3d.viz.colours import (
     Rgb,
     categorical_colours,
     height_colours,
     intensity_colours,
-    label_colours,
     pca_colours,
     similarity_colours,
 )
@@ -38,7 +38,7 @@ class ColourOptions:
 
     Attributes:
         colour: one of `COLOURINGS`.
-        classes: of the data set, for `label` and `prediction`.
+        classes: of the data set, for `label`, and for `prediction` by a model that does not say its own.
         checkpoint: a backbone (`pca`, `similarity`) or a segmenter (these and `prediction`).
         regions: folder of region caches; without one, `region` computes the clusters.
         anchor: x, y (m, LiDAR frame): `similarity` compares with the point that is nearest to it.
@@ -59,12 +59,13 @@ def point_colours(points: Float32, sweep: Sweep, options: ColourOptions) -> Rgb:
         ValueError: unknown colouring.
     """
     ground = ground_height(sweep)
-    classes = class_names(options)
+    classes = shown_classes(options)
+    names = classes.classes if classes else ()
     makers: dict[str, Callable[[], Rgb]] = {
         "height": lambda: height_colours(points[:, 2], ground - 0.5, ground + 6.0),
         "intensity": lambda: intensity_colours(points[:, 3]),
-        "label": lambda: label_colours(true_labels(points, sweep, options), classes),
-        "prediction": lambda: label_colours(predict(points, options), classes),
+        "label": lambda: label_colours(true_labels(points, sweep, options), names, classes),
+        "prediction": lambda: label_colours(predict(points, options), names, classes),
         "region": lambda: categorical_colours(_regions(points, sweep, options.regions)),
         "pca": lambda: pca_colours(*encode(points, options)),
         "similarity": lambda: _similarity(points, options),
@@ -80,9 +81,15 @@ def ground_height(sweep: Sweep) -> float:
     return -height if height > 0.5 else -1.8
 
 
-def class_names(options: ColourOptions) -> tuple[str, ...]:
-    """Names of the classes of points."""
-    return options.classes.classes if options.classes else ()
+def shown_classes(options: ColourOptions) -> ClassSet | None:
+    """The classes whose colours points have: of the data set, or what the model was trained on; or None."""
+    if options.colour == "label":
+        return options.classes
+    if options.colour != "prediction":
+        return None
+    from pc3d.engine.checkpoints import classes_of_model
+
+    return classes_of_model(_checkpoint(options)) or options.classes
 
 
 def true_labels(points: Float32, sweep: Sweep, options: ColourOptions) -> NDArray[np.int64]:
@@ -178,7 +185,7 @@ def _regions(points: Float32, sweep: Sweep, folder: Path | None) -> NDArray[np.i
         fail(
             f"{len(having)} of the {len(caches)} cluster caches hold the sweep, expected one",
             f"{folder} (sweep {sweep.token})",
-            "make them with data_prep/regions.py, or remove those with other parameters",
+            "make them with `pc3d regions`, or remove those with other parameters",
         )
     regions = having[0].load(sweep.token)
     if len(regions) != len(points):

@@ -1,7 +1,8 @@
-"""One sweep of an index as a picture: what `tools/visualize.py` draws."""
+"""One sweep of an index as a picture: what `pc3d visualize` draws."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,16 @@ from pc3d.data.points import load_sweep
 from pc3d.data.records import Float32, Sweep
 from pc3d.geometry.camera import in_image, project
 from pc3d.geometry.rigid import invert_SE3, transform_points
-from pc3d.viz.colours import NEUTRAL, Rgb, class_colours
+from pc3d.viz.class_colours import class_colours
+from pc3d.viz.colours import NEUTRAL, Rgb
 from pc3d.viz.plots import bev, camera_overlay, heading_of, side_by_side
 from pc3d.viz.scene3d import Frustum, Scene3D
 from pc3d.viz.sweep_colours import (
     ColourOptions,
-    class_names,
     ground_height,
     point_colours,
     predict,
+    shown_classes,
     true_labels,
 )
 
@@ -65,6 +67,7 @@ def sweep_scene(
         clouds=tuple(_moved(other, sweep, options) for other in earlier),
         heading=heading_of(sweep.ego_SE3_lidar),
         ground=ground_height(sweep),
+        classes=options.classes,
     )
 
 
@@ -73,17 +76,22 @@ def draw_flat(
 ) -> None:
     """The scene from above with range rings and a legend; needs no OpenGL."""
     clouds = [*reversed(scene.clouds), (scene.points, scene.colours)]
-    names = class_names(options) if options.colour in ("label", "prediction") else ()
-    legend = {name: tuple(rgb) for name, rgb in zip(names, class_colours(names).tolist(), strict=True)}
+    classes = shown_classes(options)
+    names = classes.classes if classes else ()
+    colours = np.vstack([colours for _, colours in clouds])
+    there = set(map(tuple, np.unique(colours, axis=0).tolist()))
+    table = map(tuple, class_colours(names, classes).tolist())
+    legend = {name: rgb for name, rgb in zip(names, table, strict=True) if rgb in there}
     bev(
         np.vstack([points[:, :3] for points, _ in clouds]),
-        np.vstack([colours for _, colours in clouds]),
+        colours,
         path,
         boxes=scene.boxes,
         title=title,
         extent=extent,
         heading=scene.heading,
         legend=legend or None,
+        classes=options.classes,
     )
 
 
@@ -97,11 +105,20 @@ def draw_comparison(
     """
     points = load_sweep(sweep)
     truth = true_labels(points, sweep, options)
+    predicted = shown_classes(replace(options, colour="prediction"))
+    assert options.classes is not None  # or there were no true labels
+    if predicted is not None and predicted.classes != options.classes.classes:
+        fail(
+            f"the model was trained on the classes {predicted.name!r} ({', '.join(predicted.classes)}), the "
+            f"data set has {options.classes.name!r} ({', '.join(options.classes.classes)})",
+            f"{options.checkpoint}",
+            "compare a model with data of its own classes",
+        )
     side_by_side(
         points,
         predict(points, options),
         truth,
-        class_names(options),
+        options.classes,
         path,
         title=title,
         extent=extent,

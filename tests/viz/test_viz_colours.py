@@ -8,20 +8,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
+from pc3d.data.classes import ClassSet, load_class_set, ready_made
 from pc3d.data.label_maps import (
     NUSCENES_LIDARSEG_CATEGORIES,
     NUSCENES_LIDARSEG_CLASSES,
     NUSCENES_LIDARSEG_LUT,
 )
-from pc3d.viz.colours import (
+from pc3d.viz.class_colours import (
     LIDARSEG_PALETTE,
+    box_legend,
+    class_colours,
+    colour_table,
+    label_colours,
+)
+from pc3d.viz.colours import (
     NEUTRAL,
     categorical_colours,
-    class_colours,
     depth_colours,
     height_colours,
     intensity_colours,
-    label_colours,
     pca_colours,
     principal_components,
     similarity_colours,
@@ -102,6 +107,41 @@ def test_every_lidarseg_class_has_its_own_colour_however_it_is_spelled() -> None
         if label >= 0:
             expected = LIDARSEG_PALETTE[NUSCENES_LIDARSEG_CLASSES[label]]
             assert tuple(class_colours([category])[0]) == expected, category
+
+
+def test_colours_of_a_class_set_are_its_own_and_differ() -> None:
+    own = ClassSet(
+        "own",
+        ("road", "Kiosk", "car", "van", "parked car", "Baum"),
+        {"Baum": (1, 2, 3)},
+        detection=("car", "robot"),
+        boxes={"PKW": "car", "R2": "robot", "box": "ignore"},
+    )
+    table = colour_table(own)
+    assert list(table) == ["road", "Kiosk", "car", "van", "parked car", "Baum", "robot"]
+    assert table["Baum"] == (1, 2, 3)
+    assert table["car"] == LIDARSEG_PALETTE["car"]
+    assert table["road"] == LIDARSEG_PALETTE["driveable_surface"]
+    got = class_colours(["R2", "car", "PKW", "box", "unheard"], own)
+    np.testing.assert_array_equal(got[:4], [table["robot"], table["car"], table["car"], NEUTRAL])
+    assert (got[4] == class_colours(["other", "unheard"])[1]).all(), "by its name alone"
+    legend = box_legend(["R2", "PKW", "box"], own)
+    assert legend == {"car": table["car"], "robot": table["robot"], "no class": NEUTRAL}
+
+
+@pytest.mark.parametrize("name", ready_made())
+def test_no_two_classes_of_a_set_look_alike(name: str) -> None:
+    table = np.array(list(colour_table(load_class_set(name)).values()), dtype=np.float64)
+    apart = np.linalg.norm(table[:, None] - table[None], axis=2) + 1e3 * np.eye(len(table))
+    assert apart.min() > 25, np.argwhere(apart <= 25)
+    assert np.linalg.norm(table - NEUTRAL, axis=1).min() > 25
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.lists(st.text(min_size=1, max_size=30), min_size=1, max_size=40, unique=True))
+def test_any_names_have_colours(names: list[str]) -> None:
+    kept = tuple(name for name in names if name != "ignore") or ("a",)
+    assert len(set(colour_table(ClassSet("own", kept)).values())) == len(kept)
 
 
 def test_ignored_labels_are_neutral() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pc3d.data.classes import ClassSet
 from pc3d.data.records import Boxes
 from pc3d.viz.curves import loss_curves
 from pc3d.viz.plots import bev, camera_overlay, camera_with_superpixels, heading_of, side_by_side
@@ -101,12 +102,28 @@ def test_side_by_side_marks_errors_in_its_third_panel_only(tmp_path: Path) -> No
     points = rng.uniform(-20, 20, (4000, 3))
     truth = np.zeros(4000, int)
     predicted = np.where(points[:, 0] > 0, 1, 0)
-    side_by_side(points, predicted, truth, ["vegetation", "road"], tmp_path / "s.png", extent=25, width=900)
+    side_by_side(
+        points,
+        predicted,
+        truth,
+        ClassSet("own", ("vegetation", "road")),
+        tmp_path / "s.png",
+        extent=25,
+        width=900,
+    )
     wrong = near(read(tmp_path / "s.png"), (255, 64, 64), 30)
     rows, cols = np.nonzero(wrong)
     assert cols.min() > 600
     assert rows.max() < 160, "errors lie ahead, in the upper half of the panel"
-    side_by_side(points, truth, truth, ["vegetation", "road"], tmp_path / "t.png", extent=25, width=900)
+    side_by_side(
+        points,
+        truth,
+        truth,
+        ClassSet("own", ("vegetation", "road")),
+        tmp_path / "t.png",
+        extent=25,
+        width=900,
+    )
     assert not near(read(tmp_path / "t.png"), (255, 64, 64), 30).any()
 
 

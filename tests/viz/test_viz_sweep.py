@@ -18,7 +18,8 @@ from pc3d.data.label_maps import NUSCENES_LIDARSEG_CATEGORIES
 from pc3d.data.records import Boxes, Camera, Sweep
 from pc3d.data.region_cache import RegionCache
 from pc3d.geometry.rigid import make_SE3, yaw_matrix
-from pc3d.viz.colours import LIDARSEG_PALETTE, NEUTRAL, categorical_colours, pca_colours, similarity_colours
+from pc3d.viz.class_colours import LIDARSEG_PALETTE
+from pc3d.viz.colours import NEUTRAL, categorical_colours, pca_colours, similarity_colours
 from pc3d.viz.sweep_colours import ColourOptions, encode, point_colours
 from pc3d.viz.sweep_view import draw_camera, draw_flat, sweep_scene
 

@@ -6,6 +6,7 @@ A class file is YAML beside the index or here (`nuscenes.yaml`, `semantic_kitti.
     classes: [road, building, car]            # class k is label k
     colours: {road: [34, 178, 190]}           # optional
     labels: {0: ignore, 40: road, 50: building, 10: car}      # raw id in the label files
+    movable: [car]                            # optional: temporal voting leaves them alone
     detection: [car]                          # classes of boxes, optional
     boxes: {Car: car, Van: car, Misc: ignore} # category of a box, optional
 

@@ -18,7 +18,7 @@ IGNORE = "ignore"
 """Stands for a class where a label or a box is of none."""
 MOST_ID = (1 << 20) - 1
 """Raw ids are numbers of categories; the largest that are in use have 16 bits."""
-_KEYS = ("name", "classes", "colours", "labels", "detection", "boxes")
+_KEYS = ("name", "classes", "colours", "labels", "movable", "detection", "boxes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +33,8 @@ class ClassSet:
         detection: classes of boxes; class k is label k.
         boxes: category of a box to its detection class, or `IGNORE`; one that is not here is ignored, and
             said when the index is made.
+        movable: classes of points whose members may move, which temporal voting leaves alone. Where none is
+            named, names tell.
     """
 
     name: str
@@ -41,6 +43,7 @@ class ClassSet:
     labels: Mapping[int, str] = field(default_factory=dict)
     detection: tuple[str, ...] = ()
     boxes: Mapping[str, str] = field(default_factory=dict)
+    movable: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.classes and not self.detection:
@@ -64,6 +67,13 @@ class ClassSet:
         for raw in self.labels:
             if not 0 <= raw <= MOST_ID:
                 raise ValueError(f"`labels` has the raw id {raw}, expected 0 to {MOST_ID}")
+        for what, wanted, known in (
+            ("colours", self.colours, (*self.classes, *self.detection)),
+            ("movable", self.movable, self.classes),
+        ):
+            for name in wanted:
+                if name not in known:
+                    raise ValueError(f"`{what}` names {name!r}, which is no class{did_you_mean(name, known)}")
         for name, colour in self.colours.items():
             if len(colour) != 3 or not all(isinstance(c, int) and 0 <= c <= 255 for c in colour):
                 raise ValueError(
@@ -101,6 +111,7 @@ class ClassSet:
             "classes": list(self.classes),
             "colours": {name: list(colour) for name, colour in self.colours.items()},
             "labels": {str(raw): name for raw, name in self.labels.items()},
+            "movable": list(self.movable),
             "detection": list(self.detection),
             "boxes": dict(self.boxes),
         }
@@ -134,7 +145,7 @@ def _fields(values: Any) -> dict[str, Any]:
     unknown = [str(key) for key in values if key not in _KEYS and key != "common"]
     if unknown:
         raise ValueError(f"unknown key {unknown[0]!r}{did_you_mean(unknown[0], _KEYS)}")
-    lists = {key: values.get(key) or () for key in ("classes", "detection")}
+    lists = {key: values.get(key) or () for key in ("classes", "detection", "movable")}
     for key, names in lists.items():
         if isinstance(names, str) or not all(isinstance(name, str) for name in names):
             raise ValueError(
@@ -195,9 +206,10 @@ def common_detection() -> tuple[str, ...]:
 
 
 def shared_class_set() -> dict[str, Any]:
-    """`name`, `classes`, `detection` and `colours` of the common classes: those of nuScenes."""
+    """`name`, `classes`, `movable`, `detection` and `colours` of the common classes: those of nuScenes."""
     values = _read(Path(__file__).parent / "nuscenes.yaml")
-    return {"name": "common", **{key: values[key] for key in ("classes", "detection", "colours")}}
+    shared = ("classes", "detection", "colours", "movable")
+    return {"name": "common", **{key: values[key] for key in shared}}
 
 
 def _common(values: Any, path: Path) -> ClassSet:
@@ -207,8 +219,11 @@ def _common(values: Any, path: Path) -> ClassSet:
             "the class file has no section `common`", path, "add one: labels and boxes by the common classes"
         )
     shared = shared_class_set()
-    if not tables.get("labels"):
-        shared["classes"] = []
+    for key, names in (("labels", ("classes", "movable")), ("boxes", ("detection",))):
+        if not tables.get(key):
+            shared |= {name: [] for name in names}
+    known = {*shared["classes"], *shared["detection"]}
+    shared["colours"] = {name: colour for name, colour in shared["colours"].items() if name in known}
     return ClassSet.from_dict({**shared, **tables}, path)
 
 

@@ -38,6 +38,16 @@ def load_labels(sweep: Sweep, num_points: int, classes: ClassSet) -> NDArray[np.
     Raises:
         DataError: the sweep has no labels; missing or broken file; length or an id that does not fit.
     """
+    raw = load_raw_labels(sweep, num_points)
+    return _looked_up(raw, classes, f"{sweep.lidarseg_path} (sweep {sweep.token})")
+
+
+def load_raw_labels(sweep: Sweep, num_points: int) -> NDArray[np.int64]:
+    """(P,) raw ids of a sweep's label file, in the order of `load_sweep`.
+
+    Raises:
+        DataError: the sweep has no labels; missing or broken file; length that does not fit.
+    """
     if sweep.lidarseg_path is None:
         fail(
             "the sweep has no point labels",
@@ -47,15 +57,9 @@ def load_labels(sweep: Sweep, num_points: int, classes: ClassSet) -> NDArray[np.
     keep = None
     if not sweep.lidars and _drops(sweep.lidar_format):
         keep = valid_rows(sweep.path, sweep.lidar_format, sweep.key)
-    return load_label_file(
-        sweep.lidarseg_path,
-        num_points,
-        classes,
-        sweep.token,
-        sweep.lidarseg_format,
-        sweep.lidarseg_key,
-        keep,
-    )
+    where = f"{sweep.lidarseg_path} (sweep {sweep.token})"
+    place = sweep.lidarseg_path, sweep.lidarseg_key, sweep.lidarseg_format
+    return _kept(*place, num_points, keep, where)
 
 
 def _drops(lidar_format: str) -> bool:
@@ -87,7 +91,14 @@ def load_label_file(
         DataError: unknown format; missing file; length or an id that does not fit.
     """
     where = f"{path} (sweep {token})" if token else str(path)
-    raw = _raw(Path(path), key, label_format, num_points if keep is None else len(keep), where)
+    return _looked_up(_kept(Path(path), key, label_format, num_points, keep, where), classes, where)
+
+
+def _kept(
+    path: Path, key: str, label_format: str, num_points: int, keep: NDArray[np.bool_] | None, where: str
+) -> NDArray[np.int64]:
+    """(num_points,) raw ids of the points that are in the sweep."""
+    raw = _raw(path, key, label_format, num_points if keep is None else len(keep), where)
     if keep is not None and len(raw) == len(keep) != num_points:
         raw = raw[keep]
     if len(raw) != num_points:
@@ -96,7 +107,7 @@ def load_label_file(
             where,
             "copy labels and sweep again from the same release of the data set",
         )
-    return _looked_up(raw, classes, where)
+    return raw
 
 
 def _raw(path: Path, key: str, label_format: str, points: int, where: str) -> NDArray[np.int64]:

@@ -6,6 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pc3d.data.classes import ClassSet
 from pc3d.data.errors import fail
@@ -14,13 +18,13 @@ from pc3d.data.readers.json_tables import stream_rows
 from pc3d.data.records import Sweep
 from pc3d.findings import Finding
 
-_SHOWN = 8
+_SHOWN, _IDS = 8, 40
 
 
 def nearest_category(name: str, classes: ClassSet) -> str | None:
     """The known category that a name most likely means: by its last part, its class, or its spelling."""
     names = {category: category for category in classes.boxes}
-    for category in reversed(classes.boxes):
+    for category in reversed(list(classes.boxes)):
         names[classes.boxes[category]] = category
     names |= {category.rpartition(".")[2]: category for category in classes.boxes}
     close = get_close_matches(name.lower().replace(" ", "_"), names, 1)
@@ -68,6 +72,65 @@ class BoxCategories:
         boxes = sum(count for _, count in unknown)
         text = f"{boxes} of {self._names.total()} boxes have a name that no class takes: {names}"
         return [Finding("box categories", "warning", text, remedy)]
+
+
+class LabelIds:
+    """Looks at the raw ids of a few label files.
+
+    Args:
+        classes: of the data set, None where it has none.
+    """
+
+    def __init__(self, classes: ClassSet | None) -> None:
+        self._classes = classes
+        self._unknown: Counter[int] = Counter()
+        self._points = 0
+
+    def look(self, raw: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(P,) class of each of (P,) raw ids: -1 ignored or not known."""
+        lut = np.zeros(0, np.int64) if self._classes is None else self._classes.lut
+        table = np.append(lut, -2)
+        labels = table[np.where((raw >= 0) & (raw < len(lut)), raw, len(lut))]
+        ids, counts = np.unique(raw[labels == -2], return_counts=True)
+        self._unknown.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
+        self._points += len(raw)
+        return np.maximum(labels, -1)
+
+    def findings(self) -> list[Finding]:
+        if not self._unknown or self._classes is None:
+            return []
+        shown = ", ".join(f"{raw} ({count:,})" for raw, count in sorted(self._unknown.items())[:_IDS])
+        more = f", and {len(self._unknown) - _IDS} more" if len(self._unknown) > _IDS else ""
+        text = (
+            f"{self._unknown.total():,} of {self._points:,} labels (a sample) have {len(self._unknown)} raw "
+            f"ids that the classes {self._classes.name!r} do not know: {shown}{more}"
+        )
+        remedy = (
+            f"give each a class or `ignore` under `labels` of the class file (--classes FILE); it knows "
+            f"{len(self._classes.labels)} ids. Or the format of the label files is another"
+        )
+        return [Finding("label ids", "problem", text, remedy)]
+
+
+def class_findings(classes: ClassSet | None) -> list[Finding]:
+    """Classes that no point or no box can have."""
+    if classes is None:
+        return []
+    found = []
+    # Of the common classes a data set rarely has all.
+    state: Literal["ok", "warning"] = "ok" if classes.name == "common" else "warning"
+    if classes.classes and classes.without_id:
+        names = ", ".join(classes.without_id)
+        text = f"no raw id under `labels` means {names}: no point can have "
+        text += "one of these classes" if len(classes.without_id) > 1 else "this class"
+        found.append(Finding("classes without id", state, text, "add their ids, or leave them out"))
+    lost = [name for name in classes.detection if name not in classes.boxes.values()]
+    if lost:
+        text = f"no category under `boxes` means {', '.join(lost)}: no box can have that class"
+        found.append(
+            Finding("classes without category", state, text, "add their categories, or leave them out")
+        )
+    return found
 
 
 def _meant(name: str, classes: ClassSet) -> str:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from pc3d.data.classes import ClassSet
 from pc3d.data.errors import DataError
 from pc3d.data.images import load_image
-from pc3d.data.labels import load_labels
+from pc3d.data.labels import load_raw_labels
 from pc3d.data.points import load_sweep
 from pc3d.data.points.load import available
 from pc3d.data.records import Boxes, Camera, Float32, Sweep
+from pc3d.data.survey.classes import LabelIds
 from pc3d.data.survey.labels import LabelContent
 from pc3d.data.survey.point_columns import PointColumns
 from pc3d.data.survey.tally import Tally
@@ -45,6 +46,7 @@ class Samples:
         self._errors: dict[str, DataError] = {}
         self._columns = PointColumns()
         self._labels = LabelContent(classes) if classes and classes.classes else None
+        self._ids = LabelIds(classes)
         self._said = self._counted = 0
 
     def look(self, sweeps: Sequence[Sweep]) -> None:
@@ -66,7 +68,7 @@ class Samples:
             if 2 * tally.count > tally.of:
                 raise self._errors[sensor]
         found = [*self._of_boxes(), *self._columns.findings()]
-        found += self._labels.findings() if self._labels else []
+        found += [*self._ids.findings(), *self._labels.findings()] if self._labels else []
         for sensor, tally in sorted(self._tallies.items()):
             remedy = "copy them again; `data.bad_samples` lets a run pass over a share"
             found += tally.finding(f"opened files of {sensor}", "warning", "cannot be read", remedy)
@@ -99,8 +101,9 @@ class Samples:
 
     def _look_at_labels(self, points: Float32, sweep: Sweep, chosen: NDArray[np.int64]) -> None:
         if self._labels and self._classes and sweep.lidarseg_path is not None:
-            labels = self._open("labels", partial(load_labels, sweep, len(points), self._classes))
-            if labels is not None:
+            raw = self._open("labels", partial(load_raw_labels, sweep, len(points)))
+            if raw is not None:
+                labels = self._ids.look(raw)
                 self._labels.look(labels, points, sweep.boxes, chosen, sweep.token)
 
     def _count(self, points: Float32, boxes: Boxes | None) -> NDArray[np.int64]:
