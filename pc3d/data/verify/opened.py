@@ -1,0 +1,188 @@
+"""The files of a sweep, opened: points of all LiDARs, images, labels, and the points in boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pc3d.data.classes import ClassSet
+from pc3d.data.errors import DataError
+from pc3d.data.images import load_image
+from pc3d.data.labels import load_raw_labels
+from pc3d.data.points import load_sweep
+from pc3d.data.points.load import available
+from pc3d.data.records import Boxes, Camera, Float32, Sweep
+from pc3d.data.survey.labels import LabelContent
+from pc3d.data.survey.listing import why_missing
+from pc3d.data.survey.point_columns import odd_rings
+from pc3d.data.verify.notes import Notes
+from pc3d.geometry.boxes import points_in_boxes
+
+LIDAR, LABELS = "LiDAR", "labels"
+_AT_ORIGIN, _REACH = 0.01, 2.0  # metres
+_SECONDS = 1.0
+_ROAD = 5.0  # metres from the LiDAR, beyond which the ground is looked for
+_HIGH = 0.5  # metres above the LiDAR, where no ground is
+_NEAR = 30.0  # metres: a box there holds points
+_MOST, _POINTS = 10, 10  # boxes that are counted, and points that they are said to hold
+_BLANK = 3
+_Read = TypeVar("_Read")
+
+
+@dataclass
+class Opened:
+    """What is kept of a sweep.
+
+    Attributes:
+        token, scene: of it. position: of the vehicle, metres in the world.
+        points: number of them, 0 where they cannot be read.
+        content: hash of what was read, by sensor and file.
+    """
+
+    token: str
+    scene: str
+    position: tuple[float, float, float]
+    points: int = 0
+    content: list[tuple[str, str, bytes]] = field(default_factory=list)
+
+
+def open_sweep(sweep: Sweep, classes: ClassSet | None, notes: Notes) -> Opened:
+    """Open all files of a sweep and note what is odd."""
+    x, y, z = sweep.world_SE3_ego[:3, 3].tolist()
+    opened = Opened(sweep.token, sweep.scene, (x, y, z))
+    columns = available(sweep)
+    extra = tuple(name for name in columns if name not in ("x", "y", "z", "intensity"))
+    points = _read(notes, LIDAR, sweep.path, sweep.token, lambda: load_sweep(sweep, extra))
+    if points is not None:
+        opened.points = len(points)
+        opened.content.append((LIDAR, f"{sweep.path} {sweep.key}", _hash(points)))
+        _look_at_points(points, ("x", "y", "z", "intensity", *extra), sweep, notes)
+        chosen = _count(points, sweep.boxes, notes)
+        if sweep.lidarseg_path is not None and classes is not None and classes.classes:
+            _look_at_labels(points, chosen, sweep, classes, notes)
+    for camera in sweep.cameras:
+        image = _read(notes, camera.name, camera.path, sweep.token, lambda one=camera: _decode(one, sweep))  # type: ignore[misc]
+        if image is not None:
+            opened.content.append((camera.name, f"{camera.path} {camera.key}", _hash(image)))
+            flat = image.reshape(-1, 3)
+            blank = int((flat.max(axis=0) - flat.min(axis=0)).max(initial=0)) < _BLANK
+            notes.look("blank images", blank, f"{camera.path.name} of sweep {sweep.token}", camera.name)
+    return opened
+
+
+def _read(notes: Notes, sensor: str, path: Path, token: str, read: Callable[[], _Read]) -> _Read | None:
+    """What `read` gives; a file that cannot be read is noted, and the next one is looked at."""
+    try:
+        content = read()
+    except ImportError:
+        raise  # a package that is missing is no fault of the data
+    except Exception as error:  # of a damaged file: of many kinds
+        missing = not path.exists() or (path.is_file() and not path.stat().st_size)
+        lines = [line.strip() for line in str(error).split("\n")[:2]]
+        what = ", ".join(lines) if isinstance(error, DataError) else f"{type(error).__name__}: {lines[0]}"
+        notes.look("missing files", missing, f"{path} {why_missing(path)}, sweep {token}" * missing, sensor)
+        notes.look("damaged files", not missing, what if token in what else f"{what}, sweep {token}", sensor)
+        return None
+    notes.look("missing files", False, sensor=sensor)
+    notes.look("damaged files", False, sensor=sensor)
+    return content
+
+
+def _hash(content: NDArray) -> bytes:
+    return blake2b(np.ascontiguousarray(content).data, digest_size=8).digest()
+
+
+def _decode(camera: Camera, sweep: Sweep) -> NDArray[np.uint8]:
+    """A JPEG at an eighth of its size: what is cut off shows in it too."""
+    width, height = camera.size
+    least = (max(1, width // 8), max(1, height // 8))
+    return load_image(camera.path, sweep.token, least, camera.size, camera.key)
+
+
+def _look_at_points(points: Float32, columns: tuple[str, ...], sweep: Sweep, notes: Notes) -> None:
+    where = f"sweep {sweep.token}"
+    near = np.abs(points[:, :3]).max(axis=1)
+    notes.look("points at the origin", bool((near < _AT_ORIGIN).mean() > 0.5), where)
+    away = near[near >= _AT_ORIGIN]
+    farthest = float(np.quantile(away, 0.98)) if len(away) else 0.0
+    notes.look("reach", 0 < farthest < _REACH, f"98 % within {farthest:.3g} m, {where}")
+    strength = points[:, 3]
+    notes.look("intensity", bool((strength == strength[0]).all()), f"{strength[0]:.3g} in {where}")
+    # Further LiDARs have rings of their own, at other places.
+    own = (
+        points[:, columns.index("lidar")] == points[0, columns.index("lidar")]
+        if sweep.lidars
+        else slice(None)
+    )
+    if "ring" in columns:
+        what = odd_rings(points[own][:, [0, 1, 2, 3, columns.index("ring")]])
+        notes.look("rings", bool(what), f"{what}, {where}")
+    if "time" in columns:
+        _look_at_times(points[own][:, columns.index("time")], where, notes)
+    above = _ground(points, sweep)
+    notes.look("upright", above > _HIGH, f"at {above:.3g} m, {where}")
+
+
+def _look_at_times(seconds: Float32, where: str, notes: Notes) -> None:
+    low, high = float(seconds.min()), float(seconds.max())
+    far = max(abs(low), abs(high)) > _SECONDS
+    notes.look("times of points", far, f"{low:.4g} to {high:.4g} s, {where}")
+    notes.look("equal times of points", low == high and len(seconds) > 1, f"{low:.4g} s, {where}")
+
+
+def _ground(points: Float32, sweep: Sweep) -> float:
+    """Height over the LiDAR, along the ego's z axis, at which the most points beyond `_ROAD` lie; 0 where
+    too few do."""
+    far = points[np.hypot(points[:, 0], points[:, 1]) > _ROAD]
+    height = far[:, :3] @ sweep.ego_SE3_lidar[2, :3].astype(np.float32)
+    if len(height) < 100:
+        return 0.0
+    counts, edges = np.histogram(height, bins=40, range=(-10.0, 10.0))
+    return float(edges[counts.argmax()]) if counts.max() > 0.2 * len(height) else 0.0
+
+
+def _count(points: Float32, boxes: Boxes | None, notes: Notes) -> NDArray[np.int64]:
+    """Count the points in boxes; gives those that are said to hold most, if they hold them."""
+    if boxes is None or not len(boxes):
+        return np.empty(0, dtype=np.int64)
+    near = np.flatnonzero((boxes.num_lidar_pts < 0) & (np.linalg.norm(boxes.centers[:, :2], axis=1) < _NEAR))
+    counted = _inside(points, boxes, near).sum(axis=1)
+    notes.near += len(near)
+    notes.empty += int((counted == 0).sum())
+    most = np.argsort(-boxes.num_lidar_pts, kind="stable")[:_MOST]
+    most = most[boxes.num_lidar_pts[most] >= _POINTS]
+    counted = _inside(points, boxes, most).sum(axis=1)
+    said = int(boxes.num_lidar_pts[most].sum())
+    held = int(np.minimum(counted, boxes.num_lidar_pts[most]).sum())
+    notes.said, notes.held = notes.said + said, notes.held + held
+    return most if 2 * held >= said else most[:0]
+
+
+def _inside(points: Float32, boxes: Boxes, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    return points_in_boxes(points, boxes.centers[rows], boxes.sizes[rows], boxes.yaws[rows])
+
+
+def _look_at_labels(
+    points: Float32, chosen: NDArray[np.int64], sweep: Sweep, classes: ClassSet, notes: Notes
+) -> None:
+    path = sweep.lidarseg_path
+    assert path is not None
+    raw = _read(notes, LABELS, path, sweep.token, lambda: load_raw_labels(sweep, len(points)))
+    if raw is None:
+        return
+    table = np.append(classes.lut, -2)
+    labels = table[np.where((raw >= 0) & (raw < len(classes.lut)), raw, len(classes.lut))]
+    ids, counts = np.unique(raw[labels == -2], return_counts=True)
+    notes.unknown.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
+    notes.labels += len(raw)
+    content = LabelContent(classes)
+    content.look(np.maximum(labels, -1), points, sweep.boxes, chosen, sweep.token)
+    odd = {finding.name for finding in content.findings()}
+    for name in ("label content", "labels in boxes"):
+        notes.look(name, name in odd, f"{path.name} of sweep {sweep.token}")
