@@ -14,6 +14,7 @@ import yaml
 
 from pc3d.data.classes import ClassSet
 from pc3d.data.errors import fail
+from pc3d.data.labels.load import PLAIN, drops, load_raw_labels
 from pc3d.data.points.load import available, load_sweep
 from pc3d.data.records import Boxes, Camera, Float64, Sweep
 from pc3d.geometry.camera import shift_pixel_centres
@@ -68,11 +69,22 @@ class FolderExport:
             self._poses[scene.name][camera.timestamp] = camera.world_SE3_ego
             _copy_image(camera, scene / camera.name)
         if sweep.lidarseg_path is not None and not sweep.lidars:
-            self._labels = sweep.lidarseg_format
-            name = f"{sweep.timestamp}{'.npy' if sweep.lidarseg_path.suffix == '.npy' else '.bin'}"
-            _copy(sweep.lidarseg_path, scene / "labels" / name)
+            self._add_labels(sweep, scene / "labels")
         if sweep.boxes is not None:
             _write_boxes(sweep.boxes, scene / "boxes" / f"{sweep.timestamp}.csv")
+
+    def _add_labels(self, sweep: Sweep, folder: Path) -> None:
+        """The label file as it is where it has a plain number for each point, else its ids."""
+        path = sweep.lidarseg_path
+        assert path is not None
+        if (sweep.lidarseg_format in PLAIN or path.suffix == ".npy") and not drops(sweep.lidar_format):
+            self._labels = sweep.lidarseg_format
+            _copy(path, folder / f"{sweep.timestamp}{'.npy' if path.suffix == '.npy' else '.bin'}")
+            return
+        self._labels = "int32"
+        folder.mkdir(parents=True, exist_ok=True)
+        ids = load_raw_labels(sweep, len(load_sweep(sweep)))
+        ids.astype("<i4").tofile(folder / f"{sweep.timestamp}.bin")
 
     def _same(self, what: str, name: str, section: dict[str, Any], sweep: Sweep) -> None:
         sections = self._rig.setdefault(what, {})

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.data.index import SweepIndex
+from pc3d.data.labels.load import load_raw_labels
 from pc3d.data.points import load_sweep
 from pc3d.data.records import Float32, Sweep
 
@@ -29,10 +30,9 @@ class KeyFrame:
         return load_sweep(self.now)
 
     @property
-    def categories(self) -> NDArray[np.uint8] | None:
-        """(P,) lidarseg category of each point, None where there is no label file."""
-        path = self.now.lidarseg_path
-        return None if path is None else np.fromfile(path, dtype=np.uint8)
+    def categories(self) -> NDArray[np.int64] | None:
+        """(P,) raw id in the label file of each point, None where there is no file."""
+        return None if self.now.lidarseg_path is None else load_raw_labels(self.now, len(self.points))
 
     @cached_property
     def following_points(self) -> Float32:

@@ -55,14 +55,15 @@ def load_raw_labels(sweep: Sweep, num_points: int) -> NDArray[np.int64]:
             "add the label files and build the index again",
         )
     keep = None
-    if not sweep.lidars and _drops(sweep.lidar_format):
+    if not sweep.lidars and drops(sweep.lidar_format):
         keep = valid_rows(sweep.path, sweep.lidar_format, sweep.key)
     where = f"{sweep.lidarseg_path} (sweep {sweep.token})"
     place = sweep.lidarseg_path, sweep.lidarseg_key, sweep.lidarseg_format
     return _kept(*place, num_points, keep, where)
 
 
-def _drops(lidar_format: str) -> bool:
+def drops(lidar_format: str) -> bool:
+    """Whether points of a file are left out of the sweep."""
     layout = point_format(lidar_format)
     return bool(layout.option("drop") or layout.option("where"))
 
