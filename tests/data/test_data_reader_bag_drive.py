@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("rosbags", reason="the extra `ros` is not installed")
 
-from bag_files import START, camera_info, cloud, image, odometry, read, tf, write_ros2
+from bag_files import ROS2, START, camera_info, cloud, header, image, odometry, read, tf, write_ros2
 from scipy.spatial.transform import Rotation
 
 from pc3d.data.errors import DataError
@@ -203,3 +203,42 @@ def test_a_message_is_found_by_its_key_and_no_other(write: Callable[[list], Path
     assert [float(load_sweep(sweep)[0, 0]) for sweep in sweeps] == [1, 2, 3]
     with pytest.raises(DataError, match="no message '/points@17'"):
         load_points(sweeps[0].path, sweeps[0].lidar_format, key="/points@17")
+
+
+def test_what_no_camera_takes_does_not_stand_in_the_way(write: Callable[[list], Path]) -> None:
+    rows = drive_rows(2)
+    depth = replace(image(START, "cam", np.zeros((48, 64, 3), np.uint8)), encoding="32FC1")
+    packed = ROS2.types["sensor_msgs/msg/CompressedImage"](
+        header=header(START, "cam"), format="h264", data=np.zeros(50, np.uint8)
+    )
+    rows.append(("/depth/image", "sensor_msgs/Image", START, depth))
+    rows.append(("/video/image/compressed", "sensor_msgs/CompressedImage", START, packed))
+    rows.append(("/tf", "tf2_msgs/TFMessage", START, tf((START, "arm", "hand", (0, 0, 0), (0, 0, 0, 0)))))
+    bag = write(rows)
+    sweeps, found = read(bag, lidar_topics=["/front/points"])
+    assert [camera.name for camera in sweeps[0].cameras] == ["cam_image_raw"]
+    assert "its encoding is 32FC1" in found["camera /depth/image"].text
+    assert "'h264' is neither JPEG nor PNG" in found["camera /video/image/compressed"].text
+    with pytest.raises(DataError, match="has no CameraInfo beside it"):
+        read(bag, lidar_topics=["/front/points"], camera_topics=["/depth/image"])
+    with pytest.raises(
+        DataError, match=r"no transform from 'front' to 'hand'.*\n.*hold no pose: arm to hand"
+    ):
+        read(bag, lidar_topics=["/front/points"], base_frame="hand", poses="none")
+
+
+def test_a_camera_that_is_calibrated_in_a_file(write: Callable[[list], Path], tmp_path: Path) -> None:
+    rows = [row for row in drive_rows(2) if row[0] != "/cam/camera_info"]
+    file = tmp_path / "cam.yaml"
+    file.write_text(
+        "image_width: 64\nimage_height: 48\ndistortion_model: equidistant\n"
+        "camera_matrix: {rows: 3, cols: 3, data: [40, 0, 31.5, 0, 40, 23.5, 0, 0, 1]}\n"
+        "distortion_coefficients: {rows: 1, cols: 4, data: [0.1, 0, 0, 0]}\n"
+    )
+    sweeps, _ = read(write(rows), lidar_topics=["/front/points"], camera_info=[f"/cam/image_raw={file}"])
+    (camera,) = sweeps[0].cameras
+    assert (camera.model, camera.distortion) == ("fisheye", (0.1, 0, 0, 0))
+    np.testing.assert_allclose(camera.intrinsics[:2, 2], [32, 24])
+    file.write_text("image_width: 64")
+    with pytest.raises(DataError, match=r"(?s)calibration cannot be read.*image_height.*camera_calibration"):
+        read(write(rows), lidar_topics=["/front/points"], camera_info=[f"/cam/image_raw={file}"])

@@ -155,7 +155,8 @@ def _full(values: NDArray) -> tuple[str, str]:
     if high <= 255:
         return "255", why
     # Counts without bound (Ouster's signal): a share of them is bright, whatever the sensor's unit is.
-    return f"{float(f'{np.percentile(values, 95):.2g}'):g}:tanh", why
+    bright = max(1.0, float(f"{np.percentile(values, 95):.2g}"))
+    return f"{bright:g}:tanh", why
 
 
 def _ring(look: Look) -> tuple[str, list[Finding]]:

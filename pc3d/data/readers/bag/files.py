@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from pc3d.data.errors import fail
@@ -10,6 +12,8 @@ from pc3d.data.errors import fail
 METADATA = "metadata.yaml"
 """A ROS 2 bag is the folder with this file; it stands for the bag in an index, where paths are files."""
 ENDINGS = (".bag", ".mcap", ".db3")
+_DEPTH = 2
+_LOOKED_AT = 5_000
 _HEAD = "rosbag2_bagfile_information"
 
 
@@ -50,29 +54,45 @@ def find_bags(root: Path) -> list[BagPath]:
 
 def detect(root: Path) -> str | None:
     """Why a folder or file is taken for bags, None where it is none."""
-    files = _bag_files(Path(root))
+    files = _bag_files(Path(root), _LOOKED_AT)
     if not files:
         return None
     kinds = sorted({"ROS 2 bag folder" if file.name == METADATA else f"*{file.suffix}" for file in files})
     return f"{len(files)} bag{'s' * (len(files) > 1)} ({', '.join(kinds)})"
 
 
-def _bag_files(root: Path) -> list[Path]:
+def _bag_files(root: Path, most: int | None = None) -> list[Path]:
+    """The bags at or below a root; of each folder the first `most` entries are looked at."""
     if root.is_file():
         return [root] if root.suffix in ENDINGS or _is_metadata(root) else []
-    folders = [root, *_folders(root)]
-    folders += [below for folder in folders[1:] for below in _folders(folder)]
     found: list[Path] = []
-    for folder in sorted(folders):
-        if _is_metadata(folder / METADATA):
-            found.append(folder / METADATA)
-        elif folder.is_dir():
-            found += sorted(f for f in folder.iterdir() if f.suffix in ENDINGS and f.is_file())
-    return found
+    level = [root]
+    for _ in range(_DEPTH + 1):
+        below: list[Path] = []
+        for folder in level:
+            folders, bags = _entries(folder, most)
+            whole = _is_metadata(folder / METADATA)
+            found += [folder / METADATA] if whole else bags
+            below += [] if whole else folders
+        level = below
+    return sorted(found)
 
 
-def _folders(root: Path) -> list[Path]:
-    return sorted(f for f in root.iterdir() if f.is_dir()) if root.is_dir() else []
+def _entries(folder: Path, most: int | None) -> tuple[list[Path], list[Path]]:
+    """Folders and bag files of a folder, told without a look at each other file."""
+    folders, bags = [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in islice(entries, most):
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    folders.append(Path(entry.path))
+                elif entry.name.endswith(ENDINGS) and entry.is_file():
+                    bags.append(Path(entry.path))
+    except OSError:
+        return [], []
+    return folders, bags
 
 
 def _is_metadata(path: Path) -> bool:

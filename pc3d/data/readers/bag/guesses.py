@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from pc3d.data.readers.bag.clouds import cloud_columns, is_empty
 from pc3d.data.readers.bag.columns import Columns, Look
 from pc3d.data.readers.bag.opened import Bag, Message
 from pc3d.data.readers.bag.options import BagOptions
-from pc3d.data.readers.bag.pictures import picture_size
+from pc3d.data.readers.bag.pictures import ENCODINGS, picture_size
 from pc3d.data.readers.bag.scan import is_static, stamp_of, tf_topics
-from pc3d.data.readers.bag.topics import Topic
+from pc3d.data.readers.bag.topics import COMPRESSED, Topic
 from pc3d.data.readers.bag.transforms import TransformTree
 
 _CLOUDS = 3
@@ -65,18 +66,36 @@ def look_at(bag: Bag, topic: str, options: BagOptions, where: Path) -> Look:
     return Look(topic, clouds, stamps, period)
 
 
-def sizes_of(bag: Bag, topics: Sequence[Topic], where: Path) -> dict[str, tuple[int, int]]:
-    """(width, height) of the first image of each topic, and of what each CameraInfo says."""
-    sizes: dict[str, tuple[int, int]] = {}
+@dataclass
+class Pictures:
+    """First images and CameraInfos of a bag.
+
+    Attributes:
+        sizes: (width, height) of the images, and of what each CameraInfo says, by topic.
+        unfit: why images of a topic are not taken for those of a camera.
+    """
+
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    unfit: dict[str, str] = field(default_factory=dict)
+
+
+def pictures_of(bag: Bag, topics: Sequence[Topic], where: Path) -> Pictures:
+    """What the first message of each topic of images and CameraInfo says."""
+    found = Pictures()
     for topic in topics:
-        if topic.use not in ("images", "calibration of a camera") or not bag.count(topic.name):
+        if topic.use not in ("images", "calibration of a camera") or not topic.count:
             continue
         message = first_message(bag, topic.name)
         if message is None:
             continue
         content: Any = message.content
-        if topic.use == "images":
-            sizes[topic.name] = picture_size(topic.kind, content, f"{where}, {topic.name}")
-        else:
-            sizes[topic.name] = int(content.width), int(content.height)
-    return sizes
+        if topic.use != "images":
+            found.sizes[topic.name] = int(content.width), int(content.height)
+            continue
+        if topic.kind != COMPRESSED and content.encoding not in ENCODINGS:
+            found.unfit[topic.name] = f"its encoding is {content.encoding}"
+        try:
+            found.sizes[topic.name] = picture_size(topic.kind, content, f"{where}, {topic.name}")
+        except DataError as error:
+            found.unfit[topic.name] = str(error).partition("\n")[0]
+    return found

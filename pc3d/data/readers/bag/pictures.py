@@ -107,8 +107,7 @@ def picture_rgb(message: Any, where: str) -> UInt8:
         return _demosaic(_rows(message, 1, where)[:, :, 0], *_BAYER[encoding])
     if encoding in _YUV:
         return _YUV[encoding](message, where)
-    known = ", ".join([*_COLOURS, "mono16", *_BAYER, *_YUV])
-    fail(f"unknown image encoding {encoding!r}", where, f"{_REMEDY}; known: {known}")
+    fail(f"unknown image encoding {encoding!r}", where, f"{_REMEDY}; known: {', '.join(ENCODINGS)}")
 
 
 def _rows(message: Any, size: int, where: str, extra: int = 0) -> UInt8:
@@ -186,3 +185,5 @@ _YUV: dict[str, Callable[[Any, str], UInt8]] = {
     "nv12": _nv12,
     "nv21": _nv12,
 }
+ENCODINGS = (*_COLOURS, "mono16", *_BAYER, *_YUV)
+"""Raw images that are pictures; others hold depth or features. `16UC1` is decoded where it is asked for."""

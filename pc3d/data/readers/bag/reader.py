@@ -12,7 +12,7 @@ from pc3d.data.readers.bag.columns import point_format_of, shared
 from pc3d.data.readers.bag.drive import Drive, Setup
 from pc3d.data.readers.bag.extract import check_settings
 from pc3d.data.readers.bag.files import BagPath, find_bags
-from pc3d.data.readers.bag.guesses import first_message, first_transforms, look_at, sizes_of
+from pc3d.data.readers.bag.guesses import first_message, first_transforms, look_at, pictures_of
 from pc3d.data.readers.bag.opened import Bag, open_bag
 from pc3d.data.readers.bag.options import KISS_ICP, NONE, TF, BagOptions
 from pc3d.data.readers.bag.poses import base_frame, choose_poses, fixed_frame
@@ -107,10 +107,10 @@ class BagReader:
             poses = choose_poses(topics, options.poses, tree, self._root)
             base = self._base(bag, poses, tree, topics)
             formats = self._formats(bag, first)
-            sizes = sizes_of(bag, topics_of(bag, first.file), first.file)
+            pictures = pictures_of(bag, topics_of(bag, first.file), first.file)
         finally:
             bag.close()
-        cameras, found = choose_cameras(topics, options, sizes, self._root)
+        cameras, found = choose_cameras(topics, options, pictures, self._root)
         self.findings += found
         fixed = options.fixed_frame or fixed_frame(tree)
         if poses == TF and not fixed:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pc3d.data.errors import fail
+from pc3d.data.readers.bag.guesses import Pictures
 from pc3d.data.readers.bag.lenses import LensInfo, Unusable, is_rectified, lens_info, read_info
 from pc3d.data.readers.bag.options import NONE, BagOptions, for_topic
 from pc3d.data.readers.bag.pictures import picture_size
@@ -41,12 +42,12 @@ class CameraTopic:
 
 
 def choose_cameras(
-    topics: Sequence[Topic], options: BagOptions, sizes: Mapping[str, tuple[int, int]], root: Path
+    topics: Sequence[Topic], options: BagOptions, pictures: Pictures, root: Path
 ) -> tuple[list[CameraTopic], list[Finding]]:
     """The cameras: those that are named, else one for each CameraInfo.
 
     Args:
-        sizes: (width, height) of the images, or of what a CameraInfo says, of topics where it is known.
+        pictures: first images of a bag.
 
     Raises:
         DataError: a topic that is named is none, or has no calibration.
@@ -61,14 +62,19 @@ def choose_cameras(
     by_info: dict[str | Path, list[CameraTopic]] = {}
     for topic in images.values():
         info = _info_of(topic, infos, options)
-        if info is None:
+        if topic.name in pictures.unfit:
+            remedy = f"--camera-topics {topic.name} takes it all the same"
+            found.append(_left_out(topic.name, pictures.unfit[topic.name], "ok", remedy))
+        elif info is None:
             remedy = f"--camera-info {topic.name}=INFO_TOPIC or =FILE.yaml"
             found.append(_left_out(topic.name, "it has no CameraInfo", "warning", remedy))
         else:
             by_info.setdefault(info, []).append(_camera_topic(topic, info))
     cameras = []
     for info, same in by_info.items():
-        first, *others = sorted(same, key=lambda camera: _rank(camera, sizes, sizes.get(str(info))))
+        first, *others = sorted(
+            same, key=lambda camera: _rank(camera, pictures.sizes, pictures.sizes.get(str(info)))
+        )
         cameras.append(first)
         why = f"{first.topic} is taken, which has the same CameraInfo"
         found += [_left_out(camera.topic, why, "ok", "") for camera in others]
@@ -101,7 +107,7 @@ def _named(topic: Topic, infos: set[str], options: BagOptions, root: Path) -> Ca
         fail(
             f"{topic.name} has no CameraInfo beside it",
             root,
-            f"--camera-info {topic.name}=INFO_TOPIC (there are: {there}) or ={topic.name}=FILE.yaml",
+            f"--camera-info {topic.name}=INFO_TOPIC (there are: {there}) or {topic.name}=FILE.yaml",
         )
     return _camera_topic(topic, info)
 

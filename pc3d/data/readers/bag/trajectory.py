@@ -14,6 +14,11 @@ from pc3d.geometry.rigid import make_SE3, quaternion_to_matrix
 _STILL = 1e-9
 
 
+def is_pose(translation: tuple[float, ...], xyzw: tuple[float, ...]) -> bool:
+    """Whether numbers are finite and a quaternion has a length."""
+    return bool(np.isfinite((*translation, *xyzw)).all()) and sum(q * q for q in xyzw) >= 1e-12
+
+
 @dataclass
 class Trajectory:
     """A frame in another over time; times in nanoseconds, in any order while they are added.
@@ -33,7 +38,7 @@ class Trajectory:
             DataError: it holds no rotation, or is not finite.
         """
         row = (*translation, *xyzw)
-        if not np.isfinite(row).all() or sum(q * q for q in xyzw) < 1e-12:
+        if not is_pose(translation, xyzw):
             fail(
                 f"a transform is no pose: translation {list(translation)}, quaternion x y z w {list(xyzw)}",
                 f"{self.name} at {1e-9 * time:.3f} s",

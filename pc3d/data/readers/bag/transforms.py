@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from pc3d.data.errors import did_you_mean, fail
-from pc3d.data.readers.bag.trajectory import Trajectory
+from pc3d.data.readers.bag.trajectory import Trajectory, is_pose
 from pc3d.data.records import Float64
 from pc3d.geometry.rigid import invert_SE3
 
@@ -29,6 +29,7 @@ class TransformTree:
     def __init__(self) -> None:
         self._edges: dict[tuple[str, str], Trajectory] = {}
         self._fixed: set[tuple[str, str]] = set()
+        self._broken: set[str] = set()
         self._routes: dict[tuple[str, str], list[tuple[str, str, bool]] | None] = {}
 
     def add_message(self, message: Any, static: bool) -> None:
@@ -49,8 +50,14 @@ class TransformTree:
         xyzw: tuple[float, ...],
         static: bool,
     ) -> None:
-        """`parent_SE3_child` at a time (ns); a static one holds always, the last that is said counts."""
+        """`parent_SE3_child` at a time (ns); a static one holds always, the last that is said counts.
+
+        One that holds no rotation is left out, and named where a way is missing.
+        """
         edge = (parent, child)
+        if not is_pose(translation, xyzw):
+            self._broken.add(f"{parent} to {child}")
+            return
         if static or edge not in self._edges:
             self._edges[edge] = Trajectory(f"transform from {child} to {parent}")
         if static:
@@ -137,6 +144,8 @@ class TransformTree:
         lost = [frame for frame in (target, source) if frame not in frames]
         near = "".join(did_you_mean(frame, frames) for frame in lost)
         there = ", ".join(frames) if frames else "none"
+        if self._broken:
+            there += f"; transforms that hold no pose: {', '.join(sorted(self._broken))}"
         return (
             f"there is no transform from {source!r} to {target!r}{near}",
             f"{what}; frames of the bag: {there}",
