@@ -44,7 +44,8 @@ def test_the_real_log(real_log: Path) -> None:
         table = feather.read_table(sweep.path)
         lidar = np.array([[table[name].to_numpy().astype(float) for name in "xyz"]])[0].T
         in_ego = points[:, :3] @ sweep.ego_SE3_lidar[:3, :3].T + sweep.ego_SE3_lidar[:3, 3]
-        np.testing.assert_allclose(in_ego, lidar, atol=1e-4)
+        # The ego frame is on the road, 0.33 m below the rear axle.
+        np.testing.assert_allclose(in_ego - [0, 0, 0.33], lidar, atol=1e-4)
         np.testing.assert_allclose(points[:, 5], table["offset_ns"].to_numpy() * 1e-9, rtol=1e-6)
         assert points[:, 3].max() == 1.0
         boxes = sweep.boxes
@@ -63,7 +64,9 @@ def test_static_points_lie_in_one_place(real_log: Path) -> None:
     first, second = open_reader("argoverse2", real_log).sweeps()
     a, b = load_sweep(first)[:, :3], load_sweep(second)[:, :3]
     flow = feather.read_table(real_log / "flow_labels.feather")
-    static = ~flow["dynamic"].to_numpy() & ~flow["is_ground_0"].to_numpy()
+    is_ground = flow["is_ground_0"].to_numpy()
+    static = ~flow["dynamic"].to_numpy() & ~is_ground
+    points = a
     a = a[static & (np.linalg.norm(a, axis=1) < 40)]
     relative = np.linalg.inv(second.world_SE3_ego @ second.ego_SE3_lidar)
     relative = relative @ first.world_SE3_ego @ first.ego_SE3_lidar
@@ -72,9 +75,13 @@ def test_static_points_lie_in_one_place(real_log: Path) -> None:
     assert np.mean(moved) < 0.7 * np.mean(stayed)
     # The motion that is published with the scene flow, between ego frames.
     published = np.load(real_log / "ego_motion.npz")["ego_motion"][0]
-    np.testing.assert_allclose(
-        np.linalg.inv(second.world_SE3_ego) @ first.world_SE3_ego, published, atol=2e-3
-    )
+    axle = np.eye(4)
+    axle[2, 3] = 0.33
+    ours = np.linalg.inv(second.world_SE3_ego @ axle) @ first.world_SE3_ego @ axle
+    np.testing.assert_allclose(ours, published, atol=2e-3)
+    # Around the vehicle the ground is where the ego frame has it.
+    near = (np.abs(points[:, 0]) < 15) & (np.abs(points[:, 1]) < 4) & is_ground
+    assert abs(np.median(points[near, 2]) + first.ego_SE3_lidar[2, 3]) < 0.1
 
 
 def test_velocities_are_those_of_a_plain_loop(real_log: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pc3d.data.classes import load_class_set
 from pc3d.data.errors import fail
-from pc3d.data.readers.argoverse2_log import NEEDED, Log, is_time, lidar_SE3_ego_of
+from pc3d.data.readers.argoverse2_log import NEEDED, Log, is_time
 from pc3d.data.records import Camera, Sweep
 from pc3d.findings import Finding
 
@@ -23,8 +23,8 @@ _SWEEPS = "sensors/lidar"
 class Argoverse2Reader:
     """Reads logs of the Argoverse 2 sensor and LiDAR data sets.
 
-    Point files are in the ego frame (origin at the rear axle) and compensated for its motion to the time of
-    their name. The LiDAR frame has the axes of the ego and its origin between both LiDARs, where the rays
+    Point files are in the frame of the rear axle and compensated for its motion to the time of their name.
+    The ego frame has the same axes on the road, the LiDAR frame has them between both LiDARs, where the rays
     start. Images are undistorted; each has the pose of its own time. The split is the folder of the log.
 
     Args:
@@ -56,7 +56,7 @@ class Argoverse2Reader:
             "classes": load_class_set("argoverse2").to_dict(),
             "frames": {
                 "lidar": "axes of the ego, origin between both LiDARs",
-                "ego": "x forward, y left, z up, origin at the rear axle",
+                "ego": "x forward, y left, z up, on the road below the rear axle",
             },
             "compensated": True,
             "license": "CC BY-NC-SA 4.0",
@@ -107,12 +107,11 @@ class Argoverse2Reader:
             self.findings.append(Finding("poses", "warning", text, "copy city_SE3_egovehicle.feather again"))
 
     def _sweep(self, folder: Path, log: Log, time: int, key: bool) -> Sweep | None:
-        pose = log.poses.at(time)
+        pose = log.ego_pose(time)
         if pose is None:
             return None
         token = f"{folder.name}/{time}"
-        lidar_SE3_ego = lidar_SE3_ego_of(log)
-        boxes = log.annotations.boxes(time, lidar_SE3_ego) if key and log.annotations else None
+        boxes = log.annotations.boxes(time, log.lidar_SE3_axle) if key and log.annotations else None
         return Sweep(
             token=token,
             scene=folder.name,
@@ -126,13 +125,13 @@ class Argoverse2Reader:
             cameras=tuple(_images(log, time)) if key else (),
             boxes=boxes,
             sample_token=token if key else "",
-            lidar_SE3_points=lidar_SE3_ego,
+            lidar_SE3_points=log.lidar_SE3_axle,
         )
 
 
 def _images(log: Log, time: int) -> Iterator[Camera]:
     for camera, taken in log.images_at(time):
-        pose = log.poses.at(taken)
+        pose = log.ego_pose(taken)
         if pose is not None:
             path = camera.path / f"{taken}.jpg"
             yield replace(camera, path=path, timestamp=taken // 1000, world_SE3_ego=pose)

@@ -22,6 +22,10 @@ _POSES, _MOUNTS = "city_SE3_egovehicle.feather", "calibration/egovehicle_SE3_sen
 NEEDED = (_POSES, _MOUNTS)
 """Files that a log cannot do without."""
 
+AXLE_SE3_EGO = make_SE3(np.eye(3), np.array([0.0, 0.0, -0.33]))
+"""The stated ego frame has its origin at the rear axle, 0.32 m above the ground of the map in the median of a
+real log; that of pc3d is on the road."""
+
 _QUATERNION, _TRANSLATION = ("qw", "qx", "qy", "qz"), ("tx_m", "ty_m", "tz_m")
 _ALL_TIMES = (1, 1 << 62)
 _LONGEST_NS = 200_000_000
@@ -34,8 +38,8 @@ class Log:
     """What the tables of a log say.
 
     Attributes:
-        poses: city_SE3_ego by nanoseconds.
-        ego_SE3_lidar: (4, 4) the axes of the ego frame in the middle between both LiDARs.
+        poses: city_SE3_axle by nanoseconds.
+        axle_SE3_lidar: (4, 4) the axes of the vehicle in the middle between both LiDARs.
         cameras: those that have images, without a time.
         images: ascending times (ns) of the images of each camera.
         annotations: None where the log has none.
@@ -43,7 +47,7 @@ class Log:
     """
 
     poses: PoseTrack
-    ego_SE3_lidar: Float64
+    axle_SE3_lidar: Float64
     cameras: tuple[Camera, ...]
     images: dict[str, NDArray[np.int64]]
     annotations: Annotations | None
@@ -69,6 +73,21 @@ class Log:
         annotations = Annotations.read(path, track) if path.is_file() else None
         return cls(track, _between_lidars(mounts, folder), cameras, images, annotations, left_out)
 
+    @property
+    def ego_SE3_lidar(self) -> Float64:
+        """(4, 4) the LiDAR frame above the road."""
+        return invert_SE3(AXLE_SE3_EGO) @ self.axle_SE3_lidar
+
+    @property
+    def lidar_SE3_axle(self) -> Float64:
+        """(4, 4) from the coordinates of points and boxes in the files to the LiDAR frame."""
+        return invert_SE3(self.axle_SE3_lidar)
+
+    def ego_pose(self, time: int) -> Float64 | None:
+        """(4, 4) city_SE3_ego at a time (ns), None where none is stated near it."""
+        pose = self.poses.at(time)
+        return None if pose is None else pose @ AXLE_SE3_EGO
+
     def images_at(self, time: int) -> list[tuple[Camera, int]]:
         """The cameras that took an image near a time (ns), and when."""
         found = []
@@ -81,7 +100,7 @@ class Log:
 
 
 class Annotations:
-    """The boxes of a log, in the ego frame of the sweep that they are for."""
+    """The boxes of a log, in the frame of the rear axle at the time of their sweep."""
 
     def __init__(self, table: ColumnTable, poses: PoseTrack) -> None:
         self._times = table.whole("timestamp_ns", *_ALL_TIMES)
@@ -90,30 +109,30 @@ class Annotations:
         self._sizes = table.sizes("length_m", "width_m", "height_m")
         self._names, self._tracks = table.texts("category"), table.texts("track_uuid")
         self._points = table.whole("num_interior_pts", -1, 1 << 40)
-        self._velocities = self._in_ego(poses)
+        self._velocities = self._over_ground(poses)
 
     @classmethod
     def read(cls, path: Path, poses: PoseTrack) -> Annotations:
-        """Read a table of annotations; `poses` are city_SE3_ego."""
+        """Read a table of annotations; `poses` are city_SE3_axle."""
         return cls(_table(path), poses)
 
-    def _in_ego(self, poses: PoseTrack) -> Float64:
-        """(A, 2) m/s over ground, in the ego frame of each sweep."""
-        city_SE3_ego = {time: poses.at(time) for time in np.unique(self._times).tolist()}
+    def _over_ground(self, poses: PoseTrack) -> Float64:
+        """(A, 2) m/s over ground, along the axes of the vehicle at each sweep."""
+        city_SE3_axle = {time: poses.at(time) for time in np.unique(self._times).tolist()}
         in_city = np.full((len(self._times), 3), np.nan)
         rotations = np.full((len(self._times), 3, 3), np.nan)
         for n, time in enumerate(self._times.tolist()):
-            if (pose := city_SE3_ego[time]) is not None:
+            if (pose := city_SE3_axle[time]) is not None:
                 in_city[n] = pose[:3, :3] @ self._centers[n] + pose[:3, 3]
                 rotations[n] = pose[:3, :3]
         velocity = velocities_of_tracks(self._tracks, in_city, 1e-9 * self._times)
         return np.einsum("aji,aj->ai", rotations, velocity)[:, :2]
 
-    def boxes(self, time: int, lidar_SE3_ego: Float64) -> Boxes:
-        """The boxes at a time (ns); the axes of the LiDAR frame are those of the ego."""
+    def boxes(self, time: int, lidar_SE3_axle: Float64) -> Boxes:
+        """The boxes at a time (ns); the axes of the LiDAR frame are those of the vehicle."""
         rows = np.flatnonzero(self._times == time)
         return Boxes(
-            centers=transform_points(lidar_SE3_ego, self._centers[rows]),
+            centers=transform_points(lidar_SE3_axle, self._centers[rows]),
             sizes=self._sizes[rows],
             yaws=self._yaws[rows],
             velocities=self._velocities[rows],
@@ -129,7 +148,7 @@ def _table(path: Path) -> ColumnTable:
 
 
 def _mounts(path: Path) -> dict[str, Float64]:
-    """ego_SE3_sensor by name."""
+    """axle_SE3_sensor by name."""
     table = _table(path)
     poses = zip(table.rotations(*_QUATERNION), table.numbers(*_TRANSLATION), strict=True)
     return {
@@ -166,7 +185,15 @@ def _cameras(
             where = folder / "sensors" / "cameras" / name
             width, height = map(int, size)
             cameras.append(
-                Camera(name, where, (width, height), shift_pixel_centres(K), mounts[name], np.eye(4), 0)
+                Camera(
+                    name,
+                    where,
+                    (width, height),
+                    shift_pixel_centres(K),
+                    invert_SE3(AXLE_SE3_EGO) @ mounts[name],
+                    np.eye(4),
+                    0,
+                )
             )
     known = {camera.name for camera in cameras}
     return tuple(sorted(cameras, key=lambda camera: camera.name)), images, tuple(images.keys() - known)
@@ -181,8 +208,3 @@ def image_times(folder: Path) -> NDArray[np.int64]:
 def is_time(stem: str) -> bool:
     """Whether the name of a file, without its ending, is a time in nanoseconds."""
     return stem.isascii() and stem.isdigit() and 15 <= len(stem) <= 19 and int(stem) < _ALL_TIMES[1]
-
-
-def lidar_SE3_ego_of(log: Log) -> Float64:
-    """(4, 4) from the coordinates of the point files to the LiDAR frame."""
-    return invert_SE3(log.ego_SE3_lidar)
