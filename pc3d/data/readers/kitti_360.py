@@ -13,17 +13,12 @@ import numpy as np
 from pc3d.data.classes import load_class_set
 from pc3d.data.errors import fail
 from pc3d.data.points.motion import twist_between
-from pc3d.data.readers.kitti_360_poses import pose_between, read_poses
+from pc3d.data.readers.image_folders import image_of, lacking_images
+from pc3d.data.readers.kitti_360_poses import read_poses
 from pc3d.data.readers.kitti_360_rig import FISHEYE, PERSPECTIVE, Rig, read_rig
-from pc3d.data.readers.kitti_rig import (
-    EGO_SE3_LIDAR,
-    FRAMES,
-    LICENSE,
-    add_key_every,
-    image_of,
-    lacking_images,
-)
+from pc3d.data.readers.kitti_rig import EGO_SE3_LIDAR, FRAMES, LICENSE, add_key_every
 from pc3d.data.readers.kitti_times import gaps, number_scans, scan_times, utc_microseconds
+from pc3d.data.readers.pose_gaps import pose_between
 from pc3d.data.readers.text_files import read_lines
 from pc3d.data.records import Float64, Sweep
 from pc3d.findings import Finding

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from pc3d.data.errors import fail
+from pc3d.data.readers.image_folders import first_image_size
 from pc3d.data.readers.kitti_calibration import Calibration
-from pc3d.data.readers.kitti_rig import EGO_SE3_LIDAR, first_image_size
+from pc3d.data.readers.kitti_rig import EGO_SE3_LIDAR
 from pc3d.data.readers.text_files import read_lines, read_rows
 from pc3d.data.records import Camera, Float64, check_pose
 from pc3d.geometry.camera import shift_pixel_centres

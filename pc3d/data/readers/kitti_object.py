@@ -13,16 +13,10 @@ import numpy as np
 
 from pc3d.data.classes import load_class_set
 from pc3d.data.errors import fail
+from pc3d.data.readers.image_folders import image_of, image_size
 from pc3d.data.readers.kitti_calibration import Calibration
 from pc3d.data.readers.kitti_labels import read_boxes
-from pc3d.data.readers.kitti_rig import (
-    EGO_SE3_LIDAR,
-    FRAMES,
-    LICENSE,
-    image_of,
-    image_size,
-    rectified_camera,
-)
+from pc3d.data.readers.kitti_rig import EGO_SE3_LIDAR, FRAMES, LICENSE, rectified_camera
 from pc3d.data.readers.kitti_times import number_scans
 from pc3d.data.readers.text_files import read_lines
 from pc3d.data.records import Camera, Float64, Sweep

@@ -14,9 +14,9 @@ from pc3d.data.classes import load_class_set
 from pc3d.data.errors import fail
 from pc3d.data.points.decoders import read_bin
 from pc3d.data.points.formats import point_format
-from pc3d.data.readers.kitti_360_poses import STANDING, pose_between
-from pc3d.data.readers.kitti_rig import first_image_size
+from pc3d.data.readers.image_folders import first_image_size
 from pc3d.data.readers.once_sequence import LIDAR_SE3_RAW, OnceCamera, OnceFrame, read_sequence
+from pc3d.data.readers.pose_gaps import STANDING, pose_between
 from pc3d.data.readers.text_files import read_lines
 from pc3d.data.records import Camera, Float64, Sweep
 from pc3d.findings import Finding

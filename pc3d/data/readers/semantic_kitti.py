@@ -13,18 +13,10 @@ import numpy as np
 from pc3d.data.classes import load_class_set
 from pc3d.data.errors import fail
 from pc3d.data.odometry import require_kiss_icp
+from pc3d.data.readers.image_folders import first_image_size, image_of, lacking_images
 from pc3d.data.readers.kitti_calibration import Calibration
 from pc3d.data.readers.kitti_poses import camera_poses, estimated_poses
-from pc3d.data.readers.kitti_rig import (
-    EGO_SE3_LIDAR,
-    FRAMES,
-    LICENSE,
-    add_key_every,
-    first_image_size,
-    image_of,
-    lacking_images,
-    rectified_camera,
-)
+from pc3d.data.readers.kitti_rig import EGO_SE3_LIDAR, FRAMES, LICENSE, add_key_every, rectified_camera
 from pc3d.data.readers.kitti_times import gaps, microseconds_from_start, number_scans, scan_times
 from pc3d.data.records import Camera, Float64, Sweep
 from pc3d.findings import Finding
