@@ -11,7 +11,9 @@ import numpy as np
 from torch.utils.data import ConcatDataset
 
 from pc3d.data.batch import ID_KINDS, Needs
+from pc3d.data.classes import ClassSet
 from pc3d.data.dataset import FrameConfig, FrameDataset, Sample
+from pc3d.data.errors import fail
 from pc3d.data.image_crops import ImageCrop
 from pc3d.data.index import SweepIndex
 from pc3d.data.pairing import PairingConfig
@@ -203,7 +205,7 @@ def _source(source: dict[str, Any], config: FrameConfig, needs: Needs, seed: int
         needs,
         **(_balanced(index, source, seed) if source.get("balance") else _which(index, source)),
         config=config,
-        caches={name: _cache(source, name) for name in needs.ids} | _pseudo_labels(source),
+        caches={name: _cache(source, name) for name in needs.ids} | _pseudo_labels(source, index),
         seed=seed,
     )
 
@@ -214,10 +216,18 @@ def _cache(source: dict[str, Any], name: str) -> RegionCache:
     return open_cache(source["regions"], kind, params)
 
 
-def _pseudo_labels(source: dict[str, Any]) -> dict[str, RegionCache]:
+def _pseudo_labels(source: dict[str, Any], index: SweepIndex) -> dict[str, RegionCache]:
     if source.get("pseudo_labels") is None:
         return {}
-    return {"pseudo_labels": RegionCache.find(source["pseudo_labels"], "pseudo_labels")}
+    cache = RegionCache.find(source["pseudo_labels"], "pseudo_labels")
+    own, made = ClassSet.of(index.metadata), cache.params.get("classes")
+    if own is not None and made is not None and list(own.classes) != list(made):
+        fail(
+            f"the pseudo-labels are of the classes {', '.join(made)}, the index has {', '.join(own.classes)}",
+            source["pseudo_labels"],
+            "make them with a model that was trained on the classes of the index",
+        )
+    return {"pseudo_labels": cache}
 
 
 def _balanced(index: SweepIndex, source: dict[str, Any], seed: int) -> dict[str, Any]:

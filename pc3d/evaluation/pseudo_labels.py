@@ -7,7 +7,7 @@ and on these. The numbers are our choice.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,11 @@ from pc3d.data.frames import NO_PSEUDO_LABEL
 from pc3d.data.index import SweepIndex
 from pc3d.data.region_cache import RegionCache
 from pc3d.data.splits import write_tokens
-from pc3d.engine.checkpoints import frames_of, load_segmenter
+from pc3d.engine.checkpoints import classes_of_model, frames_of, load_segmenter
+from pc3d.engine.data_classes import names_of
 from pc3d.evaluation.label_efficiency import json_values
 from pc3d.evaluation.metrics import confusion_matrix
+from pc3d.evaluation.own.scored_classes import check_model_classes, may_move
 from pc3d.evaluation.segmentation import predict_scans
 from pc3d.evaluation.temporal_voting import Scan, VotingConfig, agreeing_scans, vote, windows
 
@@ -95,14 +97,16 @@ def write_pseudo_labels(
 
     Raises:
         DataError: `folder` holds pseudo-labels made in another way; an excluded token is not in the
-            split; no frame got a label.
+            split; the index has other classes than the model; no frame got a label.
     """
     opened = SweepIndex.open(index)
     excluded = excluded or set()
     _check_excluded(opened, split, excluded)
-    cache = _open(folder, checkpoint, config, tracks)
+    classes = _classes(checkpoint, opened)
+    config = _with_movers(config, classes)
+    cache = _open(folder, checkpoint, config, tracks, classes)
     first = opened[int(opened.key_rows(split)[0])]
-    known = first.lidarseg_path is not None and ClassSet.of(opened.metadata) is not None
+    known = first.lidarseg_path is not None and bool(names_of(ClassSet.of(opened.metadata), "lidarseg"))
     needs = Needs(labels=known, tracks=tracks is not None)
     caches = {"tracks": tracks} if tracks else None
     dataset = FrameDataset(opened, needs, split=split, config=frames_of(checkpoint), caches=caches)
@@ -165,6 +169,21 @@ class _Counts:
         }
 
 
+def _classes(checkpoint: Path, index: SweepIndex) -> ClassSet | None:
+    """The classes of the labels: those of the model, which an index with classes must have, too."""
+    own = ClassSet.of(index.metadata)
+    if own is not None and own.classes:
+        check_model_classes(checkpoint, "lidarseg", own.classes)
+    return classes_of_model(checkpoint) or own
+
+
+def _with_movers(config: PseudoLabelConfig, classes: ClassSet | None) -> PseudoLabelConfig:
+    """The vote with the moving classes of a class set, where none were chosen."""
+    if config.voting.moving_classes is not None or classes is None:
+        return config
+    return replace(config, voting=replace(config.voting, moving_classes=may_move(classes)))
+
+
 def _check_excluded(index: SweepIndex, split: str, excluded: set[str]) -> None:
     rows = set(index.key_rows(split).tolist())
     for token in sorted(excluded):
@@ -175,7 +194,11 @@ def _check_excluded(index: SweepIndex, split: str, excluded: set[str]) -> None:
 
 
 def _open(
-    folder: Path, checkpoint: Path, config: PseudoLabelConfig, tracks: RegionCache | None
+    folder: Path,
+    checkpoint: Path,
+    config: PseudoLabelConfig,
+    tracks: RegionCache | None,
+    classes: ClassSet | None,
 ) -> RegionCache:
     """The cache of these settings; one folder holds one set, so that training cannot mix two."""
     try:
@@ -186,6 +209,7 @@ def _open(
         "checkpoint": blake2b(content, digest_size=8).hexdigest(),
         **asdict(config),
         "tracks": tracks.folder.name if tracks else None,
+        "classes": list(classes.classes) if classes else None,
     }
     cache = RegionCache(folder, "pseudo_labels", params)
     others = [other for other in Path(folder).glob("pseudo_labels-*") if other != cache.folder]

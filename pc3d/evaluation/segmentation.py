@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pc3d.data.batch import Needs
-from pc3d.data.classes import ClassSet
+from pc3d.data.classes import ClassSet, load_class_set
 from pc3d.data.collate import collate
 from pc3d.data.dataset import FrameConfig, FrameDataset
 from pc3d.data.index import SweepIndex
@@ -26,7 +26,7 @@ from pc3d.evaluation.official import official_version
 from pc3d.evaluation.own.scored_classes import OFFICIAL, OWN, evaluator_of, may_move, scored_names
 from pc3d.evaluation.own.truth import labelled_rows
 from pc3d.evaluation.settings import write_metrics
-from pc3d.evaluation.temporal_voting import MOVING_CLASSES, Scan, VotingConfig, vote, windows
+from pc3d.evaluation.temporal_voting import Scan, VotingConfig, vote, windows
 from pc3d.evaluation.test_time_augmentation import AugmentedCopies, copies_probabilities
 from pc3d.models.heads.segmentation import PointSegmenter
 
@@ -162,7 +162,7 @@ def evaluate_segmenter(
     dataset = FrameDataset(
         opened, needs, split=split if official else None, rows=rows, config=frames, caches=caches
     )
-    voting = voting and _voting_of(voting, opened, official)
+    voting = voting and _voting_of(voting, opened)
 
     def scores_in(place: Path) -> _Scores:
         return _OfficialScores(place, names, opened, split) if official else _Scores(place, names)
@@ -182,12 +182,11 @@ def evaluate_segmenter(
     return result
 
 
-def _voting_of(voting: VotingConfig, index: SweepIndex, official: bool) -> VotingConfig:
-    """The vote with the moving classes of the data set, where none but the default was chosen."""
-    classes = ClassSet.of(index.metadata)
-    if official or classes is None or voting.moving_classes != MOVING_CLASSES:
+def _voting_of(voting: VotingConfig, index: SweepIndex) -> VotingConfig:
+    """The vote with the moving classes of the data set, where none were chosen."""
+    if voting.moving_classes is not None:
         return voting
-    return replace(voting, moving_classes=may_move(classes))
+    return replace(voting, moving_classes=may_move(ClassSet.of(index.metadata) or load_class_set("nuscenes")))
 
 
 def evaluate_checkpoint(

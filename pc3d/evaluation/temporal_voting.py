@@ -13,14 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pc3d.data.label_maps import NUSCENES_LIDARSEG_CLASSES
 from pc3d.data.records import Float64
 from pc3d.geometry.rigid import invert_SE3, transform_points
 from pc3d.ops.segment import segment_counts, segment_mean, segment_sum
 
-_MAY_MOVE = ("bicycle", "bus", "car", "construction_vehicle", "motorcycle", "pedestrian", "trailer", "truck")
-MOVING_CLASSES = tuple(NUSCENES_LIDARSEG_CLASSES.index(name) for name in _MAY_MOVE)
-"""Classes of nuScenes-lidarseg whose members may move."""
 COMBINE = ("replace", "average")
 _CELLS = 1 << 20  # voxels to either side of the origin that a key can tell apart
 
@@ -34,14 +30,15 @@ class VotingConfig:
         voxel_size: edge of a voxel, metres.
         combine: "replace" a point's prediction by its voxel's vote, or "average" the two.
         half_life: seconds after which a scan's points weigh half, None: all scans weigh the same.
-        moving_classes: ids of classes whose points keep their own prediction.
+        moving_classes: labels of classes whose points keep their own prediction; None where an evaluation
+            takes those of the class set that may move (`scored_classes.may_move`).
     """
 
     neighbours: int = 1
     voxel_size: float = 0.2
     combine: str = "replace"
     half_life: float | None = None
-    moving_classes: tuple[int, ...] = MOVING_CLASSES
+    moving_classes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.neighbours < 0 or self.voxel_size <= 0:
@@ -142,7 +139,7 @@ def vote(window: Sequence[Scan], now: int, config: VotingConfig) -> Tensor:
         total += share * segment_sum(other.probabilities, index, voxels.count)
         weight += share * segment_counts(index, voxels.count)
     voted = scan.probabilities.clone()
-    rows = (~scan.keeps_own(config.moving_classes)).nonzero().squeeze(1)
+    rows = (~scan.keeps_own(config.moving_classes or ())).nonzero().squeeze(1)
     voxel = voxels.index[now][rows]
     voted[rows] = total[voxel] / weight[voxel].unsqueeze(1)
     if config.combine == "average":

@@ -24,13 +24,14 @@ from pc3d.data.splits import read_tokens, write_tokens
 from pc3d.engine.config import load_config
 from pc3d.engine.data import build_dataset
 from pc3d.engine.finetuner import finetune
+from pc3d.evaluation.own.scored_classes import may_move
 from pc3d.evaluation.pseudo_labels import (
     PseudoLabelConfig,
     pseudo_labels,
     summary_text,
     write_pseudo_labels,
 )
-from pc3d.evaluation.temporal_voting import MOVING_CLASSES, Scan, VotingConfig, windows
+from pc3d.evaluation.temporal_voting import Scan, VotingConfig, windows
 from pc3d.geometry.rigid import make_SE3
 
 NUSCENES = load_class_set("nuscenes")
@@ -46,6 +47,8 @@ NARROW = {
     "runtime.log_level": "WARNING",
 }
 LENIENT = PseudoLabelConfig(threshold=0.08, agree=2, voting=VotingConfig(1, voxel_size=1.0))
+
+MOVING_CLASSES = may_move(load_class_set("nuscenes"))
 
 
 @settings(max_examples=20, deadline=None)
@@ -203,7 +206,7 @@ def test_bad_input_is_named(labelled: tuple[Path, Path, Path], tiny_index: Path,
         )
     with pytest.raises(DataError, match="no point got a pseudo-label"):
         write_pseudo_labels(checkpoint, tiny_index, "sim_val", tmp_path, PseudoLabelConfig(threshold=1.0))
-    with pytest.raises(DataError, match="checkpoint cannot be read"):
+    with pytest.raises(DataError, match="no checkpoint"):
         write_pseudo_labels(tmp_path / "no", tiny_index, "sim_val", tmp_path, LENIENT)
     with pytest.raises(DataError, match="no cache of pseudo_labels"):
         RegionCache.find(tmp_path / "nowhere", "pseudo_labels")

@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 from voting_loops import looped_agreement, looped_vote, noisy_scans, random_scan
 
 from pc3d.data.batch import Needs
+from pc3d.data.classes import load_class_set
 from pc3d.data.dataset import FrameDataset
 from pc3d.data.index import SweepIndex
 from pc3d.data.label_maps import NUSCENES_LIDARSEG_CLASSES
 from pc3d.data.region_cache import RegionCache
 from pc3d.engine.finetuner import build_segmenter
 from pc3d.evaluation.metrics import confusion_matrix, iou_per_class, mean_iou
+from pc3d.evaluation.own.scored_classes import may_move
 from pc3d.evaluation.segmentation import evaluate_segmenter, summary_text
 from pc3d.evaluation.temporal_voting import (
-    MOVING_CLASSES,
     Scan,
     VotingConfig,
     agreeing_scans,
@@ -38,6 +39,8 @@ LIDAR = {
     "voxel_size": (0.5, 0.5, 0.5),
     "bev_channels": 8,
 }
+
+MOVING_CLASSES = may_move(load_class_set("nuscenes"))
 
 
 @settings(max_examples=20, deadline=None)
@@ -124,7 +127,7 @@ def test_voting_cleans_static_classes_and_leaves_movers(tiny_index: Path) -> Non
     static = [number for number in range(16) if number not in MOVING_CLASSES]
     confusions = {k: torch.zeros(16, 16, dtype=torch.long) for k in ("own", 0, 1)}
     for k in (0, 1):
-        config = VotingConfig(k)
+        config = VotingConfig(k, moving_classes=MOVING_CLASSES)
         for now, window in windows(noisy_scans(index, "sim_train", 0.3), k):
             scan, voted = window[now], vote(window, now, config)
             movers = scan.keeps_own(MOVING_CLASSES)

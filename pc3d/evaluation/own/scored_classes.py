@@ -63,7 +63,9 @@ def words_of(name: str) -> set[str]:
 
 
 def may_move(classes: ClassSet) -> tuple[int, ...]:
-    """Labels of the classes of points whose members may move: those of a box or with such a word."""
+    """Labels of classes of points whose members may move: `movable`, else those of a box or such a word."""
+    if classes.movable:
+        return tuple(label for label, name in enumerate(classes.classes) if name in classes.movable)
     return tuple(
         label
         for label, name in enumerate(classes.classes)
