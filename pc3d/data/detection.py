@@ -7,7 +7,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from pc3d.data.label_maps import NUSCENES_DETECTION_CLASSES as NUSCENES_DETECTION_CLASSES
 from pc3d.data.records import Boxes, Float64
 
 BOX_VALUES = ("x", "y", "z", "l", "w", "h", "yaw", "vx", "vy")

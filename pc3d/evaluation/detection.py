@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
 from pc3d.data.errors import DataError, fail
 from pc3d.data.index import SweepIndex
+from pc3d.data.label_maps import NUSCENES_DETECTION_CLASSES
 from pc3d.evaluation.detection_analysis import analyse, official_config
 from pc3d.evaluation.detection_submission import MAX_BOXES, DetectionWriter, out_of_range_entry
 from pc3d.evaluation.label_efficiency import json_values

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
+from pc3d.data.label_maps import NUSCENES_DETECTION_CLASSES
 from pc3d.data.records import Float64
 from pc3d.evaluation.detection_frames import boxes_to_lidar, boxes_to_world, float64_array
 from pc3d.geometry.rigid import quaternion_to_matrix, yaw_of

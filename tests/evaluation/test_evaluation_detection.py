@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spoiled_truth import SPLIT, VERSION, perturbed, submit
 
-from pc3d.data.detection import NUSCENES_DETECTION_CLASSES as CLASSES
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
+from pc3d.data.label_maps import NUSCENES_DETECTION_CLASSES as CLASSES
 from pc3d.evaluation.detection import (
     DetectionWriter,
     evaluate_detection,

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
+from pc3d.data.label_maps import NUSCENES_DETECTION_CLASSES
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.heads.center_point import COMMON_GROUPS
 from pc3d.models.heads.detections import Detections

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
+from pc3d.data.label_maps import NUSCENES_DETECTION_CLASSES
 from pc3d.models.heads.attributes import attribute_of
 from pc3d.models.heads.center_losses import code_l1_loss, heatmap_focal_loss
 from pc3d.models.heads.center_targets import center_targets, gaussian_radius

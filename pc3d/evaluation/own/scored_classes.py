@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pc3d.data.classes import ClassSet
-from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
 from pc3d.data.errors import fail
 from pc3d.data.index import SweepIndex
-from pc3d.data.label_maps import NUSCENES_LIDARSEG_CLASSES
+from pc3d.data.label_maps import NUSCENES_DETECTION_CLASSES, NUSCENES_LIDARSEG_CLASSES
 from pc3d.engine.checkpoints import classes_of_model
 from pc3d.engine.data_classes import names_of
 from pc3d.models.weights import read_metadata

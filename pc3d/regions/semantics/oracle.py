@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pc3d.data.classes import load_class_set
 from pc3d.data.errors import fail
 from pc3d.data.image_file import open_image
-from pc3d.data.label_maps import NUSCENES_LIDARSEG_LUT
 from pc3d.data.records import Camera, Sweep
 from pc3d.regions.semantics.params import SEMANTIC_CLASSES
 
 _SKY = 255
 _UNKNOWN = -2
 _ID_OF_CATEGORY = np.full(256, _UNKNOWN, dtype=np.int16)
-_ID_OF_CATEGORY[: len(NUSCENES_LIDARSEG_LUT)] = NUSCENES_LIDARSEG_LUT
+_SIMULATED = load_class_set("nuscenes").lut
+_ID_OF_CATEGORY[: len(_SIMULATED)] = _SIMULATED
 _ID_OF_CATEGORY[_SKY] = SEMANTIC_CLASSES.index("sky")
 
 

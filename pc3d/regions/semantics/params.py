@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from pc3d.data.label_maps import NUSCENES_LIDARSEG_CLASSES
+from pc3d.data.classes import shared_class_set
 from pc3d.regions.ground import check_positive
 
-SEMANTIC_CLASSES: tuple[str, ...] = (*NUSCENES_LIDARSEG_CLASSES, "sky")
-"""The 17 classes of the sources `text` and `oracle`, in the order of their ids."""
+SEMANTIC_CLASSES: tuple[str, ...] = (*shared_class_set()["classes"], "sky")
+"""The 16 common classes and the sky: those of the sources `text` and `oracle`, in the order of their ids."""
 
 Source = Literal["kmeans", "png", "text", "oracle"]
 

@@ -15,9 +15,9 @@ from spoiled_truth import SPLIT, perturbed
 
 from pc3d.cli import dispatch
 from pc3d.data.classes import ClassSet
-from pc3d.data.detection import NUSCENES_DETECTION_CLASSES
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
+from pc3d.data.label_maps import NUSCENES_DETECTION_CLASSES
 from pc3d.engine.finetuner import build_segmenter
 from pc3d.evaluation.command_line import add_scoring, scoring_of
 from pc3d.evaluation.detection import evaluate_predictions
