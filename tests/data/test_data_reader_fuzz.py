@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fuzzed_drives import DRIVES
+from fuzzed_containers import CONTAINERS
 from fuzzed_formats import Sources
 from mutations import spoiled
 
@@ -15,13 +15,13 @@ from pc3d.data.index import SweepIndex
 MUTATIONS = 6
 
 
-@pytest.mark.parametrize("name", DRIVES)
+@pytest.mark.parametrize("name", CONTAINERS)
 def test_damaged_drives(name: str, drive: SweepIndex, tmp_path: Path) -> None:
-    kind = DRIVES[name]
+    kind = CONTAINERS[name]
     path = kind.make(tmp_path, Sources(tmp_path, drive))
     whole = path.read_bytes()
     assert kind.read(path)
-    first = 100 * list(DRIVES).index(name)
+    first = 100 * list(CONTAINERS).index(name)
     for number in range(first, first + MUTATIONS):
         path.write_bytes(spoiled(whole, number, kind.text))
         text = ""
