@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rosbags.rosbag2 import StoragePlugin
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
 from rosbags.typesys import Stores, get_typestore
 
@@ -141,11 +141,14 @@ def odometry(stamp: int, frame: str, child: str, xyz: Iterable[float], xyzw: Ite
     )
 
 
-def write_ros2(folder: Path, rows: Iterable[Row], storage: str = "mcap") -> Path:
-    """A ROS 2 bag of messages, in the order of their log times."""
-    plugin = StoragePlugin.MCAP if storage == "mcap" else StoragePlugin.SQLITE3
+def write_ros2(folder: Path, rows: Iterable[Row], compressed: bool = False) -> Path:
+    """A ROS 2 bag of messages, in the order of their log times; MCAP, or sqlite3 compressed as a file."""
+    plugin = StoragePlugin.SQLITE3 if compressed else StoragePlugin.MCAP
     connections: dict[str, Any] = {}
-    with Writer2(folder, version=9, storage_plugin=plugin) as writer:
+    writer = Writer2(folder, version=9, storage_plugin=plugin)
+    if compressed:
+        writer.set_compression(CompressionMode.FILE, CompressionFormat.ZSTD)
+    with writer:
         for topic, kind, log, message in sorted(rows, key=lambda row: row[2]):
             msgtype = kind.replace("/", "/msg/")
             if topic not in connections:

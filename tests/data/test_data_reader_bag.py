@@ -15,6 +15,8 @@ pytest.importorskip("rosbags", reason="the extra `ros` is not installed")
 from bag_files import read
 from PIL import Image
 
+from pc3d.data.build import build_index
+from pc3d.data.checks import read_findings
 from pc3d.data.errors import DataError
 from pc3d.data.images import load_image
 from pc3d.data.points import load_sweep
@@ -185,3 +187,15 @@ def test_processes_that_were_forked_read_each_for_itself(kitti: Path) -> None:
     for worker in workers:
         worker.join(60)
     assert sorted(found) == sorted([expected * 3, expected[::-1] * 3])
+
+
+def test_an_index_of_a_bag_has_its_points_and_images(kitti: Path, tmp_path: Path) -> None:
+    bag = kitti / FORMS[0]
+    options = {"lidar_topics": ["/points"], "point_time": ["time:s"], "intensity": ["intensity/1"]}
+    index = build_index("bag", bag, tmp_path / "index", "the command", **options)
+    for row, sweep in enumerate(read(bag, lidar_topics=["/points"])[0]):
+        np.testing.assert_array_equal(load_sweep(index[row]), load_sweep(sweep))
+        (camera,) = index[row].cameras
+        assert load_image(camera.path, size=camera.size, key=camera.key).shape == (375, 1242, 3)
+    odd = [finding for finding in read_findings(index.folder) if finding.state != "ok"]
+    assert odd == []

@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from pc3d.data.errors import DataError
 from pc3d.data.images import load_image
+from pc3d.data.motion import with_motion
 from pc3d.data.points import load_points, load_sweep
 from pc3d.geometry.rigid import invert_SE3, make_SE3, transform_points
 
@@ -242,3 +243,49 @@ def test_a_camera_that_is_calibrated_in_a_file(write: Callable[[list], Path], tm
     file.write_text("image_width: 64")
     with pytest.raises(DataError, match=r"(?s)calibration cannot be read.*image_height.*camera_calibration"):
         read(write(rows), lidar_topics=["/front/points"], camera_info=[f"/cam/image_raw={file}"])
+
+
+def test_a_bag_that_is_compressed_as_a_whole_is_extracted_only(
+    write: Callable[[list], Path], tmp_path: Path
+) -> None:
+    rows = [row for row in drive_rows(2) if not row[0].startswith("/cam")]
+    options = {"lidar_topics": ["/front/points", "/rear/points"]}
+    packed = write_ros2(tmp_path / "packed", rows, compressed=True)
+    with pytest.raises(DataError, match=r"(?s)compressed as wholes.*--extract"):
+        read(packed, **options)
+    plain, _ = read(write(rows), **options)
+    extracted, _ = read(packed, **options, extract=tmp_path / "frames")
+    for one, other in zip(plain, extracted, strict=True):
+        np.testing.assert_allclose(load_sweep(one, ("lidar",)), load_sweep(other, ("lidar",)), atol=1e-6)
+
+
+def test_points_are_moved_from_their_own_times(write: Callable[[list], Path]) -> None:
+    times = np.linspace(0, 0.09, len(WORLD))
+    rows = [row for row in drive_rows(8) if not row[0].endswith("/points")]
+    for n in range(8):
+        for frame, late in (("front", 0), ("rear", 30 * MS)):
+            stamp = START + n * 100 * MS + late
+            own = [seen_from(frame, stamp + round(1e9 * t))[k] for k, t in enumerate(times)]
+            columns = {name: np.array(own)[:, k].astype(np.float32) for k, name in enumerate("xyz")}
+            message = cloud(stamp, frame, {**columns, "t": np.rint(1e9 * times).astype(np.uint32)})
+            rows.append((f"/{frame}/points", "sensor_msgs/PointCloud2", stamp, message))
+    sweeps, found = read(write(rows), lidar_topics=["/front/points", "/rear/points"])
+    assert "taken as ns, from the stamp" in found["times of points of /front/points"].text
+    for sweep in list(with_motion(sweeps))[1:-1]:
+        moved, as_they_are = (
+            transform_points(sweep.world_SE3_ego @ sweep.ego_SE3_lidar, load_sweep(one).astype(np.float64))
+            for one in (sweep, replace(sweep, motion=None))
+        )
+        np.testing.assert_allclose(moved[:, :3], np.tile(WORLD, (2, 1)), atol=2e-3)
+        assert np.abs(as_they_are[:, :3] - np.tile(WORLD, (2, 1))).max() > 0.5
+
+
+def test_a_later_part_of_a_drive_takes_the_mounts_of_the_first(tmp_path: Path) -> None:
+    rows = [row for row in drive_rows(4) if not row[0].startswith(("/cam", "/rear"))]
+    write_ros2(tmp_path / "a", [row for row in rows if row[2] < START + 200 * MS])
+    write_ros2(tmp_path / "b", [row for row in rows if row[2] >= START + 200 * MS])
+    sweeps, found = read(tmp_path)
+    assert [sweep.scene for sweep in sweeps] == ["a", "a", "b", "b"]
+    for sweep in sweeps:
+        np.testing.assert_allclose(sweep.ego_SE3_lidar, EGO_SE3["front"], atol=1e-12)
+    assert "bag b has no fixed transforms" in found["fixed transforms"].text

@@ -47,6 +47,7 @@ class BagReader:
         if self._options.poses == KISS_ICP:
             require_kiss_icp()
         self.findings: list[Finding] = []
+        self._held: tuple[BagPath, Bag] | None = None
         self._statics = TransformTree()
         topics, self._bags = self._survey(find_bags(self._root))
         self._setup = self._prepare(topics)
@@ -60,30 +61,31 @@ class BagReader:
     def sweeps(self) -> Iterator[Sweep]:
         """The bags by path, each ascending in time."""
         for path in self._bags:
-            bag = open_bag(path)
-            try:
-                drive = Drive(path, bag, self._setup, self._statics)
-                yield from drive.sweeps()
-            finally:
-                bag.close()
+            drive = Drive(path, self._open(path), self._setup, self._statics)
+            yield from drive.sweeps()
             self._statics = drive.tree if drive.tree.has_static else self._statics
         self.findings += self._setup.findings()
+
+    def _open(self, path: BagPath) -> Bag:
+        """A bag; the last one stays open, as opening takes a third of a second and more."""
+        if self._held is None or self._held[0] != path:
+            if self._held is not None:
+                self._held[1].close()
+                self._held = None
+            self._held = path, open_bag(path)
+        return self._held[1]
 
     def _survey(self, paths: list[BagPath]) -> tuple[list[Topic], list[BagPath]]:
         """The topics of all bags, and the bags that have the leading topic of points."""
         by_bag: dict[BagPath, list[Topic]] = {}
         for path in paths:
-            bag = open_bag(path)
-            try:
-                by_bag[path] = topics_of(bag, path.file)
-            finally:
-                bag.close()
+            by_bag[path] = topics_of(self._open(path), path.file)
         topics = [topic for found in by_bag.values() for topic in found]
         self._lidars = choose_lidars(topics, self._options.lidar_topics, self._root)
         lead = self._lidars[0]
         counts = {path: sum(t.count for t in found if t.name == lead) for path, found in by_bag.items()}
         self._count = sum(counts.values())
-        bare = [path.file.name for path, count in counts.items() if not count]
+        bare = [path.scene for path, count in counts.items() if not count]
         if bare:
             text = f"{len(bare)} of {len(paths)} bags have no message of {lead}: {', '.join(bare[:5])}"
             self.findings.append(Finding("bags", "warning", text, "index them by themselves"))
@@ -98,18 +100,15 @@ class BagReader:
     def _prepare(self, topics: list[Topic]) -> Setup:
         """What holds for all bags, from the first of them."""
         first, options = self._bags[0], self._options
-        bag = open_bag(first)
-        try:
-            tree = first_transforms(bag)
-            if options.transforms is not None:
-                read_transforms(options.transforms, self._statics)
-                tree.add_static_of(self._statics)
-            poses = choose_poses(topics, options.poses, tree, self._root)
-            base = self._base(bag, poses, tree, topics)
-            formats = self._formats(bag, first)
-            pictures = pictures_of(bag, topics_of(bag, first.file), first.file)
-        finally:
-            bag.close()
+        bag = self._open(first)
+        tree = first_transforms(bag)
+        if options.transforms is not None:
+            read_transforms(options.transforms, self._statics)
+            tree.add_static_of(self._statics)
+        poses = choose_poses(topics, options.poses, tree, self._root)
+        base = self._base(bag, poses, tree, topics)
+        formats = self._formats(bag, first)
+        pictures = pictures_of(bag, topics_of(bag, first.file), first.file)
         cameras, found = choose_cameras(topics, options, pictures, self._root)
         self.findings += found
         fixed = options.fixed_frame or fixed_frame(tree)
@@ -133,7 +132,7 @@ class BagReader:
             self.findings += found
         for topic in self._lidars:
             if topic not in looks:
-                text = f"the first bag {path.file.name} lacks it: it is left out"
+                text = f"the first bag {path.scene} lacks it: it is left out"
                 self.findings.append(Finding(f"LiDAR {topic}", "warning", text, "index its bag by itself"))
         return formats
 
