@@ -25,14 +25,16 @@ BOX = [-1.0, -10.0, -0.8, 4.4, 1.8, 1.6, -np.pi / 2 + 0.3]
 def raw_pose(step: int) -> np.ndarray:
     """world_SE3_raw: 0.4 m ahead (-y) a frame, turning."""
     pose = np.eye(4)
-    pose[:3, :3] = Rotation.from_euler("zyx", [0.02 * step, 0.01, -0.02]).as_matrix()
+    pose[:3, :3] = Rotation.from_euler("zyx", [0.02 * step, 0.002, -0.001]).as_matrix()
     pose[:3, 3] = [5.0, -0.4 * step, 2.0]
     return pose
 
 
 def world_points() -> np.ndarray:
     rng = np.random.default_rng(0)
-    return np.column_stack([rng.uniform(-25, 25, 400), rng.uniform(-25, 25, 400), rng.uniform(0, 5, 400)])
+    points = np.column_stack([rng.uniform(-25, 25, 600), rng.uniform(-25, 25, 600), rng.uniform(0, 5, 600)])
+    points[:200, 2] = 0.0  # the road
+    return points
 
 
 def frame_row(name: str, step: int, pose: object, annos: object = None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pc3d.data.classes import load_class_set
 from pc3d.data.errors import DataError
 from pc3d.data.points import load_sweep
 from pc3d.data.readers import open_reader
-from pc3d.data.readers.once import detect
+from pc3d.data.readers.once import _height, detect
 from pc3d.data.records import Sweep
 from pc3d.data.selection import Selection
 from pc3d.geometry.boxes import points_in_boxes
@@ -50,7 +50,9 @@ def test_scans_lie_in_one_world_with_x_ahead(root: Path) -> None:
         raw = np.fromfile(sweep.path, np.float32).reshape(-1, 4)
         np.testing.assert_allclose(points, np.column_stack([-raw[:, 1], raw[:, 0], raw[:, 2]]), atol=1e-5)
         np.testing.assert_allclose(load_sweep(sweep)[:, 3], raw[:, 3] / 255, atol=1e-6)
-    # The vehicle drives along its x axis.
+    # The LiDAR is at z = 2 of a world whose road is at 0, and the vehicle drives along its x axis.
+    assert abs(sweeps[0].ego_SE3_lidar[2, 3] - 2) < 0.05
+    assert np.abs([sweep.world_SE3_ego[2, 3] for sweep in sweeps]).max() < 0.05
     step = np.linalg.inv(sweeps[0].world_SE3_ego) @ sweeps[1].world_SE3_ego[:, 3]
     assert step[0] > 0.39
 
@@ -78,7 +80,7 @@ def test_images(root: Path, distorted: bool) -> None:
     cv2 = pytest.importorskip("cv2")
     sweep = _read(root, distorted=distorted)[0]
     raw = np.fromfile(sweep.path, np.float32).reshape(-1, 4)[:, :3].astype(np.float64)
-    points = load_sweep(sweep)[:, :3].astype(np.float64)
+    points = load_sweep(sweep)[:, :3].astype(np.float64) + sweep.ego_SE3_lidar[:3, 3]
     assert [camera.name for camera in sweep.cameras] == list(RAW_SE3_CAM)
     for camera in sweep.cameras:
         assert camera.size == SIZE
@@ -125,6 +127,21 @@ def test_splits_and_the_index(root: Path, tmp_path: Path) -> None:
     splits = {index[row].scene: index[row].split for row in range(len(index))}
     assert splits == {"000076": "raw_large", "000080": "val", "000099": "none"}
     assert index.metadata["classes"] == load_class_set("once").to_dict()
+
+
+def test_the_height_of_the_lidar_in_real_scans(real_data: Path) -> None:
+    """Of KITTI: 1.73 m above the road."""
+    for path in sorted((real_data / "semantic_kitti").rglob("*.bin")):
+        assert abs(_height(path) - 1.73) < 0.1
+
+
+def test_what_the_first_scan_says_can_be_given(root: Path) -> None:
+    sweep = _read(root, lidar_height=1.9, intensity=510)[0]
+    assert sweep.ego_SE3_lidar[2, 3] == 1.9
+    assert load_sweep(sweep)[:, 3].max() < 0.51
+    np.full((10, 4), 5, np.float32).tofile(sweep.path)
+    with pytest.raises(DataError, match=r"no road in the first scan[\s\S]*--lidar-height"):
+        open_reader("once", root)
 
 
 def test_intensity_and_distortion_are_not_assumed(tmp_path: Path) -> None:

@@ -76,9 +76,7 @@ class AnnotationTable:
             links += zip(columns["prev"], columns["next"], strict=True)
             boxes.append(np.hstack([columns["translation"], columns["size"], columns["rotation"]]))
         if part:
-            known = {"", *row_of}
-            self.beyond = sum(token not in known for pair in links for token in pair)
-            links = [(one if one in known else "", other if other in known else "") for one, other in links]
+            links, self.beyond = _within(links, row_of)
         numbers = np.vstack(boxes)
         self.translation, self.size, self.rotation = numbers[:, :3], numbers[:, 3:6], numbers[:, 6:]
         self.velocity = self._velocities(row_of, links, np.array(seconds), tables.path("sample_annotation"))
@@ -107,6 +105,13 @@ class AnnotationTable:
             num_lidar_pts=np.array([self.num_lidar_pts[row] for row in rows], dtype=np.int64),
             attributes=tuple(self.attributes[row] for row in rows),
         )
+
+
+def _within(links: list[tuple[str, str]], row_of: dict[str, int]) -> tuple[list[tuple[str, str]], int]:
+    """Links without those that lead out of the table, and how many these are."""
+    known = {"", *row_of}
+    kept = [(one if one in known else "", other if other in known else "") for one, other in links]
+    return kept, sum(token not in known for pair in links for token in pair)
 
 
 def _neighbours(links: list[tuple[str, str]], row_of: dict[str, int], path: Path) -> Neighbours:

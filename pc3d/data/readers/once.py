@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pc3d.data.classes import load_class_set
 from pc3d.data.errors import fail
@@ -21,11 +22,14 @@ from pc3d.data.readers.text_files import read_lines
 from pc3d.data.records import Camera, Float64, Sweep
 from pc3d.findings import Finding
 from pc3d.geometry.camera import shift_pixel_centres
+from pc3d.geometry.rigid import compose_SE3, invert_SE3, make_SE3
 
 LISTS = ("train", "val", "test", "raw_small", "raw_medium", "raw_large")
 """Of `ImageSets/`; the first that names a sequence is its split."""
 SCALES = (1.0, 255.0)
 """Full intensity; the data set does not state it."""
+NEAR, HEIGHTS = (3.0, 20.0), (0.5, 4.0)
+"""Metres: where the road is looked for. On real scans of two other LiDARs what is found is within 0.1 m."""
 
 
 def detect(root: Path) -> str | None:
@@ -48,48 +52,66 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FULL",
         help="what stands for full intensity (default: 1 or 255, by the largest of the first scan)",
     )
+    parser.add_argument(
+        "--lidar-height",
+        type=float,
+        metavar="METRES",
+        help="of the LiDAR above the road (default: estimated from the first scan)",
+    )
 
 
 class OnceReader:
     """Reads the sequences of ONCE.
 
     Points, boxes and poses are turned by a quarter: the files have x to the left and y to the back. The ego
-    frame is the LiDAR frame, as no mount is stated. A frame without a pose gets one between its neighbours
-    where they are near each other, else it is left out; a sequence without any has the identity, which is
-    said. The first list of `ImageSets/` that names a sequence is its split; without lists all are `train`.
+    frame is below the LiDAR on the road. A frame without a pose gets one between its neighbours where they
+    are near each other, else it is left out; a sequence without any has the identity, which is said. The
+    first list of `ImageSets/` that names a sequence is its split; without lists all are `train`.
 
     Args:
         root: folder with `data/SEQUENCE/SEQUENCE.json`, and `ImageSets/` where there is one.
         distorted: use the distortion of the calibration; the page of the data set says that the images are
             undistorted, its development kit undistorts them.
         intensity: what stands for full intensity; None tells 1 from 255 by the first scan.
+        lidar_height: metres above the road, which the data set does not state; None estimates it from the
+            first scan.
 
     Raises:
-        DataError: no sequence; a JSON file or list that is missing or broken; intensity of another scale.
+        DataError: no sequence; a JSON file or list that is missing or broken; intensity of another scale; no
+            road in the first scan.
     """
 
-    def __init__(self, root: Path, distorted: bool = False, intensity: float | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        distorted: bool = False,
+        intensity: float | None = None,
+        lidar_height: float | None = None,
+    ) -> None:
         self._root = Path(root).resolve()
         self._distorted = distorted
         self.findings: list[Finding] = []
-        folders = sorted(path for path in (self._root / "data").glob("*") if (path / "lidar_roof").is_dir())
+        folders = self._folders = sorted(path.parent for path in self._root.glob("data/*/lidar_roof"))
         if not folders:
             fail("no sequence with lidar_roof in data/", self._root, "name the folder that holds data/")
-        self._folders = folders
         _, frames = self._sequence(folders[0])
         self._frames = len(frames)
         self._split_of = self._splits()
-        scale, why = (intensity, "as given") if intensity else self._scale(folders[0], frames)
+        first = folders[0] / "lidar_roof" / f"{frames[0].time}.bin"
+        scale, why = (intensity, "as given") if intensity else _full_intensity(first)
         self._format = f"bin:x,y,z,intensity/{scale:g}"
+        height = lidar_height or _height(first)
+        self._ego_SE3_lidar = make_SE3(np.eye(3), np.array([0.0, 0.0, height]))
         self.metadata: dict[str, Any] = {
             "dataset": "once",
             "root": str(self._root),
             "classes": load_class_set("once").to_dict(),
             "frames": {
                 "lidar": "x forward, y left, z up (the files: x left, y back)",
-                "ego": "the LiDAR frame: no mount is stated",
+                "ego": "as lidar, on the road",
             },
             "notes": [
+                f"the LiDAR is {height:.2f} m above the road{' (estimated)' * (not lidar_height)}",
                 f"full intensity is {scale:g}: {why}",
                 "images have the distortion of the calibration"
                 if distorted
@@ -129,8 +151,9 @@ class OnceReader:
 
     def _sweep(self, folder: Path, frame: OnceFrame, pose: Float64, cameras: list[Camera]) -> Sweep:
         token, time = f"{folder.name}/{frame.time}", 1000 * frame.time
+        ego = compose_SE3(pose, invert_SE3(self._ego_SE3_lidar))
         images = [
-            replace(camera, path=camera.path / f"{frame.time}.jpg", timestamp=time, world_SE3_ego=pose)
+            replace(camera, path=camera.path / f"{frame.time}.jpg", timestamp=time, world_SE3_ego=ego)
             for camera in cameras
         ]
         return Sweep(
@@ -140,8 +163,8 @@ class OnceReader:
             is_key_frame=True,
             path=folder / "lidar_roof" / f"{frame.time}.bin",
             lidar_format=self._format,
-            ego_SE3_lidar=np.eye(4),
-            world_SE3_ego=pose,
+            ego_SE3_lidar=self._ego_SE3_lidar,
+            world_SE3_ego=ego,
             split=self._split_of.get(folder.name, "none"),
             cameras=tuple(images),
             boxes=frame.boxes,
@@ -157,7 +180,7 @@ class OnceReader:
                 path=path,
                 size=first_image_size(path),
                 intrinsics=shift_pixel_centres(camera.K),
-                ego_SE3_cam=camera.lidar_SE3_cam,
+                ego_SE3_cam=compose_SE3(self._ego_SE3_lidar, camera.lidar_SE3_cam),
                 world_SE3_ego=np.eye(4),
                 timestamp=0,
                 distortion=distortion,
@@ -168,10 +191,10 @@ class OnceReader:
             fail(f"it is no camera: {error}", where, "extract the annotation archive again")
 
     def _poses(self, frames: list[OnceFrame]) -> list[Float64 | None]:
-        """(4, 4) world_SE3_ego of each frame, None where it is not known."""
+        """(4, 4) world_SE3_lidar of each frame, None where it is not known."""
         known = {frame.time: frame.pose for frame in frames if frame.pose is not None}
         if not known:
-            return [np.eye(4) for _ in frames]
+            return [self._ego_SE3_lidar for _ in frames]  # the ego frame has the identity
         times = np.array(list(known), dtype=np.float64)
         return [pose_between(known, times, frame.time) for frame in frames]
 
@@ -191,17 +214,6 @@ class OnceReader:
             self.findings.append(Finding("splits", "warning", text, remedy))
         return split_of
 
-    def _scale(self, folder: Path, frames: list[OnceFrame]) -> tuple[float, str]:
-        """Full intensity by the largest of the first scan, and what was seen."""
-        path = folder / "lidar_roof" / f"{frames[0].time}.bin"
-        if not path.is_file():
-            return SCALES[-1], "not looked at: the first scan is missing"
-        most = float(read_bin(path, point_format("kitti"), str(path))[:, 3].max())
-        scale = next((full for full in SCALES if most <= full), None)
-        if scale is None:
-            fail(f"intensity goes up to {most:g}", path, "give full intensity: --intensity FULL")
-        return scale, f"the largest of the first scan is {most:g}"
-
     def _find(self, bare: list[str], left: list[str], bent: set[str]) -> None:
         """Say which sequences and frames have no pose, and that the images may be distorted."""
         if bare:
@@ -219,3 +231,36 @@ class OnceReader:
                 "set says that images are undistorted, its development kit undistorts them)"
             )
             self.findings.append(Finding("distortion", "warning", text, remedy))
+
+
+def _first_points(path: Path) -> NDArray | None:
+    """(P, 4) of the first scan; None where it is not there, which is said of all files later."""
+    return read_bin(path, point_format("kitti"), str(path)) if path.is_file() else None
+
+
+def _full_intensity(path: Path) -> tuple[float, str]:
+    """Full intensity by the largest of a scan, and what was seen."""
+    points = _first_points(path)
+    if points is None:
+        return SCALES[-1], "not looked at, the first scan is missing"
+    most = float(points[:, 3].max())
+    scale = next((full for full in SCALES if most <= full), None)
+    if scale is None:
+        fail(f"intensity goes up to {most:g}", path, "give full intensity: --intensity FULL")
+    return scale, f"the largest of the first scan is {most:g}"
+
+
+def _height(path: Path) -> float:
+    """Metres of the LiDAR above the road: the height at which most points near the car lie."""
+    points = _first_points(path)
+    if points is None:
+        return HEIGHTS[0]
+    distance = np.linalg.norm(points[:, :2], axis=1)
+    near = -points[(distance > NEAR[0]) & (distance < NEAR[1]), 2]
+    counts, edges = np.histogram(near, bins=round((HEIGHTS[1] - HEIGHTS[0]) / 0.05), range=HEIGHTS)
+    most = int(np.argmax(counts))
+    if not counts[most]:
+        fail(
+            "there is no road in the first scan", path, "give the height of the LiDAR: --lidar-height METRES"
+        )
+    return float(np.median(near[(near > edges[most] - 0.1) & (near < edges[most + 1] + 0.1)]))
