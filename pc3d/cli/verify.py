@@ -1,7 +1,7 @@
 """Verify an index: open every file that it names, and compare times, poses, mounts, boxes and labels.
 
-Changes nothing. The exit code is 0 where all is well (warnings may be there), 1 if there is a problem. docs/verify.md
-has what is looked at.
+Changes nothing. The exit code is 0 where all is well (warnings may be there), 1 if there is a problem.
+docs/verify.md has what is looked at.
 """
 
 from __future__ import annotations

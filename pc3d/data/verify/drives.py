@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -196,7 +197,7 @@ class Objects:
 
 def _twice(boxes: Boxes) -> Iterator[str]:
     order = np.lexsort(boxes.centers.T) if len(boxes) else np.zeros(0, np.int64)
-    for a, b in zip(order[:-1], order[1:], strict=True):
+    for a, b in pairwise(order):
         apart = [values[a] - values[b] for values in (boxes.centers, boxes.sizes, boxes.yaws)]
         if boxes.names[a] == boxes.names[b] and all(np.abs(by).max() < _SAME for by in apart):
             yield boxes.names[a]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +17,7 @@ from pc3d.data.errors import DataError
 from pc3d.data.images import load_image
 from pc3d.data.labels import load_raw_labels
 from pc3d.data.points import load_sweep
-from pc3d.data.points.load import available
+from pc3d.data.points.load import BASE, available
 from pc3d.data.records import Boxes, Camera, Float32, Sweep
 from pc3d.data.survey.labels import LabelContent
 from pc3d.data.survey.listing import why_missing
@@ -41,14 +42,14 @@ class Opened:
 
     Attributes:
         token, scene: of it. position: of the vehicle, metres in the world.
-        points: number of them, 0 where they cannot be read.
+        points: number of them by LiDAR, none where they cannot be read.
         content: hash of what was read, by sensor and file.
     """
 
     token: str
     scene: str
     position: tuple[float, float, float]
-    points: int = 0
+    points: dict[str, int] = field(default_factory=dict)
     content: list[tuple[str, str, bytes]] = field(default_factory=list)
 
 
@@ -56,18 +57,19 @@ def open_sweep(sweep: Sweep, classes: ClassSet | None, notes: Notes) -> Opened:
     """Open all files of a sweep and note what is odd."""
     x, y, z = sweep.world_SE3_ego[:3, 3].tolist()
     opened = Opened(sweep.token, sweep.scene, (x, y, z))
-    columns = available(sweep)
-    extra = tuple(name for name in columns if name not in ("x", "y", "z", "intensity"))
-    points = _read(notes, LIDAR, sweep.path, sweep.token, lambda: load_sweep(sweep, extra))
+    extra = tuple(name for name in available(sweep) if name not in BASE)
+    files = [(LIDAR, sweep.path), *((f"{LIDAR} {one.name}", one.path) for one in sweep.lidars)]
+    points = _read(notes, files, sweep.token, lambda: load_sweep(sweep, extra))
     if points is not None:
-        opened.points = len(points)
-        opened.content.append((LIDAR, f"{sweep.path} {sweep.key}", _hash(points)))
-        _look_at_points(points, ("x", "y", "z", "intensity", *extra), sweep, notes)
+        for sensor, file, own in _by_lidar(points, extra, sweep):
+            opened.points[sensor] = len(own)
+            opened.content.append((sensor, file, _hash(own)))
+            _look_at_points(own, extra, sensor, sweep, notes)
         chosen = _count(points, sweep.boxes, notes)
         if sweep.lidarseg_path is not None and classes is not None and classes.classes:
             _look_at_labels(points, chosen, sweep, classes, notes)
     for camera in sweep.cameras:
-        image = _read(notes, camera.name, camera.path, sweep.token, lambda one=camera: _decode(one, sweep))  # type: ignore[misc]
+        image = _read(notes, [(camera.name, camera.path)], sweep.token, partial(_decode, camera, sweep))
         if image is not None:
             opened.content.append((camera.name, f"{camera.path} {camera.key}", _hash(image)))
             flat = image.reshape(-1, 3)
@@ -76,22 +78,32 @@ def open_sweep(sweep: Sweep, classes: ClassSet | None, notes: Notes) -> Opened:
     return opened
 
 
-def _read(notes: Notes, sensor: str, path: Path, token: str, read: Callable[[], _Read]) -> _Read | None:
-    """What `read` gives; a file that cannot be read is noted, and the next one is looked at."""
+def _read(
+    notes: Notes, files: Sequence[tuple[str, Path]], token: str, read: Callable[[], _Read]
+) -> _Read | None:
+    """What `read` gives of files of sensors; what cannot be read is noted, and the next one is looked at."""
     try:
         content = read()
     except ImportError:
         raise  # a package that is missing is no fault of the data
     except Exception as error:  # of a damaged file: of many kinds
-        missing = not path.exists() or (path.is_file() and not path.stat().st_size)
-        lines = [line.strip() for line in str(error).split("\n")[:2]]
-        what = ", ".join(lines) if isinstance(error, DataError) else f"{type(error).__name__}: {lines[0]}"
-        notes.look("missing files", missing, f"{path} {why_missing(path)}, sweep {token}" * missing, sensor)
-        notes.look("damaged files", not missing, what if token in what else f"{what}, sweep {token}", sensor)
+        _note(notes, files, token, error)
         return None
-    notes.look("missing files", False, sensor=sensor)
-    notes.look("damaged files", False, sensor=sensor)
+    for sensor, _ in files:
+        notes.look("missing files", False, sensor=sensor)
+        notes.look("damaged files", False, sensor=sensor)
     return content
+
+
+def _note(notes: Notes, files: Sequence[tuple[str, Path]], token: str, error: Exception) -> None:
+    sensor, path = next((one for one in files if str(one[1]) in str(error)), files[0])
+    missing = not path.exists() or (path.is_file() and not path.stat().st_size)
+    lines = [line.strip() for line in str(error).split("\n")[:2]]
+    what = ", ".join(lines) if isinstance(error, DataError) else f"{type(error).__name__}: {lines[0]}"
+    what = f"{path} {why_missing(path)}" if missing else what
+    what = what if token in what else f"{what}, sweep {token}"
+    notes.look("missing files", missing, what, sensor)
+    notes.look("damaged files", not missing, what, sensor)
 
 
 def _hash(content: NDArray) -> bytes:
@@ -105,35 +117,41 @@ def _decode(camera: Camera, sweep: Sweep) -> NDArray[np.uint8]:
     return load_image(camera.path, sweep.token, least, camera.size, camera.key)
 
 
-def _look_at_points(points: Float32, columns: tuple[str, ...], sweep: Sweep, notes: Notes) -> None:
-    where = f"sweep {sweep.token}"
-    near = np.abs(points[:, :3]).max(axis=1)
-    notes.look("points at the origin", bool((near < _AT_ORIGIN).mean() > 0.5), where)
-    away = near[near >= _AT_ORIGIN]
+def _by_lidar(points: Float32, extra: Sequence[str], sweep: Sweep) -> Iterator[tuple[str, str, Float32]]:
+    """Sensor, file and points of each LiDAR of a sweep: what one lacks, all of them together may hide."""
+    if "lidar" not in extra:
+        yield LIDAR, f"{sweep.path} {sweep.key}", points
+        return
+    numbers = points[:, len(BASE) + extra.index("lidar")]
+    for number in np.unique(numbers).astype(int).tolist():
+        sensor, file = LIDAR if number == 0 else f"{LIDAR} {number}", f"{sweep.path} {sweep.key} {number}"
+        if 0 < number <= len(sweep.lidars):
+            one = sweep.lidars[number - 1]
+            sensor, file = f"{LIDAR} {one.name}", f"{one.path} {one.key}"
+        yield sensor, file, points[numbers == number]
+
+
+def _look_at_points(points: Float32, extra: Sequence[str], sensor: str, sweep: Sweep, notes: Notes) -> None:
+    """Look at the points of one LiDAR."""
+    look, where = partial(notes.look, sensor="" if sensor == LIDAR else sensor), f"sweep {sweep.token}"
+    away = np.abs(points[:, :3]).max(axis=1)
+    look("points at the origin", bool((away < _AT_ORIGIN).mean() > 0.5), where)
+    away = away[away >= _AT_ORIGIN]
     farthest = float(np.quantile(away, 0.98)) if len(away) else 0.0
-    notes.look("reach", 0 < farthest < _REACH, f"98 % within {farthest:.3g} m, {where}")
+    look("reach", 0 < farthest < _REACH, f"98 % within {farthest:.3g} m, {where}")
     strength = points[:, 3]
-    notes.look("intensity", bool((strength == strength[0]).all()), f"{strength[0]:.3g} in {where}")
-    # Further LiDARs have rings of their own, at other places.
-    own = (
-        points[:, columns.index("lidar")] == points[0, columns.index("lidar")]
-        if sweep.lidars
-        else slice(None)
-    )
-    if "ring" in columns:
-        what = odd_rings(points[own][:, [0, 1, 2, 3, columns.index("ring")]])
-        notes.look("rings", bool(what), f"{what}, {where}")
-    if "time" in columns:
-        _look_at_times(points[own][:, columns.index("time")], where, notes)
+    look("intensity", bool((strength == strength[0]).all()), f"{strength[0]:.3g} in {where}")
+    if "ring" in extra:
+        what = odd_rings(points[:, [0, 1, 2, 3, len(BASE) + extra.index("ring")]])
+        look("rings", bool(what), f"{what}, {where}")
+    if "time" in extra:
+        seconds = points[:, len(BASE) + extra.index("time")]
+        low, high = float(seconds.min()), float(seconds.max())
+        far = max(abs(low), abs(high)) > _SECONDS
+        look("times of points", far, f"{low:.4g} to {high:.4g} s, {where}")
+        look("equal times of points", low == high and len(seconds) > 1, f"{low:.4g} s, {where}")
     above = _ground(points, sweep)
-    notes.look("upright", above > _HIGH, f"at {above:.3g} m, {where}")
-
-
-def _look_at_times(seconds: Float32, where: str, notes: Notes) -> None:
-    low, high = float(seconds.min()), float(seconds.max())
-    far = max(abs(low), abs(high)) > _SECONDS
-    notes.look("times of points", far, f"{low:.4g} to {high:.4g} s, {where}")
-    notes.look("equal times of points", low == high and len(seconds) > 1, f"{low:.4g} s, {where}")
+    look("upright", above > _HIGH, f"at {above:.3g} m, {where}")
 
 
 def _ground(points: Float32, sweep: Sweep) -> float:
@@ -173,7 +191,8 @@ def _look_at_labels(
 ) -> None:
     path = sweep.lidarseg_path
     assert path is not None
-    raw = _read(notes, LABELS, path, sweep.token, lambda: load_raw_labels(sweep, len(points)))
+    read = partial(load_raw_labels, sweep, len(points))
+    raw = _read(notes, [(LABELS, path)], sweep.token, read)
     if raw is None:
         return
     table = np.append(classes.lut, -2)

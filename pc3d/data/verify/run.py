@@ -26,7 +26,7 @@ from pc3d.data.survey.times import Times
 from pc3d.data.verify.copies import Copies
 from pc3d.data.verify.drives import Motion, Mounts, Objects, SharedFiles
 from pc3d.data.verify.notes import Notes
-from pc3d.data.verify.opened import Opened, open_sweep
+from pc3d.data.verify.opened import LIDAR, Opened, open_sweep
 from pc3d.data.verify.orphans import OrphanLabels
 from pc3d.data.verify.report import Verification
 from pc3d.findings import Finding
@@ -38,7 +38,7 @@ CHUNK = 16
 """Sweeps that a process opens at a time."""
 _AHEAD = 4
 _FEW = 5  # sweeps that say what is usual
-_SMALL = 0.5
+_SMALL, _SMALLER = 0.5, 0.2
 
 
 def verify_index(
@@ -144,7 +144,7 @@ class _Run:
             self._copies.look(one, self.notes)
 
     def _chunks(self) -> Iterator[tuple[int, list[int]]]:
-        """Rows whose files are to be opened, once they were looked at side by side, and the rows that passed."""
+        """The rows that passed, and rows whose files are to be opened; they were looked at side by side."""
         row = 0
         while row < len(self._index):
             scene = self._index.scene_rows(row)
@@ -186,13 +186,15 @@ class _FileLook:
     def open(self, rows: Sequence[int]) -> tuple[list[Opened], Notes]:
         notes = Notes()
         opened = [open_sweep(self._index[row], self._classes, notes) for row in rows]
-        counts = [one.points for one in opened if one.points]
-        usual = median(counts) if len(counts) >= _FEW else 0
-        for one in opened:
-            if one.points and usual:
-                few = one.points < _SMALL * usual
-                where = f"{one.points} points where {usual:.0f} are usual, sweep {one.token}"
-                notes.look("few points", few, where)
+        for sensor in sorted({sensor for one in opened for sensor in one.points}):
+            counts = [one.points[sensor] for one in opened if sensor in one.points]
+            usual = median(counts) if len(counts) >= _FEW else 0
+            # What further LiDARs see is close by, and comes and goes.
+            least = usual * (_SMALL if sensor == LIDAR else _SMALLER)
+            for one in opened:
+                count = one.points.get(sensor, 0)
+                where = f"{count} points where {usual:.0f} are usual, sweep {one.token}"
+                notes.look("few points", 0 < count < least, where, "" if sensor == LIDAR else sensor)
         return opened, notes
 
 
