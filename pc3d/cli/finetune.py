@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pc3d.engine.command_line import add_training, start_options
 
@@ -19,6 +19,8 @@ EXAMPLES = """\
   pc3d finetune sim_5_percent                                       (random start)
   pc3d finetune sim_5_percent --eval-split sim_val
   pc3d finetune my_config.py --eval-split val
+  pc3d finetune sim_5_percent --index index/own --init runs/a/backbone.safetensors --eval-split val \\
+      --cfg-options data.fraction=100
   pc3d finetune sim_detection_5_percent --eval-split sim_val --cfg-options init.run=work_dirs/sim_calico
 """
 
@@ -29,6 +31,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--partial", action="store_true", help="load what fits of a checkpoint, and say what does not"
     )
+    group = parser.add_argument_group("your own drives")
+    group.add_argument("--index", type=Path, help="to train on, instead of that of the config")
+    group.add_argument("--init", type=Path, metavar="FILE", help="backbone to start from")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -36,9 +41,8 @@ def run(args: argparse.Namespace) -> None:
     from pc3d.engine.config import config_file, load_config
     from pc3d.engine.finetuner import finetune
 
-    partial = {"init.partial": True} if args.partial else {}
     path = config_file(args.config, "finetune")
-    config = load_config(path, "finetune", {**(args.cfg_options or {}), **partial})
+    config = load_config(path, "finetune", _overrides(args, path))
     config.launcher = args.launcher
     work_dir = args.work_dir or Path(config.get("work_dir", f"work_dirs/{path.stem}"))
     index = evaluated_index(config, args.eval_split) if args.eval_split else None
@@ -51,6 +55,25 @@ def run(args: argparse.Namespace) -> None:
         out = work_dir / evaluation_folder(args.eval_split)
         result = evaluate_checkpoint(checkpoint, index, args.eval_split, out)
         print(summary_text(result))
+
+
+def _overrides(args: argparse.Namespace, path: Path) -> dict[str, Any]:
+    """The settings that the arguments change."""
+    from pc3d.data.index import SweepIndex
+    from pc3d.engine.config import load_config
+    from pc3d.engine.own_drives import training_split
+
+    given = dict(args.cfg_options or {})
+    changed: dict[str, Any] = {"init.partial": True} if args.partial else {}
+    if args.init is not None:
+        changed["init.checkpoint"] = str(args.init)
+    if args.index is not None:
+        changed["data.index"] = str(args.index)
+        if not {"data.split", "data.tokens", "data.scenes"} & given.keys():
+            config = load_config(path, "finetune", {**given, **changed})
+            wanted = config.data.get("split") or "train"
+            changed["data.split"] = training_split(SweepIndex.open(args.index), wanted)
+    return {**changed, **given}
 
 
 def evaluated_index(config: Config, split: str) -> SweepIndex:

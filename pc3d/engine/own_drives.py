@@ -68,7 +68,7 @@ def config_on_drives(
     with stopped_in_one_line(_STOPPED):
         index = _index(drives, only_look)
         if "data.split" not in overrides:
-            overrides = {**overrides, "data.split": _split(index, config.data.get("split"))}
+            overrides = {**overrides, "data.split": training_split(index, config.data.get("split"))}
         config = load_config(path, "pretrain", {**places, **overrides})
         for kinds in region_kinds(config):
             _regions(index, config.data.split, drives, kinds, only_look)
@@ -141,7 +141,7 @@ def _format(drives: Drives) -> tuple[str, dict[str, Any]]:
     return "nuscenes", {"version": tables[0], **options}
 
 
-def _split(index: SweepIndex, wanted: str | None) -> str | None:
+def training_split(index: SweepIndex, wanted: str | None) -> str | None:
     """The split to train on: the config's where the index has it, else its `train`, else everything."""
     if wanted is None or wanted in index.splits:
         return wanted
