@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from pc3d.data.records import Float64
 from pc3d.geometry.rigid import invert_SE3
+from pc3d.storage.compiled import njit
 
 
 def moved_by(motion: Float64, seconds: Float64, points: Float64) -> Float64:
@@ -22,23 +25,33 @@ def moved_by(motion: Float64, seconds: Float64, points: Float64) -> Float64:
     Returns:
         (P, 3) float64.
     """
-    v, w = motion[:3], motion[3:]
-    rate = float(np.linalg.norm(w))
-    t = seconds[:, None]
-    if rate * float(np.abs(seconds).max(initial=0.0)) < 1e-9:
-        return points + t * v
-    axis, angle = w / rate, rate * t
-    turned = (
-        points * np.cos(angle)
-        + np.cross(axis, points) * np.sin(angle)
-        + axis * (points @ axis)[:, None] * (1 - np.cos(angle))
-    )
-    shifted = (
-        np.sin(angle) / rate * v
-        + (t - np.sin(angle) / rate) * (axis @ v) * axis
-        + (1 - np.cos(angle)) / rate * np.cross(axis, v)
-    )
-    return turned + shifted
+    return _moved(np.ascontiguousarray(motion), np.ascontiguousarray(seconds), np.ascontiguousarray(points))
+
+
+@njit(cache=True)
+def _moved(motion, seconds, points):  # type: ignore[no-untyped-def]
+    vx, vy, vz, wx, wy, wz = motion
+    rate = math.sqrt(wx * wx + wy * wy + wz * wz)
+    turns = rate > 1e-9
+    ax, ay, az = (wx / rate, wy / rate, wz / rate) if turns else (0.0, 0.0, 0.0)
+    along = ax * vx + ay * vy + az * vz
+    moved = np.empty_like(points)
+    for n in range(len(points)):
+        x, y, z = points[n]
+        t = seconds[n]
+        if not turns:
+            moved[n, 0], moved[n, 1], moved[n, 2] = x + t * vx, y + t * vy, z + t * vz
+            continue
+        sine, cosine = math.sin(rate * t), math.cos(rate * t)
+        rest, height = 1 - cosine, ax * x + ay * y + az * z
+        s, c, a = sine / rate, rest / rate, (t - sine / rate) * along
+        moved[n, 0] = x * cosine + (ay * z - az * y) * sine + ax * height * rest
+        moved[n, 1] = y * cosine + (az * x - ax * z) * sine + ay * height * rest
+        moved[n, 2] = z * cosine + (ax * y - ay * x) * sine + az * height * rest
+        moved[n, 0] += s * vx + a * ax + c * (ay * vz - az * vy)
+        moved[n, 1] += s * vy + a * ay + c * (az * vx - ax * vz)
+        moved[n, 2] += s * vz + a * az + c * (ax * vy - ay * vx)
+    return moved
 
 
 def compensated(points: Float64, seconds: Float64, motion: Float64, ego_SE3_lidar: Float64) -> Float64:
