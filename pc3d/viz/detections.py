@@ -11,19 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.data.classes import ClassSet
-from pc3d.data.detection import box_rows
 from pc3d.data.errors import DataError, fail
 from pc3d.data.images import load_image
 from pc3d.data.index import SweepIndex
 from pc3d.data.points import load_sweep
 from pc3d.data.records import Boxes, Camera, Float64, Sweep
 from pc3d.evaluation.detection_analysis import class_ranges
-from pc3d.evaluation.detection_frames import boxes_to_world, true_detections_of
+from pc3d.evaluation.detection_frames import true_detections_of
 from pc3d.evaluation.detection_submission import RESULTS, lidar_boxes
-from pc3d.geometry.boxes import corners
-from pc3d.geometry.camera import project
-from pc3d.geometry.rigid import invert_SE3, transform_points
+from pc3d.geometry.rigid import transform_points
 from pc3d.storage.whole import read_json
+from pc3d.viz.camera_boxes import box_wires
 from pc3d.viz.canvas import (
     INK,
     caption,
@@ -36,12 +34,6 @@ from pc3d.viz.canvas import (
 from pc3d.viz.class_colours import box_legend, class_colours
 from pc3d.viz.detection_plots import class_ap_bars, confusion_picture, precision_recall, range_bars
 from pc3d.viz.plots import TRUTH, bev, heading_of
-
-_EDGES = ((0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7))
-_NOSE = ((0, 5), (1, 4))  # a cross on the front face says where a box points
-_NEAR = 0.3  # metres before the camera where lines are cut
-_STEPS = 33  # points of a line, so that it can be cut and bent by the lens
-
 
 _POINTS = (84, 92, 108)
 _GAP = 6  # pixels between images
@@ -254,25 +246,6 @@ def _draw_camera(axis: Any, frame: KeyFrame, camera: Camera) -> None:
         (frame.truth, np.full((len(frame.truth), 3), TRUTH) / 255.0),
         (frame.predicted, predicted),
     ):
-        for lines, colour in zip(_wires(boxes, camera, pose), colours, strict=True):
+        for lines, colour in zip(box_wires(boxes, camera, pose), colours, strict=True):
             axis.add_collection(LineCollection(list(lines), colors=[colour], lw=1.3, alpha=0.95))
     axis.set(xlim=(0, width), ylim=(height, 0))
-
-
-def _wires(boxes: Boxes, camera: Camera, world_SE3_lidar: Float64) -> list[Float64]:
-    """For each box (lines, points, 2) pixels of its edges and the cross on its front, NaN where not seen.
-
-    Boxes are upright in the world and not in the LiDAR frame, whose tilt a camera would show.
-    """
-    world = boxes_to_world(box_rows(boxes), world_SE3_lidar)
-    cam_SE3_world = invert_SE3(camera.world_SE3_ego @ camera.ego_SE3_cam)
-    ends = np.array([*_EDGES, *_NOSE])
-    along = np.linspace(0.0, 1.0, _STEPS)[:, None]
-    wires = []
-    for eight in corners(world[:, :3], world[:, 3:6], world[:, 6]):
-        start, stop = eight[ends[:, 0], None], eight[ends[:, 1], None]
-        points = transform_points(cam_SE3_world, (start + (stop - start) * along).reshape(-1, 3))
-        uv, depth = project(points, camera.intrinsics, camera.lens)
-        uv[depth < _NEAR] = np.nan
-        wires.append(uv.reshape(len(ends), _STEPS, 2))
-    return wires

@@ -12,7 +12,8 @@ from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
 from pc3d.evaluation.detection import evaluate_predictions
 from pc3d.evaluation.detection_frames import true_detections
-from pc3d.viz.detections import _wires, draw_bev, draw_detections, worst_frames
+from pc3d.viz.camera_boxes import box_wires
+from pc3d.viz.detections import draw_bev, draw_detections, worst_frames
 from pc3d.viz.plots import TRUTH
 
 SPLIT = "sim_val"
@@ -77,7 +78,7 @@ def test_boxes_lie_where_the_devkit_projects_them(index: SweepIndex, scored: Pat
     sample = nusc.get("sample", frame.sweep.sample_token)
     compared = 0
     for camera in frame.sweep.cameras:
-        ours = _wires(frame.truth, camera, frame.sweep.world_SE3_ego @ frame.sweep.ego_SE3_lidar)
+        ours = box_wires(frame.truth, camera, frame.sweep.world_SE3_ego @ frame.sweep.ego_SE3_lidar)
         starts = np.array([wires[:12, 0] for wires in ours])
         _, boxes, K = nusc.get_sample_data(sample["data"][camera.name])
         for box in boxes:
