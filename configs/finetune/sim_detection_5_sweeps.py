@@ -1,5 +1,5 @@
 # Detection with all labels of `bench`: five sweeps with their age, rare classes pasted into half the frames.
-# Before: data_prep/objects.py data/sim-index --split sim_train --sweeps 5 --features intensity time \
+# Before: pc3d objects data/sim-index --split sim_train --sweeps 5 --features intensity time \
 #             --out data/sim-objects-5-sweeps
 _base_ = "../_base_/sim_detection.py"
 data = dict(

@@ -1,4 +1,4 @@
-# Fine-tuning on 1 % of the labels and on the pseudo-labels of the other frames, see tools/pseudo_label.py.
+# Fine-tuning on 1 % of the labels and on the pseudo-labels of the other frames, see `pc3d pseudo-label`.
 _base_ = "sim_1_percent.py"
 data = dict(
     sources=[

@@ -10,9 +10,13 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pc3d.cli import COMMANDS, available, dispatch, parser_of
+from pc3d.data.classes import ClassSet
+from pc3d.data.index import SweepIndex
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = {
@@ -161,6 +165,19 @@ def test_a_script_beside_one_called_nuscenes_finds_the_devkit() -> None:
         "import nuscenes; print(nuscenes.__path__)"
     )
     assert "site-packages" in run("-c", code, cwd=REPOSITORY).stdout.splitlines()[-1]
+
+
+def test_labels_of_an_index_are_drawn_in_the_colours_of_its_classes(
+    pc3d: Callable[..., None], tiny_index: Path, tmp_path: Path
+) -> None:
+    flat = ["--view", "flat", "--boxes", "--extent", "30"]
+    pc3d("visualize", tiny_index, *flat, "--colour", "label", "--out", "labels.png")
+    pixels = np.asarray(Image.open(tmp_path / "labels.png").convert("RGB")).reshape(-1, 3)
+    metadata = SweepIndex.open(tiny_index).metadata
+    classes = ClassSet.of(metadata)
+    assert classes is not None
+    road = classes.colours["driveable_surface"]
+    assert (pixels == np.asarray(road)).all(axis=1).sum() > 100
 
 
 def test_errors_are_one_line_and_an_exit_code(

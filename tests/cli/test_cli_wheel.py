@@ -111,7 +111,7 @@ def test_the_whole_way_on_tiny(installed: Installed) -> None:
     options = ["--cfg-options", *QUICK, *NARROW]
     data = ["data.index=index", "data.regions=regions", "objectives.prc.num_region_points=64"]
     installed("simulate", "sim", "--size", "tiny", "--workers", "1")
-    installed("index", "sim", "--format", "nuscenes", "--version", "v1.0-sim", "--out", "index")
+    installed("index", "sim", "--out", "index")
     regions = ["--kinds", "clusters", "--split", "sim_train", "--workers", "1"]
     assert "6 sweeps computed" in installed("regions", "index", "--out", "regions", *regions)
     assert "run/backbone.safetensors" in installed(
