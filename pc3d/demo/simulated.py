@@ -134,7 +134,7 @@ def _random_backbone(work_dir: Path, configs: Path, study: Study) -> Path:
     path = work_dir / "random-backbone.safetensors"
     config = load_config(configs / "finetune/demo_linear_probe.py", "finetune", study.overrides)
     lidar = plain(config.lidar)
-    model = build_segmenter(lidar, plain(config.head), seed=study.seeds[0])
+    model = build_segmenter(lidar, {"num_classes": 2}, seed=study.seeds[0])
     save_backbone(model.encoder, path, {"lidar": json.dumps(lidar)})
     return path
 

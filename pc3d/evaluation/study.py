@@ -210,7 +210,8 @@ class _RunCell:
         return evaluate_checkpoint(checkpoint, config.data.index, self.study.eval_split, out, overwrite=True)
 
     def _knn(self, config: Config, cell: Cell) -> dict[str, Any]:
-        model = build_segmenter(plain(config.lidar), plain(config.head), plain(config.get("init")), cell.seed)
+        head = {"num_classes": 2, **plain(config.head)}  # only the encoder is asked
+        model = build_segmenter(plain(config.lidar), head, plain(config.get("init")), cell.seed)
         data, split = config.data, self.study.eval_split
         return knn_of_encoder(model.encoder, data.index, data.split, split, **KNN)
 
