@@ -1,8 +1,6 @@
-"""Sweeps at a glance: the images with their points and boxes, and each sweep from above, as small pictures."""
+"""Sweeps at a glance: images with points and boxes, and the sweep from above, as small pictures."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,9 +49,7 @@ def camera_tile(
     return _captioned(canvas, camera.name)
 
 
-def _with_boxes(
-    canvas: Rgb, sweep: Sweep, camera: Camera, scale: float, classes: ClassSet | None
-) -> Rgb:
+def _with_boxes(canvas: Rgb, sweep: Sweep, camera: Camera, scale: float, classes: ClassSet | None) -> Rgb:
     assert sweep.boxes is not None
     picture = Image.fromarray(canvas)
     draw = ImageDraw.Draw(picture)
@@ -172,13 +168,3 @@ def _bearing(sweep: Sweep, camera: Camera) -> tuple[int, float]:
     x, y = camera.ego_SE3_cam[:2, 2]
     ahead = x > 0.05
     return (int(not ahead), float(np.arctan2(-y, abs(x))))
-
-
-def sheets(
-    sweeps: Sequence[Sweep], width: int = 1100, classes: ClassSet | None = None
-) -> list[tuple[Rgb, str]]:
-    """A sheet of each sweep and its caption."""
-    return [
-        (sweep_sheet(sweep, width, classes), f"{sweep.scene}, sweep {sweep.token}, split {sweep.split}")
-        for sweep in sweeps
-    ]

@@ -1,10 +1,11 @@
-"""What an index holds, in numbers: the scenes and times of its rows, and the content of a sample of its sweeps."""
+"""What an index holds in numbers: scenes and times of its rows, and the content of some of its sweeps."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,11 @@ SCENES, ROWS = 60, 120
 """Scenes that are looked at, and rows of each; all of them where there are fewer."""
 REACH, CELL = 60.0, 0.5
 """Metres to the edge of the map of density, and of its cells."""
-_BINS = {"range": np.linspace(0, 200, 101), "intensity": np.linspace(0, 1, 65), "height": np.linspace(-5, 15, 81)}
+_BINS = {
+    "range": np.linspace(0, 200, 101),
+    "intensity": np.linspace(0, 1, 65),
+    "height": np.linspace(-5, 15, 81),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +92,9 @@ class ContentFacts:
 
 def spread(count: int, wanted: int) -> list[int]:
     """Up to `wanted` whole numbers below `count` at equal distances, the first and the last among them."""
-    return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(int)).tolist() if count else []
+    return (
+        np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(int)).tolist() if count else []
+    )
 
 
 def scene_ranges(index: SweepIndex) -> Iterator[range]:
@@ -109,7 +116,7 @@ def scene_facts(index: SweepIndex, scenes: int = SCENES) -> tuple[int, list[Scen
 
 def _scene(index: SweepIndex, rows: range, keys: NDArray[np.int64], places: dict[str, str]) -> SceneFacts:
     if len(rows) <= ROWS:
-        picked, pairs = list(rows), list(zip(rows[:-1], rows[1:], strict=True))
+        picked, pairs = list(rows), list(pairwise(rows))
     else:  # neighbours at equal distances
         pairs = [(rows[n], rows[n + 1]) for n in spread(len(rows) - 1, ROWS // 2)]
         picked = sorted({row for pair in pairs for row in pair})
@@ -181,9 +188,9 @@ def _add_density(facts: ContentFacts, points: Float32, sweep: Sweep) -> None:
     cells = len(facts.density)
     at = np.floor((REACH - ego) / CELL).astype(np.int64)  # x forward is up, y left is left
     inside = ((at >= 0) & (at < cells)).all(axis=1)
-    facts.density += np.bincount(
-        at[inside, 0] * cells + at[inside, 1], minlength=cells * cells
-    ).reshape(cells, cells)
+    facts.density += np.bincount(at[inside, 0] * cells + at[inside, 1], minlength=cells * cells).reshape(
+        cells, cells
+    )
 
 
 def _add_boxes(facts: ContentFacts, boxes: Boxes) -> None:
