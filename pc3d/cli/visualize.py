@@ -1,8 +1,9 @@
-"""Look at a sweep: in a window, or in a picture where --out is given.
+"""Look at a sweep or a drive: in a window, in pictures where --out is given, or in the rerun viewer.
 
 views:
   behind, orbit, bev   three-dimensional, by Open3D (without --out: a window)
   flat                 from above with range rings and a legend
+  sheet                from above, and all images with their points and boxes
   compare              prediction, truth and errors of a segmenter
   CAM_FRONT, ...       the points over the image of that camera
 """
@@ -11,8 +12,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-HELP = "look at a sweep: a window or a picture"
+if TYPE_CHECKING:
+    from pc3d.data.index import SweepIndex
+    from pc3d.viz.sweep_colours import ColourOptions
+
+HELP = "look at a sweep or a drive: a window, pictures, a recording for rerun"
 EXAMPLES = """\
   pc3d visualize data/sim-index --row 0 --boxes --cameras
   pc3d visualize data/sim-index --row 0 --view flat --colour label --boxes --out sweep.png
@@ -23,6 +29,9 @@ EXAMPLES = """\
       --checkpoint work_dirs/sim_joint/backbone.safetensors --out features.png
   pc3d visualize data/sim-index --row 0 --view flat --colour similarity --anchor 12 -3 \\
       --checkpoint work_dirs/sim_joint/backbone.safetensors --out activation.png
+  pc3d visualize data/sim-index --row 0 --view CAM_FRONT --boxes --out front.png
+  pc3d visualize data/sim-index --sequence 0 20 --view sheet --out drive.gif
+  pc3d visualize data/sim-index --sequence 0 20 --rerun drive.rrd
   pc3d visualize data/sim-index --row 0 --view compare \\
       --checkpoint work_dirs/sim_5_percent/segmenter.safetensors --out errors.png
 """
@@ -62,39 +71,112 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--view", default="behind", help="see above (default: %(default)s)")
     parser.add_argument("--extent", type=float, default=50.0, help="metres to the edge of a flat view")
+    parser.add_argument(
+        "--sequence",
+        type=int,
+        nargs=2,
+        metavar=("FIRST", "LAST"),
+        help="draw these rows: --out is a folder of numbered pictures, or a .gif",
+    )
+    parser.add_argument("--step", type=int, default=1, metavar="K", help="of a sequence, every K-th row")
     parser.add_argument("--out", type=Path, help="picture to write (.png, .jpg)")
+    parser.add_argument(
+        "--rerun",
+        type=Path,
+        metavar="FILE.rrd",
+        help="write a recording of --sequence, or of the scene of --row, for the rerun viewer",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     from pc3d.data.classes import ClassSet
     from pc3d.data.index import SweepIndex
-    from pc3d.viz.scene3d import VIEWS, render_scene, show_scene
     from pc3d.viz.sweep_colours import ColourOptions
-    from pc3d.viz.sweep_view import draw_camera, draw_comparison, draw_flat, sweep_scene
 
-    if args.out is None and args.view not in VIEWS:
-        raise ValueError(f"--view {args.view} makes a picture: give --out picture.png")
+    _check(args)
     index = SweepIndex.open(args.index, root=args.root)
     row = index.row_of(args.token) if args.token else args.row
-    if not 0 <= row < len(index):
-        raise ValueError(f"--row {row}: {args.index} has rows 0 to {len(index) - 1}")
-    sweep = index[row]
-    options = ColourOptions(
-        args.colour, ClassSet.of(index.metadata), args.checkpoint, args.regions, tuple(args.anchor)
-    )
-    title = f"{sweep.scene}  row {row}"
-    if args.view == "compare":
-        draw_comparison(sweep, args.out, options, title, args.extent)
+    for one, option in ((row, "--row"), *((one, "--sequence") for one in args.sequence or ())):
+        if not 0 <= one < len(index):
+            raise ValueError(f"{option} {one}: {args.index} has rows 0 to {len(index) - 1}")
+    classes = ClassSet.of(index.metadata)
+    options = ColourOptions(args.colour, classes, args.checkpoint, args.regions, tuple(args.anchor))
+    if args.rerun is not None:
+        _record(args, index, row, options)
+    elif args.sequence is not None:
+        _draw_sequence(args, index, options)
     else:
-        scene = sweep_scene(index, row, options, boxes=args.boxes, cameras=args.cameras, sweeps=args.sweeps)
-        title += f"  by {args.colour}"
-        if args.view == "flat":
-            draw_flat(scene, args.out, options, title, args.extent)
-        elif args.view not in VIEWS:
-            draw_camera(sweep, scene, args.view, args.out, title)
-        elif args.out:
-            render_scene(scene, args.out, view=args.view)
-        else:
-            show_scene(scene, view=args.view, title=title)
-    if args.out:
-        print(args.out)
+        _draw(args, index, row, options, args.out)
+        if args.out:
+            print(args.out)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse options that do not go together, before anything is read."""
+    from pc3d.viz.scene3d import VIEWS
+
+    if args.rerun is not None:
+        if args.rerun.suffix != ".rrd" or args.out is not None:
+            raise ValueError("--rerun FILE.rrd writes a recording, and goes without --out")
+        return
+    if args.out is None and args.sequence is not None:
+        raise ValueError("--sequence makes pictures: give --out FOLDER or --out drive.gif")
+    if args.out is None and args.view not in VIEWS:
+        raise ValueError(f"--view {args.view} makes a picture: give --out picture.png")
+    if args.sequence is not None and (args.sequence[1] < args.sequence[0] or args.step < 1):
+        first, last = args.sequence
+        raise ValueError(f"--sequence {first} {last} --step {args.step}: expected FIRST to LAST, upwards")
+
+
+def _draw(
+    args: argparse.Namespace, index: SweepIndex, row: int, options: ColourOptions, out: Path | None
+) -> None:
+    """Draw the sweep of a row into a file, or show it in a window where there is none."""
+    from pc3d.viz.scene3d import VIEWS, render_scene, show_scene
+    from pc3d.viz.sweep_view import draw_camera, draw_comparison, draw_flat, draw_sheet, sweep_scene
+
+    sweep = index[row]
+    title = f"{sweep.scene}  row {row}"
+    if out is not None and args.view == "compare":
+        draw_comparison(sweep, out, options, title, args.extent)
+        return
+    if out is not None and args.view == "sheet":
+        draw_sheet(sweep, out, options.classes, args.extent)
+        return
+    scene = sweep_scene(index, row, options, boxes=args.boxes, cameras=args.cameras, sweeps=args.sweeps)
+    title += f"  by {args.colour}"
+    if out is None:
+        show_scene(scene, view=args.view, title=title)
+    elif args.view == "flat":
+        draw_flat(scene, out, options, title, args.extent)
+    elif args.view in VIEWS:
+        render_scene(scene, out, view=args.view)
+    else:
+        draw_camera(sweep, scene, args.view, out, title)
+
+
+def _draw_sequence(args: argparse.Namespace, index: SweepIndex, options: ColourOptions) -> None:
+    from rich.console import Console
+
+    from pc3d.viz.sequence import draw_sequence
+
+    rows = range(args.sequence[0], args.sequence[1] + 1, args.step)
+    with Console(stderr=True).status("drawing") as status:
+        draw_sequence(
+            index,
+            rows,
+            args.out,
+            lambda row, path: _draw(args, index, row, options, path),
+            lambda done, total: status.update(f"drawing: {done} of {total}"),
+        )
+    print(args.out)
+
+
+def _record(args: argparse.Namespace, index: SweepIndex, row: int, options: ColourOptions) -> None:
+    from pc3d.viz.rerun import RecordingOptions, write_recording
+
+    rows = index.scene_rows(row)
+    if args.sequence is not None:
+        rows = range(args.sequence[0], args.sequence[1] + 1)
+    write_recording(index, rows[:: args.step], args.rerun, RecordingOptions(options))
+    print(args.rerun)

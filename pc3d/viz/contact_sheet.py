@@ -132,8 +132,19 @@ def _captioned(canvas: Rgb, text: str) -> Rgb:
     return np.asarray(picture)
 
 
-def sweep_sheet(sweep: Sweep, width: int = 1100, classes: ClassSet | None = None, columns: int = 3) -> Rgb:
-    """(H, width, 3) uint8: a sweep from above on the left, its images beside it, or the view from above alone.
+def sweep_sheet(
+    sweep: Sweep,
+    width: int = 1100,
+    classes: ClassSet | None = None,
+    columns: int = 3,
+    extent: float = 50.0,
+) -> Rgb:
+    """(H, width, 3) uint8: a sweep from above and its images beside it.
+
+    Where there are no images, the view from above alone, half as wide.
+
+    Args:
+        columns: most images in a row. extent: metres to the edge of the view from above.
 
     Raises:
         DataError: a file is missing or broken.
@@ -141,7 +152,7 @@ def sweep_sheet(sweep: Sweep, width: int = 1100, classes: ClassSet | None = None
     points = load_sweep(sweep)
     cameras = sorted(sweep.cameras, key=lambda camera: _bearing(sweep, camera))
     if not cameras:
-        return bev_tile(sweep, points, width // 2, classes=classes)
+        return bev_tile(sweep, points, width // 2, extent, classes)
     gap, across = 6, min(columns, len(cameras))
     while across > 1 and -(-len(cameras) // (across - 1)) == -(-len(cameras) // across):
         across -= 1  # no wider than its rows need
@@ -153,7 +164,7 @@ def sweep_sheet(sweep: Sweep, width: int = 1100, classes: ClassSet | None = None
     high = max(tile.shape[0] for tile in tiles)
     side = width - across * (wide + gap)
     canvas = np.full((max(rows * (high + gap) - gap, side), width, 3), DARK, np.uint8)
-    _paste(canvas, bev_tile(sweep, points, side, classes=classes), 0, 0)
+    _paste(canvas, bev_tile(sweep, points, side, extent, classes), 0, 0)
     for n, tile in enumerate(tiles):
         _paste(canvas, tile, (n // across) * (high + gap), side + gap + (n % across) * (wide + gap))
     return canvas

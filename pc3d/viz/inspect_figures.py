@@ -122,7 +122,7 @@ def _boxes(content: ContentFacts, classes: ClassSet | None, work: Path) -> list[
     return [
         Picture(
             path,
-            f"{sum(counts.values()):,} boxes in {content.annotated} annotated sweeps; at the bars how many of each.",
+            f"{sum(counts.values()):,} boxes in {content.annotated} sweeps; at the bars of each.",
         ),
         Picture(far, f"Median {np.median(distances):.3g} m, farthest {distances.max():.4g} m."),
     ]

@@ -5,6 +5,7 @@ Every function writes one file; the ending of `path` chooses the format (.png, .
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,8 @@ def camera_overlay(
     *,
     title: str = "",
     radius: float | None = None,
+    wires: Sequence[tuple[NDArray[np.float64], NDArray[np.uint8]]] = (),
+    legend: dict[str, Any] | None = None,
 ) -> None:
     """Points over the image that sees them; near points cover far ones.
 
@@ -140,6 +143,8 @@ def camera_overlay(
         uv: (P, 2) pixel coordinates, centres at integer + 0.5.
         depth_or_colours: (P,) depths in metres (coloured, with a scale), or (P, 3) uint8.
         radius: of a point in pixels of the picture.
+        wires: lines over them, (L, S, 2) pixels that are NaN where nothing is drawn, and their colour.
+        legend: names and their (R, G, B).
     """
     canvas, scale = enlarge(image)
     width, height = canvas.shape[1], canvas.shape[0]
@@ -149,9 +154,24 @@ def camera_overlay(
     canvas = paint_discs(canvas, uv[order] * scale, colours[order], radius or width / 540)
     with pixel_figure(width, height, path) as figure:
         axis = image_axis(figure, canvas)
+        _draw_wires(axis, wires, scale, (width, height))
         caption(axis, title, width)
+        legend_of(axis, legend or {}, width, "lower right" if by_depth else "lower left")
         if by_depth:
             depth_scale(figure, width, height)
+
+
+def _draw_wires(
+    axis: Any,
+    wires: Sequence[tuple[NDArray[np.float64], NDArray[np.uint8]]],
+    scale: float,
+    size: tuple[int, int],
+) -> None:
+    from matplotlib.collections import LineCollection
+
+    for lines, colour in wires:
+        axis.add_collection(LineCollection(list(lines * scale - 0.5), colors=[colour / 255.0], lw=1.5))
+    axis.set(xlim=(-0.5, size[0] - 0.5), ylim=(size[1] - 0.5, -0.5))
 
 
 def camera_with_superpixels(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,13 @@ from numpy.typing import NDArray
 from pc3d.data.classes import ClassSet
 from pc3d.data.errors import fail
 from pc3d.data.labels import load_labels
+from pc3d.data.points import load_sweep
 from pc3d.data.records import Float32, Sweep
 from pc3d.data.region_cache import RegionCache
 from pc3d.storage.whole import read_json
 from pc3d.viz.class_colours import label_colours
 from pc3d.viz.colours import (
+    NEUTRAL,
     Rgb,
     categorical_colours,
     height_colours,
@@ -29,7 +32,9 @@ from pc3d.viz.colours import (
 if TYPE_CHECKING:
     from pc3d.data.batch import PointView
 
-COLOURINGS = ("height", "intensity", "label", "prediction", "region", "pca", "similarity")
+OF_COLUMNS = ("ring", "time", "elongation", "return", "lidar")
+"""Colourings by further columns of the points."""
+COLOURINGS = ("height", "intensity", "label", "prediction", "region", "pca", "similarity", *OF_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -66,13 +71,28 @@ def point_colours(points: Float32, sweep: Sweep, options: ColourOptions) -> Rgb:
         "intensity": lambda: intensity_colours(points[:, 3]),
         "label": lambda: label_colours(true_labels(points, sweep, options), names, classes),
         "prediction": lambda: label_colours(predict(points, options), names, classes),
-        "region": lambda: categorical_colours(_regions(points, sweep, options.regions)),
+        "region": lambda: categorical_colours(region_ids(points, sweep, options.regions)),
         "pca": lambda: pca_colours(*encode(points, options)),
         "similarity": lambda: _similarity(points, options),
+        **{name: partial(_column_colours, sweep, name) for name in OF_COLUMNS},
     }
     if options.colour not in makers:
         raise ValueError(f"no colouring {options.colour!r}; choose one of {', '.join(COLOURINGS)}")
     return makers[options.colour]()
+
+
+def _column_colours(sweep: Sweep, name: str) -> Rgb:
+    """(P, 3) of a further column: of each LiDAR and return a colour, of the others by their values; grey
+    where a LiDAR has no such column."""
+    values = load_sweep(sweep, (name,))[:, 4]
+    known = np.isfinite(values)
+    if name in ("lidar", "return"):
+        return categorical_colours(np.where(known, values, -1).astype(np.int64))
+    if not known.all():
+        values = np.where(known, values, np.median(values[known]))
+    colours = height_colours(values)
+    colours[~known] = NEUTRAL
+    return colours
 
 
 def ground_height(sweep: Sweep) -> float:
@@ -172,7 +192,7 @@ def _similarity(points: Float32, options: ColourOptions) -> Rgb:
     return similarity_colours(features, int(np.where(valid, distance, np.inf).argmin()), valid)
 
 
-def _regions(points: Float32, sweep: Sweep, folder: Path | None) -> NDArray[np.integer]:
+def region_ids(points: Float32, sweep: Sweep, folder: Path | None) -> NDArray[np.integer]:
     """(P,) region ids of the cache, whatever its parameters, or clusters made now."""
     if folder is None:
         from pc3d.regions.lidar_regions import lidar_regions

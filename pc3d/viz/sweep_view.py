@@ -7,16 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
+from pc3d.data.classes import ClassSet
 from pc3d.data.errors import fail
 from pc3d.data.images import load_image
 from pc3d.data.index import SweepIndex
 from pc3d.data.pairing import cam_SE3_lidar
 from pc3d.data.points import load_sweep
-from pc3d.data.records import Float32, Sweep
+from pc3d.data.records import Boxes, Float32, Float64, Sweep
 from pc3d.geometry.camera import in_image, project
 from pc3d.geometry.rigid import invert_SE3, transform_points
-from pc3d.viz.class_colours import class_colours
+from pc3d.viz.camera_boxes import box_wires
+from pc3d.viz.canvas import save_picture
+from pc3d.viz.class_colours import box_legend, class_colours
 from pc3d.viz.colours import NEUTRAL, Rgb
+from pc3d.viz.contact_sheet import sweep_sheet
 from pc3d.viz.plots import bev, camera_overlay, heading_of, side_by_side
 from pc3d.viz.scene3d import Frustum, Scene3D
 from pc3d.viz.sweep_colours import (
@@ -126,8 +130,23 @@ def draw_comparison(
     )
 
 
+def draw_sheet(
+    sweep: Sweep, path: Path, classes: ClassSet | None = None, extent: float = 50.0, width: int = 1600
+) -> None:
+    """The sweep from above, and all of its images with points by depth and boxes.
+
+    Raises:
+        DataError: a file is missing or broken.
+    """
+    from PIL import Image
+
+    save_picture(Image.fromarray(sweep_sheet(sweep, width, classes, extent=extent)), path)
+
+
 def draw_camera(sweep: Sweep, scene: Scene3D, name: str, path: Path, title: str = "") -> None:
     """The points over the image of camera `name`, in the scene's colours; near points cover far ones.
+
+    Where the scene has boxes, their edges are drawn through the lens.
 
     Raises:
         DataError: the sweep has no such camera.
@@ -141,7 +160,20 @@ def draw_camera(sweep: Sweep, scene: Scene3D, name: str, path: Path, title: str 
     seen = np.flatnonzero(in_image(uv, camera.size) & (depth > 1.0))
     seen = seen[np.argsort(-depth[seen])]
     image = load_image(camera.path, size=camera.size, key=camera.key)
-    camera_overlay(image, uv[seen], scene.colours[seen], path, title=title)
+    wires, legend = [], {}
+    if scene.boxes is not None:
+        pose = sweep.world_SE3_ego @ sweep.ego_SE3_lidar
+        colours = class_colours(scene.boxes.names, scene.classes)
+        edges = box_wires(scene.boxes, camera, pose)
+        wires = list(zip(edges, colours, strict=True))
+        legend = box_legend(_in_picture(scene.boxes, edges, camera.size), scene.classes)
+    camera_overlay(image, uv[seen], scene.colours[seen], path, title=title, wires=wires, legend=legend)
+
+
+def _in_picture(boxes: Boxes, edges: list[Float64], size: tuple[int, int]) -> tuple[str, ...]:
+    """Names of the boxes of which an edge is in an image."""
+    seen = [bool(in_image(lines.reshape(-1, 2), size).any()) for lines in edges]
+    return tuple(name for name, there in zip(boxes.names, seen, strict=True) if there)
 
 
 def _frusta(sweep: Sweep) -> tuple[Frustum, ...]:
@@ -156,7 +188,7 @@ def _moved(other: Sweep, now: Sweep, options: ColourOptions) -> tuple[Float32, R
     points = load_sweep(other)
     # Returns of the vehicle's own roof would leave a trail behind it.
     points = points[np.hypot(points[:, 0], points[:, 1]) > _OWN_ROOF]
-    if options.colour in ("height", "intensity"):
+    if options.colour in ("height", "intensity"):  # no network, no labels
         colours = point_colours(points, other, options)
     else:
         colours = np.tile(np.array(NEUTRAL, np.uint8), (len(points), 1))
