@@ -41,7 +41,7 @@ from pc3d.data.readers.folder.stamps import by_number, microseconds, stem_of, un
 from pc3d.data.readers.nuscenes_splits import listed_splits, split_of_scenes
 from pc3d.data.records import Boxes, Camera, Float64, Lidar, Sweep
 from pc3d.data.survey.poses import NO_POSES
-from pc3d.findings import Finding
+from pc3d.findings import Finding, State
 from pc3d.geometry.rigid import invert_SE3
 
 POSE_FILES = ("poses.csv", "poses.txt", "poses.tum")
@@ -234,7 +234,7 @@ class FolderReader:
     def _reports(self) -> list[Finding]:
         found = []
         for name, sync in sorted(self._sync.items()):
-            state = "warning" if sync.alone else "ok"
+            state: State = "warning" if sync.alone else "ok"
             remedy = "set `sync` (seconds) in the calibration, or complete the folder" if sync.alone else ""
             found.append(Finding(f"times of {name}", state, sync.text(), remedy))
         for what, count in sorted(self._missing.items()):
