@@ -16,6 +16,7 @@ from pc3d.data.collate import collate
 from pc3d.data.errors import DataError
 from pc3d.engine.config import load_config, plain
 from pc3d.engine.data import build_dataset
+from pc3d.engine.data_classes import follow_index
 from pc3d.engine.finetuner import build_finetuner
 from pc3d.engine.first_steps import FIRST, FirstSteps
 from pc3d.engine.frozen_parts import refuse_random_frozen
@@ -110,7 +111,7 @@ def test_labelled_points_are_the_examples_of_lidarseg(tiny_index: Path) -> None:
     assert labels is not None
     shown = batch.now.views["a"].row.tolist()
     expected = sum(int(labels[row]) != IGNORED for row in shown)
-    assert 0 < expected == float(build_finetuner(config)(batch)["head/examples"])
+    assert 0 < expected == float(build_finetuner(follow_index(config, dataset))(batch)["head/examples"])
 
 
 def steps(counts: list[float], start: int = 0, length: int = 100, key: str = "a/examples") -> FirstSteps:
