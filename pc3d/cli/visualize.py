@@ -78,6 +78,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar=("FIRST", "LAST"),
         help="draw these rows: --out is a folder of numbered pictures, or a .gif",
     )
+    parser.add_argument("--key-frames", action="store_true", help="of a sequence, only the key frames")
     parser.add_argument("--step", type=int, default=1, metavar="K", help="of a sequence, every K-th row")
     parser.add_argument("--out", type=Path, help="picture to write (.png, .jpg)")
     parser.add_argument(
@@ -115,6 +116,8 @@ def _check(args: argparse.Namespace) -> None:
     """Refuse options that do not go together, before anything is read."""
     from pc3d.viz.scene3d import VIEWS
 
+    if args.step < 1 or (args.sequence is not None and args.sequence[1] < args.sequence[0]):
+        raise ValueError(f"--sequence {args.sequence} --step {args.step}: expected FIRST to LAST, upwards")
     if args.rerun is not None:
         if args.rerun.suffix != ".rrd" or args.out is not None:
             raise ValueError("--rerun FILE.rrd writes a recording, and goes without --out")
@@ -123,9 +126,6 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError("--sequence makes pictures: give --out FOLDER or --out drive.gif")
     if args.out is None and args.view not in VIEWS:
         raise ValueError(f"--view {args.view} makes a picture: give --out picture.png")
-    if args.sequence is not None and (args.sequence[1] < args.sequence[0] or args.step < 1):
-        first, last = args.sequence
-        raise ValueError(f"--sequence {first} {last} --step {args.step}: expected FIRST to LAST, upwards")
 
 
 def _draw(
@@ -143,7 +143,9 @@ def _draw(
     if out is not None and args.view == "sheet":
         draw_sheet(sweep, out, options.classes, args.extent)
         return
-    scene = sweep_scene(index, row, options, boxes=args.boxes, cameras=args.cameras, sweeps=args.sweeps)
+    # Sweeps of a sequence that are not annotated are drawn without boxes.
+    boxes = args.boxes and (args.sequence is None or sweep.boxes is not None)
+    scene = sweep_scene(index, row, options, boxes=boxes, cameras=args.cameras, sweeps=args.sweeps)
     title += f"  by {args.colour}"
     if out is None:
         show_scene(scene, view=args.view, title=title)
@@ -160,7 +162,7 @@ def _draw_sequence(args: argparse.Namespace, index: SweepIndex, options: ColourO
 
     from pc3d.viz.sequence import draw_sequence
 
-    rows = range(args.sequence[0], args.sequence[1] + 1, args.step)
+    rows = _rows(args, index, range(args.sequence[0], args.sequence[1] + 1))
     with Console(stderr=True).status("drawing") as status:
         draw_sequence(
             index,
@@ -172,11 +174,22 @@ def _draw_sequence(args: argparse.Namespace, index: SweepIndex, options: ColourO
     print(args.out)
 
 
+def _rows(args: argparse.Namespace, index: SweepIndex, rows: range) -> list[int]:
+    """The rows of a sequence that are drawn."""
+    from pc3d.data.errors import fail
+
+    keys = index.key_rows(None)
+    chosen = [int(row) for row in keys if row in rows] if args.key_frames else list(rows)
+    if not chosen:
+        fail("no key frame is in the sequence", args.index, f"rows {rows.start} to {rows.stop - 1} have none")
+    return chosen[:: args.step]
+
+
 def _record(args: argparse.Namespace, index: SweepIndex, row: int, options: ColourOptions) -> None:
     from pc3d.viz.rerun import RecordingOptions, write_recording
 
     rows = index.scene_rows(row)
     if args.sequence is not None:
         rows = range(args.sequence[0], args.sequence[1] + 1)
-    write_recording(index, rows[:: args.step], args.rerun, RecordingOptions(options))
+    write_recording(index, _rows(args, index, rows), args.rerun, RecordingOptions(options))
     print(args.rerun)

@@ -46,11 +46,11 @@ def clipped(start: Float64, stop: Float64, near: float = NEAR) -> Float64:
         start, stop: (N, 3) ends in the camera frame, metres.
     """
     along = np.linspace(0.0, 1.0, STEPS)[None, :, None]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cut = ((near - start[:, 2]) / (stop[:, 2] - start[:, 2]))[:, None]
-    where = start + (stop - start) * cut
-    first = np.where(start[:, 2:] < near, where, start)
-    last = np.where(stop[:, 2:] < near, where, stop)
+    low, high = start[:, 2:] < near, stop[:, 2:] < near
+    crosses = low != high
+    share = np.divide(near - start[:, 2:], stop[:, 2:] - start[:, 2:], where=crosses, out=np.zeros(low.shape))
+    where = start + (stop - start) * share
+    first, last = np.where(crosses & low, where, start), np.where(crosses & high, where, stop)
     points = first[:, None] + (last - first)[:, None] * along
-    points[(start[:, 2] < near) & (stop[:, 2] < near)] = np.nan
+    points[(low & high)[:, 0]] = np.nan
     return points

@@ -12,6 +12,7 @@ import numpy as np
 from pc3d.data.errors import fail
 from pc3d.data.index import SweepIndex
 from pc3d.storage.whole import write_bytes
+from pc3d.viz.canvas import BACKGROUND
 
 _GIF_WIDTH = 960
 _COLOURS = 128
@@ -68,13 +69,19 @@ def _seconds(index: SweepIndex, rows: Sequence[int]) -> list[float]:
 def _write_gif(pictures: Sequence[Path], seconds: Sequence[float], out: Path) -> None:
     from PIL import Image
 
-    frames = []
+    small = []
     for path in pictures:
         with Image.open(path) as picture:
             scale = min(1.0, _GIF_WIDTH / picture.width)
             size = (round(picture.width * scale), round(picture.height * scale))
-            small = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-        frames.append(small.quantize(_COLOURS))
+            small.append(picture.convert("RGB").resize(size, Image.Resampling.LANCZOS))
+    # Sweeps without images may have smaller pictures than those with.
+    size = (max(one.width for one in small), max(one.height for one in small))
+    frames = []
+    for one in small:
+        canvas = Image.new("RGB", size, BACKGROUND)
+        canvas.paste(one, ((size[0] - one.width) // 2, (size[1] - one.height) // 2))
+        frames.append(canvas.quantize(_COLOURS))
     content = io.BytesIO()
     frames[0].save(
         content,

@@ -32,7 +32,8 @@ class OrphanLabels:
     def findings(self) -> list[Finding]:
         """Files of the same folders and ending that were not named, though labels are files of their own."""
         named = array("q", sorted(self._named))
-        count, of, shown = 0, 0, []
+        shown: list[str] = []
+        count = of = 0
         for folder, suffix in self._folders.items():
             for path in _files(folder, suffix):
                 of += 1
