@@ -96,14 +96,19 @@ def _read(
 
 
 def _note(notes: Notes, files: Sequence[tuple[str, Path]], token: str, error: Exception) -> None:
-    sensor, path = next((one for one in files if str(one[1]) in str(error)), files[0])
-    missing = not path.exists() or (path.is_file() and not path.stat().st_size)
-    lines = [line.strip() for line in str(error).split("\n")[:2]]
-    what = ", ".join(lines) if isinstance(error, DataError) else f"{type(error).__name__}: {lines[0]}"
-    what = f"{path} {why_missing(path)}" if missing else what
-    what = what if token in what else f"{what}, sweep {token}"
-    notes.look("missing files", missing, what, sensor)
-    notes.look("damaged files", not missing, what, sensor)
+    """Note each file that is not there, or else the one that the error names."""
+    missing = [one for one in files if _is_missing(one[1])]
+    for sensor, path in missing:
+        notes.look("missing files", True, f"{path} {why_missing(path)}, sweep {token}", sensor)
+    if not missing:
+        lines = [line.strip() for line in str(error).split("\n")[:2]]
+        what = ", ".join(lines) if isinstance(error, DataError) else f"{type(error).__name__}: {lines[0]}"
+        sensor = next((sensor for sensor, path in files if str(path) in str(error)), files[0][0])
+        notes.look("damaged files", True, what if token in what else f"{what}, sweep {token}", sensor)
+
+
+def _is_missing(path: Path) -> bool:
+    return not path.exists() or (path.is_file() and not path.stat().st_size)
 
 
 def _hash(content: NDArray) -> bytes:
