@@ -19,9 +19,9 @@ Installed = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built of a copy: a build leaves its folders beside the sources."""
-    sources, out = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("wheel")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what the wheel is built of: a build leaves its folders there."""
+    sources = tmp_path_factory.mktemp("sources")
     for name in SOURCES:
         path = REPOSITORY / name
         ignore = shutil.ignore_patterns("__pycache__")
@@ -29,6 +29,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(path, sources / name, ignore=ignore)
         else:
             shutil.copy(path, sources / name)
+    return sources
+
+
+@pytest.fixture(scope="module")
+def wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("wheel")
     command = ["wheel", str(sources), "--no-deps", "--no-build-isolation", "-w", str(out)]
     pip(*command)
     return next(out.glob("pc3d-*.whl"))
@@ -98,9 +104,9 @@ def test_only_the_wheel_is_imported(installed: Installed) -> None:
     assert not [entry for entry in path if entry and Path(entry).resolve() == REPOSITORY]
 
 
-def test_it_holds_every_config_and_every_file_that_is_no_code(installed: Installed) -> None:
+def test_it_holds_every_config_and_every_file_that_is_no_code(installed: Installed, sources: Path) -> None:
     place = installed.place / "pc3d"  # type: ignore[attr-defined]
-    for root, there in ((REPOSITORY / "configs", place / "configs"), (REPOSITORY / "pc3d", place)):
+    for root, there in ((sources / "configs", place / "configs"), (sources / "pc3d", place)):
         files = [path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
         assert len(files) > 50
         lacking = [path for path in files if not (there / path.relative_to(root)).is_file()]
