@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from pc3d.data.errors import DataError, did_you_mean, fail
+from pc3d.data.plain_files import read_plain
 
 IGNORE = "ignore"
 """Stands for a class where a label or a box is of none."""
@@ -155,6 +155,12 @@ def _fields(values: Any) -> dict[str, Any]:
     for key, table in tables.items():
         if not isinstance(table, Mapping):
             raise ValueError(f"`{key}` is {str(table)[:80]!r}, expected a table")
+        for one in (*table.values(), *(() if key == "labels" else table)):
+            if isinstance(one, bool):
+                raise ValueError(f"`{key}` has the name {one!r}, expected text (quote yes, no, on, off)")
+    ids = [_raw_id(raw) for raw in tables["labels"]]
+    if twice := sorted({raw for raw in ids if ids.count(raw) > 1}):
+        raise ValueError(f"`labels` has the raw id {twice[0]} twice")
     return {
         "name": str(values.get("name", "own")),
         **{key: tuple(names) for key, names in lists.items()},
@@ -193,7 +199,7 @@ def load_class_set(name: str | Path, common: bool = False) -> ClassSet:
                 "classes",
                 f"name a YAML file, or one of {', '.join(ready_made())}",
             )
-    values = _read(path)
+    values = read_plain(path, "the class file")
     if common:
         return _common(values, path)
     return ClassSet.from_dict(values, path)
@@ -207,7 +213,7 @@ def common_detection() -> tuple[str, ...]:
 
 def shared_class_set() -> dict[str, Any]:
     """`name`, `classes`, `movable`, `detection` and `colours` of the common classes: those of nuScenes."""
-    values = _read(Path(__file__).parent / "nuscenes.yaml")
+    values = read_plain(Path(__file__).parent / "nuscenes.yaml", "the class file")
     shared = ("classes", "detection", "colours", "movable")
     return {"name": "common", **{key: values[key] for key in shared}}
 
@@ -225,13 +231,3 @@ def _common(values: Any, path: Path) -> ClassSet:
     known = {*shared["classes"], *shared["detection"]}
     shared["colours"] = {name: colour for name, colour in shared["colours"].items() if name in known}
     return ClassSet.from_dict({**shared, **tables}, path)
-
-
-def _read(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        what = " ".join(str(error).split())
-        raise DataError(
-            f"the class file cannot be read: {what}\n  where: {path}\n  remedy: mend it"
-        ) from error
