@@ -1,9 +1,9 @@
 """The command `pc3d`: a file for each sub-command, imported when it is asked for.
 
 A sub-command is a module here and a line in `COMMANDS`. The module has `HELP` (one line), `EXAMPLES` (command
-lines), `add(parser)`, which adds its arguments, and `run(args)`; its docstring is the description. Where arguments
-depend on others, `extend(parser, arguments)` adds more. It imports what is heavy in `run` only, so that `--help`
-need not wait for it.
+lines), `add(parser)`, which adds its arguments, and `run(args)`; its docstring is the description. Where
+arguments depend on others, `extend(parser, arguments)` adds more. It imports what is heavy in `run` only, so
+that `--help` need not wait for it.
 """
 
 from __future__ import annotations
@@ -60,12 +60,16 @@ def main() -> None:
     run_command(lambda: dispatch(sys.argv[1:]))
 
 
-def script(name: str) -> None:
-    """What a script of `tools/` or `data_prep/` is: the sub-command `name` under the script's own name."""
+def script(name: str, *given: str) -> None:
+    """What a script of `tools/` or `data_prep/` is: the sub-command `name` under the script's own name.
+
+    Args:
+        given: arguments that stand before those of the command line.
+    """
     own = Path(sys.argv[0]).resolve()
     # Python puts the script's folder first, and data_prep/nuscenes.py would hide the nuscenes-devkit.
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != own.parent]
-    run_command(lambda: _run(name, sys.argv[1:], own.name))
+    run_command(lambda: _run(name, [*given, *sys.argv[1:]], own.name))
 
 
 def dispatch(arguments: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """Index a data set: read its tables once, look at what it holds, and write an index that all else reads.
 
-The format is found by itself; `--format` names it where it is not. Raw files stay where they are and as they are.
+The format is found by itself; `--format` names it where it is not. Raw files stay where they are and as they
+are.
 `pc3d index ROOT --help` has the options of the format of ROOT too.
 """
 
@@ -29,11 +30,13 @@ def add(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("root", type=Path, metavar="ROOT", help="folder of the data set, or a bag")
     parser.add_argument("--out", type=Path, metavar="INDEX", help="index folder to write")
-    parser.add_argument("--format", metavar="NAME", help="of the data set, or `module:Class` of a reader of yours")
+    parser.add_argument(
+        "--format", metavar="NAME", help="of the data set, or `module:Class` of a reader of yours"
+    )
     parser.add_argument(
         "--classes",
         metavar="FILE",
-        help="YAML file of classes, the name of a set that comes with pc3d, or `common` (default: the format's)",
+        help="YAML file of classes, name of a set of pc3d, or `common` (default: the format's)",
     )
     parser.add_argument(
         "--compensate-motion",
@@ -46,15 +49,17 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def extend(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
     """Add the options of the format that the arguments name, or that their root has."""
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    early.add_argument("--format")
-    named = early.parse_known_args(list(arguments))[0].format
-    root = next((Path(text) for text in arguments if not text.startswith("-") and Path(text).exists()), None)
+    named, root = _early(arguments)
     if named is None and root is None:
         return
+    from pc3d.data.errors import did_you_mean
+    from pc3d.data.readers import READERS
     from pc3d.data.readers.detect import detect_format
 
     name = named or detect_format(root or ".")
+    if name not in READERS and ":" not in name:
+        known = did_you_mean(name, READERS) or f"; known: {', '.join(READERS)}"
+        raise ValueError(f"--format {name}: there is no such format{known}, or module:Class of your own")
     command = ["pc3d", "index", *arguments, *([] if named else ["--format", name])]
     parser.set_defaults(format=name, rebuild=shlex.join(command), reader_options=())
     before = {action.dest for action in parser._actions}
@@ -62,6 +67,17 @@ def extend(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
     if options := getattr(import_module(_module_of(name)), "add_options", None):
         options(group)
     parser.set_defaults(reader_options=tuple({a.dest for a in parser._actions} - before))
+
+
+def _early(arguments: Sequence[str]) -> tuple[str | None, Path | None]:
+    """The format that is named and the root, before the options of the format are known."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    add(early)
+    next(action for action in early._actions if action.dest == "root").nargs = "?"
+    known, others = early.parse_known_args([text for text in arguments if text not in ("-h", "--help")])
+    # Of an option that is not known yet, the value stands there like a root.
+    values = [*([str(known.root)] if known.root else []), *(text for text in others if text[:1] != "-")]
+    return known.format, next((Path(text) for text in values if Path(text).exists()), None)
 
 
 def _module_of(name: str) -> str:
