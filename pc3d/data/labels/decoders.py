@@ -14,20 +14,28 @@ _COPY = "copy the file again from the data set"
 
 
 def decode_npy(path: Path, key: str, argument: str) -> NDArray:
-    """A `.npy` of one whole number for each point, or the array `argument` of an `.npz`."""
+    """A `.npy` of one whole number for each point, or the array `argument` of an `.npz`.
+
+    Of uint32 the low 16 bits count, as in files of uint32 without a header: the high ones are instances.
+    """
     try:
         if path.suffix == ".npz":
             arrays = load_arrays(path)
             if argument not in arrays:
                 fail(f"the archive has no array {argument!r}", path, f"it has {', '.join(arrays)}")
-            return arrays[argument].reshape(-1)
+            return _categories(arrays[argument])
         # Mapped first: a header that says more than the file holds is found before memory is taken.
-        return np.array(np.load(path, mmap_mode="r", allow_pickle=False)).reshape(-1)
+        return _categories(np.array(np.load(path, mmap_mode="r", allow_pickle=False)))
     except DataError:
         raise
     except Exception as error:  # of a damaged file: of many kinds
         what = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"label file cannot be read: {what}\n  where: {path}\n  remedy: {_COPY}") from error
+
+
+def _categories(ids: NDArray) -> NDArray:
+    ids = ids.reshape(-1)
+    return ids & 0xFFFF if ids.dtype == np.dtype(np.uint32) else ids
 
 
 def decode_pandas(path: Path, key: str, argument: str) -> NDArray:

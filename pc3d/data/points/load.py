@@ -18,6 +18,7 @@ from pc3d.data.records import Float32, Float64, Lidar, Sweep
 BASE = ("x", "y", "z", "intensity")
 
 
+@np.errstate(invalid="ignore", over="ignore")  # of bytes that are no numbers: `check_columns` tells
 def load_points(
     path: str | Path,
     lidar_format: str,
@@ -48,7 +49,7 @@ def load_points(
     if key:
         where = f"{where}, {key}"
     if _plain(layout) and lidar_SE3_points is None:
-        points = read_bin(Path(path), layout, where).astype(np.float32, copy=False)
+        points = _valid(read_bin(Path(path), layout, where).astype(np.float32, copy=False), layout, where)
     else:
         points = _packed(layout, Path(path), key, timestamp, lidar_SE3_points, where)
     return _checked(points, layout, where)
@@ -160,9 +161,23 @@ def _plain(layout: PointFormat) -> bool:
         layout.bare
         and len(layout.columns) == len(layout.layout) > 3
         and columns_of(layout) == layout.columns
-        and not layout.options
+        and layout.options in ((), (("drop", "invalid"),))
         and all(c.divisor == 1 and not c.absolute for c in layout.layout if c.name != "intensity")
     )
+
+
+def _valid(points: Float32, layout: PointFormat, where: str) -> Float32:
+    """The points of a plain file that are taken."""
+    if not layout.options:
+        return points
+    # Two passes over whole columns; where all are valid, which is the usual case, nothing is copied.
+    x, y, z = points[:, 0], points[:, 1], points[:, 2]
+    if np.isfinite(x + y + z).all() and (x * x + y * y + z * z).all():
+        return points
+    kept = np.isfinite(points[:, :3]).all(axis=1) & (points[:, :3] != 0).any(axis=1)
+    if not kept.any():
+        fail("the file holds no point", where, REMEDY)
+    return points[kept]
 
 
 def _packed(
@@ -174,6 +189,7 @@ def _packed(
     return _standard(raw, layout, timestamp, lidar_SE3_points, where)
 
 
+@np.errstate(invalid="ignore", over="ignore")
 def points_of_columns(raw: Raw, layout: PointFormat, timestamp: int, where: str) -> Float32:
     """What `load_points` gives of columns that a decoder gave.
 

@@ -25,6 +25,16 @@ class PoseTrack:
         self._rotations, self._translations = rotations[first], translations[first]
         self._longest = longest
 
+    @property
+    def range(self) -> tuple[int, int]:
+        """The first and the last time."""
+        return int(self._times[0]), int(self._times[-1])
+
+    @property
+    def rotations(self) -> Float64:
+        """(N, 3, 3) ascending in time."""
+        return self._rotations
+
     def at(self, time: int) -> Float64 | None:
         """(4, 4) pose at a time: the stated one, or what lies between its two neighbours; None outside."""
         n = int(np.searchsorted(self._times, time))

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from pc3d.data.errors import DataError, fail
 from pc3d.data.point_files import decode, decoder_of
 from pc3d.data.point_files.names import Guess, guess_intensity, guess_metres, guess_time, standard_names
-from pc3d.data.points.formats import COLUMNS
 from pc3d.data.readers.folder.description import SECONDS, UNITS, LidarEntry
+from pc3d.data.readers.folder.lidar_format import lidar_format_of
+from pc3d.data.readers.folder.stated import check_stated
 from pc3d.data.readers.folder.transforms import AXES
+from pc3d.findings import Finding
 from pc3d.geometry.rigid import make_SE3
 
 _FEWEST, _MOST = 3, 16
@@ -50,11 +52,17 @@ class CompleteLidar:
     lidar_format: str
 
 
-def complete_lidar(entry: LidarEntry, sample: Path, main: bool) -> tuple[CompleteLidar, list[Proposal]]:
+@np.errstate(invalid="ignore", over="ignore")  # bytes that are read as other numbers than they are
+def complete_lidar(
+    entry: LidarEntry, sample: Path, main: bool
+) -> tuple[CompleteLidar, list[Proposal], list[Finding]]:
     """Fill what an entry leaves open by a look at one of its files.
 
     Args:
         sample: a file of points of the LiDAR. main: the first LiDAR, whose mount may be proposed.
+
+    Returns:
+        The LiDAR, what is proposed, and what the entry says that does not fit the file.
 
     Raises:
         DataError: the file cannot be read; columns are missing; the mount of a further LiDAR is not given.
@@ -62,18 +70,20 @@ def complete_lidar(entry: LidarEntry, sample: Path, main: bool) -> tuple[Complet
     where = f"lidars.{entry.name}"
     proposals: list[Proposal] = []
     raw, sources = _columns(entry, sample, where, proposals)
+    odd = check_stated(entry, raw, sources, where, sample)
     entry = _with_units(entry, raw, sources, where, proposals)
-    layout, kept = _layout(entry, sample, sources), dict(sources)
+    decoder = "bin" if sample.suffix.lower() == ".bin" else decoder_of(sample)
+    kept = dict(sources)
     if "intensity" in kept and entry.intensity is None:
         entry = _with_intensity(entry, raw, kept, where, proposals)
     if "time" in kept and entry.time is None:
         entry = _with_time(entry, raw, kept, where, proposals)
-    text = _format(entry, layout, raw, kept)
+    text = lidar_format_of(entry, decoder, raw, kept)
     if entry.ego_SE3_lidar is None:
         if not main and entry.frame == "sensor":
             fail(f"{where} has no mount", sample.parent, f"add ego_SE3_lidar to {where} in the calibration")
         entry = _with_mount(entry, raw, kept, where, proposals)
-    return CompleteLidar(entry, text), proposals
+    return CompleteLidar(entry, text), proposals, odd
 
 
 Sources = dict[str, str]
@@ -264,39 +274,3 @@ def _with_mount(
     _propose(proposals, f"{where}.axes", "x-forward", "x forward, y left, z up")
     _propose(proposals, f"{where}.height", f"{height:g}", reason)
     return replace(entry, ego_SE3_lidar=make_SE3(np.array(AXES["x-forward"]), [0.0, 0.0, height]))
-
-
-def _layout(entry: LidarEntry, sample: Path, sources: Sources) -> str:
-    return "bin" if sample.suffix.lower() == ".bin" else decoder_of(sample)
-
-
-def _format(entry: LidarEntry, decoder: str, raw: Mapping[str, NDArray], sources: Sources) -> str:
-    """The LiDAR format of its files."""
-    scale = UNITS[entry.units or "m"]
-    bare = decoder == "bin" or all(name.isdigit() for name in raw)
-    columns = []
-    for name in _ordered(entry, raw, sources) if bare else [n for n in COLUMNS if n in sources]:
-        if name == "_" or name not in sources:
-            columns.append("_")
-            continue
-        divisor = {"intensity": entry.intensity or 1.0, **dict.fromkeys("xyz", scale)}.get(name, 1.0)
-        text = name if bare or sources[name] == name else f"{name}={sources[name]}"
-        if name == "time" and entry.time is not None:
-            divisor = SECONDS[entry.time[0]]
-        text += "" if divisor == 1 else f"/{divisor:.17g}"
-        columns.append(text + "@" * (name == "time" and entry.time is not None and entry.time[1] == "1970"))
-    options = ""
-    if decoder == "bin" and np.dtype(entry.dtype) != np.dtype("<f4"):
-        options += f";dtype={entry.dtype}"
-    xyz = np.stack([raw[sources[name]] for name in "xyz"], axis=1)
-    if not np.isfinite(xyz).all() or not (xyz != 0).any(axis=1).all():
-        options += ";drop=invalid"
-    return f"{decoder}:{','.join(columns)}{options}"
-
-
-def _ordered(entry: LidarEntry, raw: Mapping[str, NDArray], sources: Sources) -> list[str]:
-    """The standard columns in the order of a file without names, `_` for the others."""
-    if isinstance(entry.columns, tuple):
-        return list(entry.columns)
-    back = {source: name for name, source in sources.items()}
-    return [back.get(name, "_") for name in raw]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pc3d.data.errors import fail
-from pc3d.data.points.load import valid_rows
 from pc3d.data.readers.folder.scenes import LABEL_FILES
 
 _BY_WIDTH = {1: "uint8", 2: "uint16", 4: "uint32"}
@@ -16,19 +18,15 @@ def label_of(folder: Path, stem: str) -> Path | None:
     return next((p for end in LABEL_FILES if (p := folder / f"{stem}{end}").is_file()), None)
 
 
-def label_format(
-    label: Path, scan: Path, lidar_format: str, points: int, stated: str | None
-) -> tuple[str, str]:
-    """How a label file is read, and why: as stated, or by its size.
+def label_format(label: Path, scan: Path, valid: NDArray[np.bool_]) -> tuple[str, str]:
+    """How a label file is read, and why: by its size.
 
     Args:
-        points: that the scan gives. stated: by the calibration.
+        valid: (raw points,) which points of the scan are valid; labels are of all or of these.
 
     Raises:
         DataError: its size is that of no type for the points of its scan.
     """
-    if stated is not None:
-        return stated, "stated"
     if label.suffix == ".npy":
         return "npy", "it is a .npy"
     if label.suffix == ".npz":
@@ -36,14 +34,14 @@ def label_format(
             "an .npz does not say which of its arrays holds the labels", label, "say labels.format: npy:NAME"
         )
     size = label.stat().st_size
-    for count in {points, len(valid_rows(scan, lidar_format))}:
+    for count in (len(valid), int(valid.sum())):
         width = size // count if count and size % count == 0 else 0
         if width in _BY_WIDTH:
             kind = _BY_WIDTH[width]
             more = ": the low 16 bits are the category" if width == 4 else ""
             return kind, f"{width} bytes for each of the {count} points of its scan{more}"
     fail(
-        f"the label file has {size} bytes, its scan {points} points",
+        f"the label file has {size} bytes, its scan {len(valid)} points",
         f"{label}, {scan}",
         "write uint8, uint16 or uint32, one for each point; or say labels.format in the calibration",
     )

@@ -19,18 +19,15 @@ from pc3d.geometry.rigid import quaternion_to_matrix
 
 LONGEST = 1_000_000
 """Microseconds between two poses over which none is interpolated."""
+LATEST = 10**16
+"""Microseconds since 1970 in the year 2286: no drive is later."""
+POSE_FILES = ("poses.csv", "poses.txt", "poses.tum")
+"""What the file of poses is called where no calibration names it."""
+_UPRIGHT = 0.5
+"""Least z of the vehicle's z axis in a world with z up: a slope of 60 degrees."""
+_TIMES = ("time", "stamp", "timestamp", "t")
 _NAMES = {
-    "time": (
-        "time",
-        "stamp",
-        "timestamp",
-        "t",
-        "stamp_us",
-        "timestamp_us",
-        "time_us",
-        "timestamp_ns",
-        "time_s",
-    ),
+    "time": (*_TIMES, *(f"{name}_{unit}" for name in _TIMES for unit in SECONDS)),
     "x": ("x", "tx", "px", "position.x", "x_m", "tx_m"),
     "y": ("y", "ty", "py", "position.y", "y_m", "ty_m"),
     "z": ("z", "tz", "pz", "position.z", "z_m", "tz_m"),
@@ -49,8 +46,9 @@ def read_poses(path: Path, entry: PosesEntry, scans: Sequence[int], stamp_unit: 
     """The poses of a file, world_SE3_(the frame that they are of), by microseconds.
 
     Args:
-        scans: times of the scans, microseconds: KITTI's lines have none of their own.
-        stamp_unit: of the file names, which stamps that only count have too.
+        scans: times of the scans, microseconds, ascending: KITTI's lines have none of their own.
+        stamp_unit: of the file names, which the poses have too where nothing else is said and they then fall
+            into the time of the scans.
 
     Raises:
         DataError: the file is missing or broken; names or numbers are missing; quaternions of no length 1.
@@ -62,8 +60,9 @@ def read_poses(path: Path, entry: PosesEntry, scans: Sequence[int], stamp_unit: 
     kind = entry.format or _kind(rows[0])
     if kind == "kitti":
         return _kitti(path, scans)
-    times, columns = _tum(path, lines) if kind == "tum" else _csv(path, rows)
-    stamps = _microseconds(times, entry.unit, stamp_unit, path)
+    times, columns, named = _tum(path, lines) if kind == "tum" else _csv(path, rows)
+    unit = entry.unit or named or _unit(times, stamp_unit, scans, path)
+    stamps = _microseconds(times, unit, path)
     return PoseTrack(stamps, _rotations(columns, path), _column(columns, ("x", "y", "z")), LONGEST)
 
 
@@ -88,12 +87,16 @@ def _kitti(path: Path, scans: Sequence[int]) -> PoseTrack:
     return PoseTrack(times, _proper(poses[:, :, :3], path), poses[:, :, 3], LONGEST)
 
 
-def _tum(path: Path, lines: Sequence[str]) -> tuple[list[Fraction], dict[str, Float64]]:
+Table = tuple[list[Fraction], dict[str, Float64], "str | None"]
+"""Times, columns by name, and the unit of times that a name says."""
+
+
+def _tum(path: Path, lines: Sequence[str]) -> Table:
     rows = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    return _parsed(path, rows, ["time", "x", "y", "z", "qx", "qy", "qz", "qw"])
+    return *_parsed(path, rows, ["time", "x", "y", "z", "qx", "qy", "qz", "qw"]), None
 
 
-def _csv(path: Path, rows: Sequence[str]) -> tuple[list[Fraction], dict[str, Float64]]:
+def _csv(path: Path, rows: Sequence[str]) -> Table:
     separator = next((mark for mark in ",;\t" if mark in rows[0]), None)
     names = [name.strip().strip('"').lower() for name in rows[0].split(separator)]
     known = {alias: standard for standard, aliases in _NAMES.items() for alias in aliases}
@@ -102,7 +105,10 @@ def _csv(path: Path, rows: Sequence[str]) -> tuple[list[Fraction], dict[str, Flo
     turned = {"qx", "qy", "qz", "qw"} <= has or "yaw" in has
     if not {"time", "x", "y", "z"} <= has or not turned:
         fail(f"the first line names {', '.join(names)}", path, _REMEDY)
-    return _parsed(path, [row.split(separator) for row in rows[1:]], order)
+    unit = names[order.index("time")].rpartition("_")[2]
+    return *_parsed(
+        path, [row.split(separator) for row in rows[1:]], order
+    ), unit if unit in SECONDS else None
 
 
 def _parsed(path: Path, rows: Sequence[Sequence[str]], names: Sequence[str]) -> tuple[list[Fraction], dict]:
@@ -127,17 +133,43 @@ def _parsed(path: Path, rows: Sequence[Sequence[str]], names: Sequence[str]) -> 
     return times, {name: table[:, n] for n, name in enumerate(names)}
 
 
-def _microseconds(
-    times: Sequence[Fraction], unit: str | None, stamp_unit: str | None, path: Path
-) -> np.ndarray:
-    unit = unit or unit_by_digits([abs(time) for time in times]) or stamp_unit
-    if unit is None:
+def _unit(times: Sequence[Fraction], stamp_unit: str | None, scans: Sequence[int], path: Path) -> str:
+    """The unit of file names, or that of the digits: the one in which poses are from the time of the scans."""
+    units = [u for u in (stamp_unit, unit_by_digits([abs(time) for time in times])) if u is not None]
+    first, last = min(times), max(times)
+    for unit in units:
+        ticks = Fraction(SECONDS[unit]) / 1_000_000
+        if scans and first <= scans[-1] * ticks and last >= scans[0] * ticks:
+            return unit
+    if not units:
         fail(
             f"the unit of the times of poses is not known ({float(times[0]):.10g}, ...)",
             path,
             "say it in the calibration: poses: {file: ..., unit: s}",
         )
-    return np.array([round(time * 1_000_000 / Fraction(SECONDS[unit])) for time in times], dtype=np.int64)
+    return units[0]
+
+
+def _microseconds(times: Sequence[Fraction], unit: str, path: Path) -> np.ndarray:
+    stamps = [round(time * 1_000_000 / Fraction(SECONDS[unit])) for time in times]
+    if max(map(abs, stamps)) > LATEST:
+        fail(
+            f"poses have times to {float(max(times)):.10g}, in {unit} after the year 2286",
+            path,
+            "say their unit in the calibration: poses: {file: ..., unit: us}",
+        )
+    return np.array(stamps, dtype=np.int64)
+
+
+def is_level(track: PoseTrack, world_SE3_file: Float64, ego_SE3_posed: Float64) -> bool:
+    """Whether the ego vehicle stands upright along a track, z of the world up.
+
+    Args:
+        track: world_SE3_posed in the file's world. world_SE3_file: (4, 4) that turns that one.
+        ego_SE3_posed: (4, 4) mount of what the poses are of.
+    """
+    up = world_SE3_file[2, :3] @ track.rotations @ ego_SE3_posed[2, :3]
+    return bool(np.median(up) > _UPRIGHT)
 
 
 def _column(columns: dict[str, Float64], names: Sequence[str]) -> Float64:
