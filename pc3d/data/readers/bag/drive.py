@@ -9,14 +9,15 @@ from pathlib import Path
 from pc3d.data.errors import fail
 from pc3d.data.odometry import OdometryConfig, lidar_odometry
 from pc3d.data.points import load_points
-from pc3d.data.readers.bag.extract import Extract, extract, extracted_format, stem_of
+from pc3d.data.readers.bag.extract import Extract, extract, extracted_format
 from pc3d.data.readers.bag.files import BagPath
 from pc3d.data.readers.bag.matching import Partners, nearest
+from pc3d.data.readers.bag.names import topic_names
 from pc3d.data.readers.bag.opened import Bag
 from pc3d.data.readers.bag.options import KISS_ICP, NONE, BagOptions
 from pc3d.data.readers.bag.poses import PoseSource, pose_source
 from pc3d.data.readers.bag.remarks import Remarks
-from pc3d.data.readers.bag.rig import Rig, plain_name
+from pc3d.data.readers.bag.rig import Rig
 from pc3d.data.readers.bag.scan import Scan, Track, scan
 from pc3d.data.readers.bag.transforms import TransformTree
 from pc3d.data.records import Camera, Float64, Lidar, Sweep
@@ -75,6 +76,9 @@ class Drive:
     def __init__(self, path: BagPath, bag: Bag, setup: Setup, statics: TransformTree) -> None:
         self._path, self._bag, self._setup = path, bag, setup
         self._options = setup.options
+        # Of all topics of the bag, so that a folder of an earlier extraction is never another topic's.
+        self._folders = topic_names(bag.kinds)
+        self._lidar_names = topic_names(setup.formats)
         if bag.packed_whole and self._options.extract is None:
             fail(
                 "the files of the bag are compressed as wholes: a single message costs unpacking all of it",
@@ -204,7 +208,7 @@ class Drive:
         path, inner, layout = self._place(track, at, files)
         world_SE3_sensor = self._poses.at(own) @ self._mount(track, own)
         return Lidar(
-            name=plain_name(topic),
+            name=self._lidar_names[topic],
             path=path,
             lidar_format=layout,
             lidar_SE3_sensor=invert_SE3(world_SE3_lidar) @ world_SE3_sensor,
@@ -242,7 +246,7 @@ class Drive:
 
     def _extract(self, track: Track, at: int, folder: Path) -> Extract:
         stamp = track.stamps[at]
-        stem = stem_of(folder, self._path.scene, track.topic, stamp)
+        stem = folder / self._path.scene / self._folders[track.topic] / f"{stamp:019d}"
         return Extract(track.keys[at], stem, stamp // 1000, self._setup.formats.get(track.topic, ""))
 
     def _with_odometry(self, sweeps: list[Sweep]) -> Iterator[Sweep]:

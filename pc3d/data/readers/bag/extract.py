@@ -14,7 +14,6 @@ from pc3d.data.points.load import columns_of, points_of_columns
 from pc3d.data.readers.bag.clouds import cloud_columns
 from pc3d.data.readers.bag.opened import Bag, Message
 from pc3d.data.readers.bag.pictures import picture_file
-from pc3d.data.readers.bag.rig import plain_name
 from pc3d.data.readers.bag.topics import CLOUD
 from pc3d.storage.whole import write_bytes
 
@@ -35,11 +34,6 @@ class Extract:
     stem: Path
     timestamp: int
     lidar_format: str = ""
-
-
-def stem_of(folder: Path, scene: str, topic: str, stamp: int) -> Path:
-    """Where the message of a time (ns) goes."""
-    return folder / scene / plain_name(topic) / f"{stamp:019d}"
 
 
 def extracted_format(lidar_format: str) -> str:

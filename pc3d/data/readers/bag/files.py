@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from pc3d.data.errors import fail
+from pc3d.data.readers.bag.names import distinct_names
 
 METADATA = "metadata.yaml"
 """A ROS 2 bag is the folder with this file; it stands for the bag in an index, where paths are files."""
@@ -49,7 +51,14 @@ def find_bags(root: Path) -> list[BagPath]:
             "name the bag, or a folder that holds bags up to two folders down",
         )
     base = root if root.is_dir() else root.parent
-    return [BagPath(file, _scene(file, base)) for file in files]
+    scenes = distinct_names({str(file): _scenes(file, base) for file in files})
+    return [BagPath(file, scenes[str(file)]) for file in files]
+
+
+def renamed(bags: Sequence[BagPath], root: Path) -> list[BagPath]:
+    """Those whose drive has a longer name than its own, as another bag has that too."""
+    base = root if root.is_dir() else root.parent
+    return [bag for bag in bags if bag.scene != _scenes(bag.file, base)[0]]
 
 
 def detect(root: Path) -> str | None:
@@ -102,11 +111,11 @@ def _is_metadata(path: Path) -> bool:
         return _HEAD in file.read(4096)
 
 
-def _scene(file: Path, base: Path) -> str:
-    """Its path below the root without the ending; a lone folder is its own name."""
+def _scenes(file: Path, base: Path) -> list[str]:
+    """Names of its drive: its path below the root, then with the ending; a lone folder is its own name."""
     path = file.parent if file.name == METADATA else file.with_suffix("")
-    inner = path.relative_to(base)
-    return "__".join(inner.parts) or path.name
+    name = "__".join(path.relative_to(base).parts) or path.name
+    return [name, f"{name}_{'folder' if file.name == METADATA else file.suffix[1:]}"]
 
 
 def check_closed(path: Path) -> None:

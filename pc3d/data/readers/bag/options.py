@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite, nan
 from pathlib import Path
 
 NONE, TF, KISS_ICP = "none", "tf", "kiss-icp"
@@ -71,7 +72,13 @@ class BagOptions:
                 if not pair.partition("=")[2]:
                     raise ValueError(f"{name} has {pair!r}, expected TOPIC=VALUE")
         for pair in self.stamp_offset:
-            float(pair.partition("=")[2])
+            if not isfinite(_seconds(pair.partition("=")[2])):
+                raise ValueError(f"stamp_offset (--stamp-offset) has {pair!r}, expected TOPIC=SECONDS")
+        for name in ("start", "end"):
+            if getattr(self, name) is not None and not isfinite(getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)}, expected seconds")
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise ValueError(f"start is {self.start:g} and end is {self.end:g}: no time between them")
 
     def offset(self, topic: str) -> int:
         """Nanoseconds that are added to the stamps of a topic."""
@@ -82,6 +89,14 @@ class BagOptions:
         """Topics that the options of several name."""
         pairs = [*self.camera_info, *self.stamp_offset, *self.point_time, *self.intensity]
         return {pair.partition("=")[0] for pair in pairs if _of_one(pair)} | set(self.link_axes)
+
+
+def _seconds(text: str) -> float:
+    """A number, NaN where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return nan
 
 
 def _of_one(text: str) -> bool:

@@ -11,7 +11,7 @@ from pc3d.data.odometry import require_kiss_icp
 from pc3d.data.readers.bag.columns import point_format_of, shared
 from pc3d.data.readers.bag.drive import Drive, Setup
 from pc3d.data.readers.bag.extract import check_settings
-from pc3d.data.readers.bag.files import BagPath, find_bags
+from pc3d.data.readers.bag.files import BagPath, find_bags, renamed
 from pc3d.data.readers.bag.guesses import first_message, first_transforms, look_at, pictures_of
 from pc3d.data.readers.bag.opened import Bag, open_bag
 from pc3d.data.readers.bag.options import KISS_ICP, NONE, TF, BagOptions
@@ -77,6 +77,10 @@ class BagReader:
 
     def _survey(self, paths: list[BagPath]) -> tuple[list[Topic], list[BagPath]]:
         """The topics of all bags, and the bags that have the leading topic of points."""
+        if twins := renamed(paths, self._root):
+            named = ", ".join(f"{path.opened.name} as {path.scene}" for path in twins[:6])
+            text = f"{len(twins)} bags share the name of their drive with another: {named}"
+            self.findings.append(Finding("names of drives", "warning", text, "move one away if it is a copy"))
         by_bag: dict[BagPath, list[Topic]] = {}
         for path in paths:
             by_bag[path] = topics_of(self._open(path), path.file)

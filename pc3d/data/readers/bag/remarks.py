@@ -33,6 +33,10 @@ class Remarks:
         if track.unstamped:
             text = f"{track.unstamped} headers of bag {scene} have no time: that of recording is taken"
             self._keep(f"stamps of {name}", text, "set header.stamp in the driver")
+        if track.repeated:
+            text = f"{track.repeated} of {len(track.late)} messages of bag {scene} have the stamp of another: "
+            remedy = "--stamps log takes the times of recording; else mend header.stamp in the driver"
+            self._keep(f"equal stamps of {name}", f"{text}left out", remedy)
         seen = len(track.late) + track.empty
         if seen != track.expected:
             text = f"bag {scene} has {seen} messages, its table says {track.expected}"

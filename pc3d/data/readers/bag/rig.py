@@ -12,6 +12,7 @@ import numpy as np
 from pc3d.data.errors import fail
 from pc3d.data.readers.bag.guesses import Pictures
 from pc3d.data.readers.bag.lenses import LensInfo, Unusable, is_rectified, lens_info, read_info
+from pc3d.data.readers.bag.names import distinct_names, plain_name
 from pc3d.data.readers.bag.options import NONE, BagOptions, for_topic
 from pc3d.data.readers.bag.pictures import picture_size
 from pc3d.data.readers.bag.scan import Scan
@@ -57,7 +58,8 @@ def choose_cameras(
     if options.camera_topics is not None:
         wanted = [] if list(options.camera_topics) == [NONE] else list(options.camera_topics)
         check_known(wanted, list(images), "images", root, "--camera-topics")
-        return [_named(images[name], infos, options, root) for name in dict.fromkeys(wanted)], []
+        named = [_named(images[name], infos, options, root) for name in dict.fromkeys(wanted)]
+        return _distinct(named), []
     found: list[Finding] = []
     by_info: dict[str | Path, list[CameraTopic]] = {}
     for topic in images.values():
@@ -78,7 +80,17 @@ def choose_cameras(
         cameras.append(first)
         why = f"{first.topic} is taken, which has the same CameraInfo"
         found += [_left_out(camera.topic, why, "ok", "") for camera in others]
-    return cameras, found
+    return _distinct(cameras), found
+
+
+def _distinct(cameras: Sequence[CameraTopic]) -> list[CameraTopic]:
+    """Cameras of a name each: `/cam/image` and `/cam_image` have one at first."""
+    forms = {
+        camera.topic: [camera.name, plain_name(camera.topic), camera.topic.strip("/").replace("/", "__")]
+        for camera in cameras
+    }
+    names = distinct_names(forms)
+    return [replace(camera, name=names[camera.topic]) for camera in cameras]
 
 
 def _rank(
@@ -93,11 +105,6 @@ def _left_out(topic: str, why: str, state: Any, remedy: str) -> Finding:
 
 def _camera_topic(topic: Topic, info: str | Path) -> CameraTopic:
     return CameraTopic(plain_name(_base(topic)), topic.name, topic.kind, info)
-
-
-def plain_name(topic: str) -> str:
-    """A topic as the name of a sensor or folder."""
-    return topic.strip("/").replace("/", "_") or "root"
 
 
 def _named(topic: Topic, infos: set[str], options: BagOptions, root: Path) -> CameraTopic:

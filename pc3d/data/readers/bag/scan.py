@@ -26,6 +26,7 @@ class Track:
         frame: of the first message. first: its content.
         frames: all that occurred. empty: clouds without a point, which are left out.
         unstamped: messages whose header has no time.
+        repeated: messages with the stamp of another, which are left out by `sort`.
         late: seconds from the header's stamp to the log, of each.
         expected: messages that the bag's own table says.
     """
@@ -39,6 +40,7 @@ class Track:
     frames: set[str] = field(default_factory=set)
     empty: int = 0
     unstamped: int = 0
+    repeated: int = 0
     late: list[float] = field(default_factory=list)
     expected: int = 0
 
@@ -46,6 +48,7 @@ class Track:
         """Order by stamp; of equal ones the first that was recorded stays."""
         order = sorted(range(len(self.stamps)), key=lambda at: (self.stamps[at], at))
         once = [at for n, at in enumerate(order) if not n or self.stamps[at] != self.stamps[order[n - 1]]]
+        self.repeated = len(order) - len(once)
         self.stamps = [self.stamps[at] for at in once]
         self.keys = [self.keys[at] for at in once]
 
