@@ -173,7 +173,7 @@ PLACES = [
     Fault("an index in the data set", "start", 2, ["inside the data set"], inside),
     Fault("unknown version", "start", 2, ["--version v1.0-sim"], indexed("--version", "v1.0-mini")),
     Fault("no drive of KITTI", "start", 2, ["no drive with velodyne_points"], kitti),
-    Fault("no key frame", "start", 2, ["--key-every is 0"], lambda p: kitti(p, "--key-every", "0")),
+    Fault("no key frame", "start", 2, ["key_every is 0"], lambda p: kitti(p, "--key-every", "0")),
 ]
 ODD = [
     Fault("boxes called Car", "indexing", 0, ["'Car' .*vehicle.car"], table("category", names(car="Car"))),
