@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from pc3d.data.point_files import decoder_of
 from pc3d.data.readers.folder.description import Description
 
 IMAGES = (".jpg", ".jpeg", ".png")
+TABLES = (".csv", ".txt", ".npz")
 LABEL_FILES = (".label", ".bin", ".npy", ".npz")
+BOX_FILES = (".txt", ".csv")
 RESERVED = ("labels", "boxes", "poses", "maps", "regions")
 _LOOKED_AT = 64
 _DEPTH = 3
@@ -28,29 +31,48 @@ class Scene:
 
 
 def is_points(path: Path) -> bool:
-    """Whether a file holds points, by its name; what ends on `.txt` or `.npz` may hold anything."""
-    end = path.suffix.lower()
-    return end == ".bin" or (bool(decoder_of(path)) and end not in (".txt", ".npz"))
+    """Whether a file holds points, by its name.
+
+    What ends on `.csv`, `.txt` or `.npz` may hold anything: `.csv` counts where its name has a digit
+    (poses.csv has none), the others never do.
+    """
+    return _is_shown(path) and path.suffix.lower() not in (".txt", ".npz") and _may_be_scan(path)
 
 
 def point_files(folder: Path) -> list[Path]:
-    """The files of points in a folder, by name."""
+    """The files of points in a folder of a LiDAR, by name; a table beside them, timestamps.txt, is none."""
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() == ".bin" or decoder_of(p))
+    return sorted(path for path in folder.iterdir() if _is_shown(path) and _may_be_scan(path))
+
+
+def _may_be_scan(path: Path) -> bool:
+    if path.suffix.lower() in TABLES and not any(letter.isdigit() for letter in path.stem):
+        return False
+    return path.suffix.lower() == ".bin" or bool(decoder_of(path))
+
+
+def _is_shown(path: Path) -> bool:
+    """Not hidden: macOS leaves `._000000.bin` beside each file."""
+    return not path.name.startswith(".")
 
 
 def image_files(folder: Path) -> list[Path]:
     """The images in a folder, by name."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
+    return sorted(path for path in folder.iterdir() if is_image(path))
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is an image, by its name."""
+    return _is_shown(path) and path.suffix.lower() in IMAGES
 
 
 def find_scenes(root: Path, description: Description | None) -> list[Scene]:
     """The scenes: the root, or folders at most three levels below it, that hold a LiDAR's folder."""
     names = [lidar.name for lidar in description.lidars] if description else []
-    if _holds(root, is_points) and (description is None or root.name in names):
+    if holds(root, is_points) and (description is None or root.name in names):
         return [Scene(root.parent.name or "drive", root.parent, (root.name,))]
     return [
         Scene(folder.relative_to(root).as_posix() if folder != root else root.name, folder)
@@ -78,7 +100,7 @@ def lidar_folders(scene: Path) -> list[str]:
     return [
         entry.name
         for entry in sorted(scene.iterdir())
-        if entry.is_dir() and entry.name not in RESERVED and _holds(entry, is_points)
+        if entry.is_dir() and entry.name not in RESERVED and holds(entry, is_points)
     ]
 
 
@@ -87,13 +109,12 @@ def image_folders(scene: Path) -> list[str]:
     return [
         entry.name
         for entry in sorted(scene.iterdir())
-        if entry.is_dir()
-        and entry.name not in RESERVED
-        and _holds(entry, lambda p: p.suffix.lower() in IMAGES)
+        if entry.is_dir() and entry.name not in RESERVED and holds(entry, is_image)
     ]
 
 
-def _holds(folder: Path, wanted) -> bool:  # type: ignore[no-untyped-def]
+def holds(folder: Path, wanted: Callable[[Path], bool]) -> bool:
+    """Whether one of the first files of a folder is wanted."""
     for number, entry in enumerate(folder.iterdir()):
         if entry.is_file() and wanted(entry):
             return True
