@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 from mmengine.config import Config
@@ -93,6 +93,9 @@ def follow_index(config: Config, dataset: MixedDataset) -> Config:
 
 def _detection(head: dict[str, Any], classes: ClassSet) -> dict[str, Any]:
     """`detection` for heads that take it, where the classes are not those that they take by themselves."""
-    takes = "detection" in signature(DETECTION_HEADS[head.get("type", "CenterHead")]).parameters
-    usual = classes.detection == common_detection() and "detection" not in head
-    return {} if usual or not takes else {"detection": classes.detection}
+    parameters = signature(DETECTION_HEADS[head.get("type", "CenterHead")]).parameters
+    if "detection" not in parameters:
+        return {}
+    optional = parameters["detection"].default is not Parameter.empty and "detection" not in head
+    usual = optional and classes.detection == common_detection()
+    return {} if usual else {"detection": classes.detection}

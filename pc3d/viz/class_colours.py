@@ -54,13 +54,13 @@ _SYNONYMS = tuple(
         ("terrain grass", "terrain"),
         ("other-ground other_ground flat", "other_flat"),
         ("ground walkable", "terrain"),
-        ("vegetation trunk tree", "vegetation"),
+        ("vegetation trunk tree plant bush", "vegetation"),
         ("manmade building wall pole sign light static", "manmade"),
     )
     for word in words.split()
 )
-_APART = 40.0
-"""Least distance of two colours of a set in RGB."""
+_APART, _FAR = 40.0, 90.0
+"""Least distance of two colours of a set in RGB, where there is one: of a shade, and of a hue of its own."""
 
 
 def colour_table(classes: ClassSet) -> dict[str, Colour]:
@@ -73,7 +73,7 @@ def colour_table(classes: ClassSet) -> dict[str, Colour]:
     ):
         meant = _meant(name)
         candidates = _all_hues() if meant is None else (*_shades(meant), *_all_hues())
-        table[name] = _free(candidates, table.values())
+        table[name] = _free(candidates, table.values(), _FAR if meant is None else _APART)
     return {name: table[name] for name in names}
 
 
@@ -152,13 +152,13 @@ def _shades(colour: Colour) -> tuple[Colour, ...]:
     return tuple(shades)
 
 
-def _free(candidates: Sequence[Colour], used: Iterable[Colour]) -> Colour:
-    """The first candidate that is far from all used colours, or the farthest."""
+def _free(candidates: Sequence[Colour], used: Iterable[Colour], distance: float) -> Colour:
+    """The first candidate that is so far from all used colours, or the farthest."""
     taken = np.array(list(used), dtype=np.float64).reshape(-1, 3)
     if not len(taken):
         return candidates[0]
     apart = np.linalg.norm(np.array(candidates)[:, None] - taken[None], axis=2).min(axis=1)
-    far = np.flatnonzero(apart >= _APART)
+    far = np.flatnonzero(apart >= distance)
     return candidates[int(far[0]) if len(far) else int(apart.argmax())]
 
 

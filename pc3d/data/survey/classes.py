@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pc3d.data.classes import ClassSet
 from pc3d.data.errors import fail
 from pc3d.data.label_maps import NUSCENES_LIDARSEG_CATEGORIES
+from pc3d.data.labels import look_up
 from pc3d.data.readers.json_tables import stream_rows
 from pc3d.data.records import Sweep
 from pc3d.findings import Finding
@@ -64,7 +65,8 @@ class BoxCategories:
         names = ", ".join(f"{name!r} ({count}{_meant(name, self._classes)})" for name, count in shown)
         some = ", ".join(list(self._classes.class_of_box)[:3])
         remedy = (
-            f"name categories as the classes {self._classes.name!r} do ({some}, ...), or give a class file"
+            f"name categories as the classes {self._classes.name!r} do ({some}, ...), or give each a "
+            "class or `ignore` under `boxes` of a class file: --classes FILE"
         )
         if none:
             text = f"none of {self._names.total()} boxes is of a detection class, a detector learns nothing"
@@ -88,9 +90,7 @@ class LabelIds:
 
     def look(self, raw: NDArray[np.int64]) -> NDArray[np.int64]:
         """(P,) class of each of (P,) raw ids: -1 ignored or not known."""
-        lut = np.zeros(0, np.int64) if self._classes is None else self._classes.lut
-        table = np.append(lut, -2)
-        labels = table[np.where((raw >= 0) & (raw < len(lut)), raw, len(lut))]
+        labels = look_up(raw, self._classes)
         ids, counts = np.unique(raw[labels == -2], return_counts=True)
         self._unknown.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
         self._points += len(raw)
