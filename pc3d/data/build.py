@@ -65,10 +65,12 @@ def build_index(
     looks = selection.skip_missing, selection.labels, selection.tables_only
     survey = Survey(metadata, len(source), *looks)
     sweeps = selection.take(track(source.sweeps(), "writing the index", total=len(source), console=console))
-    sweeps = with_motion(sweeps, metadata) if compensate_motion else sweeps
+    motion: list[Finding] = []
+    if compensate_motion:
+        sweeps = with_motion(sweeps, metadata, getattr(source, "twist", None), motion)
     write_index(out, survey.watch(sweeps), {**metadata, "rebuild": rebuild})
     index = SweepIndex.open(out)
-    found = [*source.findings, *survey.findings, *class_findings(ClassSet.of(metadata))]
+    found = [*source.findings, *survey.findings, *motion, *class_findings(ClassSet.of(metadata))]
     if not selection.tables_only:
         with console.status("comparing points with images"):
             found += _of_calibration(index)

@@ -46,6 +46,7 @@ class FolderExport:
     _rig: dict[str, Any] = field(default_factory=dict)
     _scenes: dict[str, str] = field(default_factory=dict)
     _labels: str = ""
+    _apart: int = 50_000
 
     def __post_init__(self) -> None:
         if self.folder.exists() and any(self.folder.iterdir()):
@@ -67,6 +68,7 @@ class FolderExport:
         for camera in sweep.cameras:
             self._same("cameras", camera.name, _camera_section(camera), sweep)
             self._poses[scene.name][camera.timestamp] = camera.world_SE3_ego
+            self._apart = max(self._apart, abs(camera.timestamp - sweep.timestamp))
             _copy_image(camera, scene / camera.name)
         if sweep.lidarseg_path is not None and not sweep.lidars:
             self._add_labels(sweep, scene / "labels")
@@ -105,6 +107,8 @@ class FolderExport:
             "poses": {"file": "poses.csv", "of": "ego"},
             **({"labels": {"folder": "labels", "format": self._labels}} if self._labels else {}),
             "boxes": {"folder": "boxes", "frame": "lidar"},
+            # Microseconds, rounded up to whole milliseconds.
+            **({"sync": -(-self._apart // 1000) / 1000} if self._rig.get("cameras") else {}),
         }
         _write(self.folder / "calibration.yaml", HEADER + _yaml(facts))
         if self.classes is not None:
@@ -123,6 +127,7 @@ HEADER = """\
 # y down, z forward. intrinsics: [fx, fy, cx, cy] or 3x3; model: brown (k1 k2 p1 p2 k3), rational (8), fisheye
 # (k1..k4), mei (xi k1 k2 p1 p2); pixel_centre: where the centre of the first pixel is, 0 (OpenCV) or 0.5.
 # units: m, cm or mm. intensity: what stands for full. time: unit s, ms, us or ns; start: sweep, or '1970'.
+# sync: seconds that an image may be from its scan.
 """
 
 

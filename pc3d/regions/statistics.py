@@ -145,7 +145,7 @@ def count_regions(
         regions: (P,) int, -1 for semantic-less points.
         points: (P, >= 3) metres, LiDAR frame; needed where `boxes` are given.
         boxes: annotation of the sweep, None where there is none.
-        labels: (P,) int >= 0 class of each point, None where there is none.
+        labels: (P,) int class of each point, below 0 for none, None where there are no labels.
         min_points: boxes with fewer points are not counted.
         min_iou: a region covers a box if its points and the points in the box have this intersection
             over union.
@@ -161,9 +161,10 @@ def count_regions(
     if labels is not None:
         if len(labels) != len(regions):
             raise ValueError(f"{len(labels)} labels for {len(regions)} points")
-        by_class = overlaps(regions[inside], labels[inside], (len(sizes), int(labels.max(initial=0)) + 1))
+        classed = inside & (labels >= 0)
+        by_class = overlaps(regions[classed], labels[classed], (len(sizes), int(labels.max(initial=0)) + 1))
         counts += RegionCounts(
-            classed_points=int(inside.sum()), class_pure_points=int(by_class.max(axis=1).sum())
+            classed_points=int(classed.sum()), class_pure_points=int(by_class.max(axis=1).sum())
         )
     if boxes is None:
         return counts

@@ -48,8 +48,8 @@ def load_labels(sweep: Sweep, num_points: int, classes: ClassSet) -> NDArray[np.
 def load_raw_labels(sweep: Sweep, num_points: int) -> NDArray[np.int64]:
     """(P,) raw ids of a sweep's label file, in the order of `load_sweep`.
 
-    A file may hold labels of all points, or of the first LiDAR only: the others are `UNLABELLED`. It may leave
-    out the points of a scan that are not valid, or have labels for them too.
+    A file may hold labels of all points, or of the first LiDAR only: the others are `UNLABELLED`. It may
+    leave out the points of a scan that are not valid, or have labels for them too.
 
     Raises:
         DataError: the sweep has no labels; missing or broken file; length that does not fit.

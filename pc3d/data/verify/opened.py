@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pc3d.data.classes import ClassSet
 from pc3d.data.errors import DataError
 from pc3d.data.images import load_image
-from pc3d.data.labels import load_raw_labels
+from pc3d.data.labels import load_raw_labels, look_up
 from pc3d.data.points import load_sweep
 from pc3d.data.points.load import BASE, available
 from pc3d.data.records import Boxes, Camera, Float32, Sweep
@@ -200,8 +200,7 @@ def _look_at_labels(
     raw = _read(notes, [(LABELS, path)], sweep.token, read)
     if raw is None:
         return
-    table = np.append(classes.lut, -2)
-    labels = table[np.where((raw >= 0) & (raw < len(classes.lut)), raw, len(classes.lut))]
+    labels = look_up(raw, classes)
     ids, counts = np.unique(raw[labels == -2], return_counts=True)
     notes.unknown.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
     notes.labels += len(raw)

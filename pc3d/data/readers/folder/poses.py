@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from pc3d.data.errors import fail
+from pc3d.data.readers.folder.angles import UNITS as ANGLES
+from pc3d.data.readers.folder.angles import in_radians
 from pc3d.data.readers.folder.description import SECONDS, PosesEntry
 from pc3d.data.readers.folder.stamps import unit_by_digits
 from pc3d.data.readers.folder.transforms import euler_matrix
@@ -25,6 +27,7 @@ POSE_FILES = ("poses.csv", "poses.txt", "poses.tum")
 """What the file of poses is called where no calibration names it."""
 _UPRIGHT = 0.5
 """Least z of the vehicle's z axis in a world with z up: a slope of 60 degrees."""
+_ANGLES = ("roll", "pitch", "yaw")
 _TIMES = ("time", "stamp", "timestamp", "t")
 _NAMES = {
     "time": (*_TIMES, *(f"{name}_{unit}" for name in _TIMES for unit in SECONDS)),
@@ -35,9 +38,7 @@ _NAMES = {
     "qy": ("qy", "orientation.y", "rotation.y"),
     "qz": ("qz", "orientation.z", "rotation.z"),
     "qw": ("qw", "orientation.w", "rotation.w"),
-    "roll": ("roll",),
-    "pitch": ("pitch",),
-    "yaw": ("yaw", "heading"),
+    **{name: (name, *(f"{name}_{unit}" for unit in ANGLES)) for name in _ANGLES},
 }
 _REMEDY = "write a CSV with the names time, x, y, z, qx, qy, qz, qw; or TUM's or KITTI's lines"
 
@@ -60,7 +61,7 @@ def read_poses(path: Path, entry: PosesEntry, scans: Sequence[int], stamp_unit: 
     kind = entry.format or _kind(rows[0])
     if kind == "kitti":
         return _kitti(path, scans)
-    times, columns, named = _tum(path, lines) if kind == "tum" else _csv(path, rows)
+    times, columns, named = _tum(path, lines) if kind == "tum" else _csv(path, rows, entry.angles)
     unit = entry.unit or named or _unit(times, stamp_unit, scans, path)
     stamps = _microseconds(times, unit, path)
     return PoseTrack(stamps, _rotations(columns, path), _column(columns, ("x", "y", "z")), LONGEST)
@@ -96,19 +97,31 @@ def _tum(path: Path, lines: Sequence[str]) -> Table:
     return *_parsed(path, rows, ["time", "x", "y", "z", "qx", "qy", "qz", "qw"]), None
 
 
-def _csv(path: Path, rows: Sequence[str]) -> Table:
+def _csv(path: Path, rows: Sequence[str], angles: str | None) -> Table:
     separator = next((mark for mark in ",;\t" if mark in rows[0]), None)
     names = [name.strip().strip('"').lower() for name in rows[0].split(separator)]
     known = {alias: standard for standard, aliases in _NAMES.items() for alias in aliases}
     order = [known.get(name, f"_{n}") for n, name in enumerate(names)]
+    for name in _NAMES:
+        if order.count(name) > 1:
+            twins = ", ".join(given for given, meant in zip(names, order, strict=True) if meant == name)
+            fail(f"columns of one meaning: {twins}", path, "leave one, or rename the other")
     has = set(order)
+    if "heading" in names and not has & {"qw", "yaw"}:
+        fail(
+            "a heading may turn clockwise from north",
+            path,
+            "write yaw, counter-clockwise from the world's x axis (90 degrees less a compass heading)",
+        )
     turned = {"qx", "qy", "qz", "qw"} <= has or "yaw" in has
     if not {"time", "x", "y", "z"} <= has or not turned:
         fail(f"the first line names {', '.join(names)}", path, _REMEDY)
     unit = names[order.index("time")].rpartition("_")[2]
-    return *_parsed(
-        path, [row.split(separator) for row in rows[1:]], order
-    ), unit if unit in SECONDS else None
+    times, columns = _parsed(path, [row.split(separator) for row in rows[1:]], order)
+    if "qw" not in has:
+        said = [ANGLES.get(given.rpartition("_")[2], "") for given in names if known.get(given) in _ANGLES]
+        columns |= dict(zip(_ANGLES, in_radians(columns, said, angles, path).T, strict=True))
+    return times, columns, unit if unit in SECONDS else None
 
 
 def _parsed(path: Path, rows: Sequence[Sequence[str]], names: Sequence[str]) -> tuple[list[Fraction], dict]:
@@ -134,7 +147,7 @@ def _parsed(path: Path, rows: Sequence[Sequence[str]], names: Sequence[str]) -> 
 
 
 def _unit(times: Sequence[Fraction], stamp_unit: str | None, scans: Sequence[int], path: Path) -> str:
-    """The unit of file names, or that of the digits: the one in which poses are from the time of the scans."""
+    """The unit of file names, or that of the digits: in which poses are from the time of the scans."""
     units = [u for u in (stamp_unit, unit_by_digits([abs(time) for time in times])) if u is not None]
     first, last = min(times), max(times)
     for unit in units:
@@ -178,10 +191,7 @@ def _column(columns: dict[str, Float64], names: Sequence[str]) -> Float64:
 
 def _rotations(columns: dict[str, Float64], path: Path) -> Float64:
     if "qw" not in columns:
-        zero = np.zeros_like(columns["yaw"])
-        angles = np.stack([columns.get("roll", zero), columns.get("pitch", zero), columns["yaw"]], axis=1)
-        if np.abs(angles).max() > 2 * np.pi + 0.1:
-            fail("roll, pitch and yaw are in degrees", path, "write radians, or quaternions")
+        angles = _column(columns, _ANGLES)
         return np.stack([euler_matrix(row) for row in angles])
     quaternions = _column(columns, ("qw", "qx", "qy", "qz"))
     lengths = np.linalg.norm(quaternions, axis=1)

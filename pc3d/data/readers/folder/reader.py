@@ -131,6 +131,8 @@ class FolderReader:
             "frames": {"lidar": "as in its files", "ego": "x forward, y left, z up, as the calibration says"},
             "notes": notes,
             "has_labels": setup.labels is not None,
+            # Points in the world were put there from their own times.
+            "compensated": any(lidar.entry.frame == "world" for lidar in setup.lidars),
         }
 
     def _reports(self) -> list[Finding]:
