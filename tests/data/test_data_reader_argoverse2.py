@@ -17,7 +17,7 @@ from pc3d.data.build import build_index
 from pc3d.data.errors import DataError
 from pc3d.data.pairing import cam_SE3_lidar
 from pc3d.data.points import load_sweep
-from pc3d.data.readers import open_reader
+from pc3d.data.readers import Reader, open_reader
 from pc3d.data.readers.argoverse2 import detect
 from pc3d.geometry.boxes import points_in_boxes
 from pc3d.geometry.camera import in_image, project
@@ -171,7 +171,69 @@ def test_the_lidar_data_set_and_logs_that_lack_something(log: Path, tmp_path: Pa
         open_reader("argoverse2", log / "sensors")
 
 
-def test_a_wrong_table_is_one_error(log: Path) -> None:
+ONE_BOX = {
+    **dict.fromkeys(("qx", "qy", "qz", "ty_m", "tz_m"), 0.0),
+    **dict.fromkeys(("qw", "length_m", "width_m", "height_m"), 1.0),
+    "tx_m": 9.0,
+    "category": "BUS",
+    "track_uuid": "a",
+    "num_interior_pts": 3,
+}
+
+
+def _annotate(log: Path, *times: int) -> None:
+    columns = {name: [value] * len(times) for name, value in ONE_BOX.items()}
+    write(log / "annotations.feather", timestamp_ns=list(times), **columns)
+
+
+def _warnings(reader: Reader) -> list[str]:
+    return [f"{found.name}: {found.text}" for found in reader.findings if found.state == "warning"]
+
+
+def test_a_sweep_outside_the_times_of_a_cut_table_has_no_boxes_rather_than_none_around(log: Path) -> None:
+    _annotate(log, START, START + 2 * STEP)
+    reader = open_reader("argoverse2", log)
+    boxes = [sweep.boxes for sweep in reader.sweeps()]
+    assert [None if one is None else len(one) for one in boxes] == [1, 0, 1]
+    assert not _warnings(reader)
+    _annotate(log, START, START + STEP)
+    reader = open_reader("argoverse2", log)
+    boxes = [sweep.boxes for sweep in reader.sweeps()]
+    assert [None if one is None else len(one) for one in boxes] == [1, 1, None]
+    (text,) = _warnings(reader)
+    assert text.startswith("boxes: 1 of 3 sweeps are outside the times of annotations.feather")
+    assert str(START + 2 * STEP) in text
+    _annotate(log)
+    reader = open_reader("argoverse2", log)
+    assert [sweep.boxes for sweep in reader.sweeps()] == [None] * 3
+    assert "3 of 3" in _warnings(reader)[0]
+
+
+def test_a_damaged_table_costs_what_it_says_and_no_more(log: Path) -> None:
+    other = Path(shutil.copytree(log, log.parent / "log-1"))
     write(log / "annotations.feather", timestamp_ns=[START], category=["BUS"])
-    with pytest.raises(DataError, match=r"no column 'tx_m'[\s\S]*annotations.feather"):
-        list(open_reader("argoverse2", log).sweeps())
+    _annotate(other, START, START + 2 * STEP)
+    (other / "calibration" / "intrinsics.feather").write_bytes(b"ARROW1")
+    reader = open_reader("argoverse2", log.parent)
+    sweeps = list(reader.sweeps())
+    assert [(len(s.cameras), s.boxes is None) for s in sweeps] == [(2, True)] * 3 + [(0, False)] * 3
+    cameras, tables = _warnings(reader)
+    assert "1 of 2 intrinsics.feather of logs cannot be read" in cameras
+    assert "1 of 2 annotations.feather of logs cannot be read and were left out, first: log-0" in tables
+    assert "no column 'tx_m'" in tables
+    poses = log / "city_SE3_egovehicle.feather"
+    poses.write_bytes(poses.read_bytes()[:100])
+    reader = open_reader("argoverse2", log.parent)
+    assert {sweep.scene for sweep in reader.sweeps()} == {"log-1"}
+    assert "logs: 1 of 2 logs cannot be read and were left out, first: log-0" in _warnings(reader)[0]
+
+
+def test_missing_and_nearly_named_annotations_are_said(log: Path) -> None:
+    other = Path(shutil.copytree(log, log.parent / "log-1"))
+    _annotate(other, START, START + 2 * STEP)
+    (log / "annotation.feather").touch()
+    reader = open_reader("argoverse2", log.parent)
+    list(reader.sweeps())
+    near, missing = _warnings(reader)
+    assert "annotation.feather is not read, annotations.feather would be" in near
+    assert "1 of 2 annotations.feather of logs are missing, first: log-0" in missing

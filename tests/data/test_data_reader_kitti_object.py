@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pc3d.data.build import build_index
+from pc3d.data.checks import read_findings
 from pc3d.data.classes import load_class_set
 from pc3d.data.errors import DataError
 from pc3d.data.points import load_sweep
@@ -197,9 +199,54 @@ def test_broken_texts_are_named(copy: Path, name: str, old: str, new: str, said:
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
-    with pytest.raises(DataError, match=said) as caught:
+    reader = open_reader("kitti_object", copy)
+    sweeps = {sweep.token: sweep for sweep in reader.sweeps()}
+    (finding,) = (found for found in reader.findings if found.state != "ok")
+    assert finding.state == "warning"
+    assert "1 of 2 " in finding.text
+    assert str(path) in finding.text
+    assert re.search(said, f"{finding.text} {finding.remedy}")
+    assert sweeps["training/000001"].boxes is not None
+    # A frame without a calibration goes, one without labels or a camera has none.
+    if name == "label_2":
+        assert sweeps["training/000000"].boxes is None
+    elif "P2" in old:
+        assert sweeps["training/000000"].cameras == ()
+    else:
+        assert "training/000000" not in sweeps
+    # Where no frame is left there is an error.
+    for other in (copy / "training" / "calib").iterdir():
+        other.unlink()
+    with pytest.raises(DataError, match=r"calibration cannot be read[\s\S]*000000.txt"):
         _read(copy)
-    assert str(path) in str(caught.value)
+
+
+def test_an_index_without_a_calibration_file_and_with_folders_of_other_names(
+    copy: Path, tmp_path: Path
+) -> None:
+    (copy / "training/calib/000001.txt").unlink()
+    (copy / "training/label_2").rename(copy / "training/label_02")
+    (copy / "training/image_2").rename(copy / "training/image_02")
+    index = build_index("kitti_object", copy, tmp_path / "index", "the test")
+    assert [index[row].token for row in range(len(index))] == ["training/000000"]
+    texts = [(found.state, found.text) for found in read_findings(index.folder)]
+    assert any("1 of 2 frames cannot be read and were left out" in text for _, text in texts)
+    for name, near in (("label_02", "label_2"), ("image_02", "image_2")):
+        assert any(
+            state == "warning" and text.startswith(f"{name} is not read, {near} would be")
+            for state, text in texts
+        )
+
+
+def test_a_cut_scan_is_found_among_single_frames(copy: Path, tmp_path: Path) -> None:
+    scan = copy / "training/velodyne/000001.bin"
+    content = scan.read_bytes()
+    scan.unlink()
+    scan.write_bytes(content[: 6250 * 16])
+    index = build_index("kitti_object", copy, tmp_path / "index", "the test")
+    (finding,) = (found for found in read_findings(index.folder) if found.name == "small LiDAR files")
+    assert "1 of 2 LiDAR files" in finding.text
+    assert "000001.bin" in finding.text
 
 
 def test_a_folder_without_scans(tmp_path: Path) -> None:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pc3d.data.classes import load_class_set
 from pc3d.data.errors import fail
 from pc3d.data.readers.argoverse2_log import NEEDED, Log, is_time
-from pc3d.data.records import Camera, Sweep
+from pc3d.data.readers.parts import Parts, nearly_named
+from pc3d.data.records import Boxes, Camera, Sweep
 from pc3d.findings import Finding
 
 FORMAT = "feather:x,y,z,intensity/255,ring=laser_number,time=offset_ns*1e-9"
 SPLITS = ("train", "val", "test")
 _DEPTHS = (".", "*", "*/*", "*/*/*")
 _SWEEPS = "sensors/lidar"
+_FILES = ("sensors", "calibration", "annotations.feather", "city_SE3_egovehicle.feather")
+_TABLES = ("egovehicle_SE3_sensor.feather", "intrinsics.feather")
 
 
 class Argoverse2Reader:
@@ -33,7 +37,7 @@ class Argoverse2Reader:
             and boxes; 5 makes the 2 Hz of nuScenes of the 10 Hz of the logs.
 
     Raises:
-        DataError: there is no log; a table of one is damaged, or all lack one.
+        DataError: there is no log, or none whose poses and mounts can be read.
     """
 
     def __init__(self, root: Path, key_every: int = 1) -> None:
@@ -83,16 +87,40 @@ class Argoverse2Reader:
             text = f"{len(lacking)} of {len(self._logs)} logs lack a table and were left out"
             first = f"{lacking[0].name} has no {absent[lacking[0]][0]}"
             self.findings.append(Finding("logs", "warning", f"{text}, first: {first}", "copy them again"))
+        self._boxes = Parts(
+            "boxes",
+            "sweeps are outside the times of annotations.feather, and their boxes",
+            always=True,
+            remedy="copy annotations.feather again",
+        )
+        self._cameras = Parts("calibration of cameras", "intrinsics.feather of logs")
+        self._annotations = Parts("annotations", "annotations.feather of logs")
+        parts, lists = Parts("logs", "logs", needed=True), self._lists()
         for log in self._logs:
             if not absent[log]:
-                yield from self._of_log(log)
+                read = partial(Log.read, log, self._cameras, self._annotations)
+                if (tables := parts.read(log.name, read)) is not None:
+                    yield from self._of_log(log, tables)
+        for one in (parts, self._cameras, self._annotations, self._boxes, *lists):
+            self.findings += one.findings()
 
-    def _of_log(self, folder: Path) -> Iterator[Sweep]:
+    def _lists(self) -> list[Parts]:
+        """Logs beside which others have annotations; those of test have none."""
+        beside: dict[Path, Parts] = {}
+        for log in self._logs:
+            if _split(log) != "test":
+                parts = beside.setdefault(log.parent, Parts("annotations", "annotations.feather of logs"))
+                parts.count(log.name, (log / "annotations.feather").is_file())
+        self.findings += nearly_named(self._logs, _FILES, ("map",))
+        self.findings += nearly_named([log / "calibration" for log in self._logs], _TABLES)
+        self.findings += nearly_named([log / "sensors" for log in self._logs], ("lidar", "cameras"))
+        return list(beside.values())
+
+    def _of_log(self, folder: Path, log: Log) -> Iterator[Sweep]:
         times = sorted(int(path.stem) for path in (folder / _SWEEPS).glob("*.feather") if is_time(path.stem))
         if len(times) < self._counts[folder]:
             text = f"{self._counts[folder] - len(times)} files of {folder.name} are not named by nanoseconds"
             self.findings.append(Finding("names of sweeps", "warning", text, "give them their names again"))
-        log = Log.read(folder)
         if log.left_out:
             text = f"cameras of {folder.name} have no calibration: {', '.join(sorted(log.left_out))}"
             self.findings.append(Finding("calibration of cameras", "warning", text, "copy the tables again"))
@@ -111,7 +139,10 @@ class Argoverse2Reader:
         if pose is None:
             return None
         token = f"{folder.name}/{time}"
-        boxes = log.annotations.boxes(time, log.lidar_SE3_axle) if key and log.annotations else None
+        boxes: Boxes | None = None
+        if key and log.annotations:
+            boxes = log.annotations.boxes(time, log.lidar_SE3_axle)
+            self._boxes.count(token, boxes is not None)
         return Sweep(
             token=token,
             scene=folder.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from pc3d.data.errors import fail
 from pc3d.data.point_files.feather import decode
 from pc3d.data.readers.column_tables import ColumnTable
+from pc3d.data.readers.parts import Parts
 from pc3d.data.readers.pose_track import PoseTrack
-from pc3d.data.readers.tracks import nearest, velocities_of_tracks
+from pc3d.data.readers.tracks import nearest, rows_at, velocities_of_tracks
 from pc3d.data.records import MAX_PIXELS, Boxes, Camera, Float64
 from pc3d.geometry.camera import shift_pixel_centres
 from pc3d.geometry.rigid import invert_SE3, make_SE3, transform_points, yaw_of
@@ -54,11 +56,14 @@ class Log:
     left_out: tuple[str, ...]
 
     @classmethod
-    def read(cls, folder: Path) -> Log:
+    def read(cls, folder: Path, cameras: Parts, annotations: Parts) -> Log:
         """Read the tables of the log in `folder`.
 
+        Args:
+            cameras, annotations: that count tables of these which are damaged; the log has none then.
+
         Raises:
-            DataError: one is missing or damaged.
+            DataError: another one is missing or damaged.
         """
         poses = _table(folder / _POSES)
         times = poses.whole("timestamp_ns", *_ALL_TIMES)
@@ -68,10 +73,11 @@ class Log:
             times, poses.rotations(*_QUATERNION), poses.numbers(*_TRANSLATION), longest=_LONGEST_NS
         )
         mounts = _mounts(folder / _MOUNTS)
-        cameras, images, left_out = _cameras(folder, mounts)
+        rig = cameras.read(folder.name, partial(_cameras, folder, mounts)) or ((), {}, ())
         path = folder / "annotations.feather"
-        annotations = Annotations.read(path, track) if path.is_file() else None
-        return cls(track, _between_lidars(mounts, folder), cameras, images, annotations, left_out)
+        read = partial(Annotations.read, path, track)
+        boxes = annotations.read(folder.name, read) if path.is_file() else None
+        return cls(track, _between_lidars(mounts, folder), rig[0], rig[1], boxes, rig[2])
 
     @property
     def ego_SE3_lidar(self) -> Float64:
@@ -128,9 +134,12 @@ class Annotations:
         velocity = velocities_of_tracks(self._tracks, in_city, 1e-9 * self._times)
         return np.einsum("aji,aj->ai", rotations, velocity)[:, :2]
 
-    def boxes(self, time: int, lidar_SE3_axle: Float64) -> Boxes:
-        """The boxes at a time (ns); the axes of the LiDAR frame are those of the vehicle."""
-        rows = np.flatnonzero(self._times == time)
+    def boxes(self, time: int, lidar_SE3_axle: Float64) -> Boxes | None:
+        """The boxes at a time (ns); the axes of the LiDAR frame are those of the vehicle. None before the
+        first and after the last: such a table is cut, and says nothing of an empty street."""
+        rows = rows_at(self._times, time)
+        if rows is None:
+            return None
         return Boxes(
             centers=transform_points(lidar_SE3_axle, self._centers[rows]),
             sizes=self._sizes[rows],

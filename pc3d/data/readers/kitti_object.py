@@ -6,6 +6,7 @@ import argparse
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from pc3d.data.readers.kitti_calibration import Calibration
 from pc3d.data.readers.kitti_labels import read_boxes
 from pc3d.data.readers.kitti_rig import EGO_SE3_LIDAR, FRAMES, LICENSE, rectified_camera
 from pc3d.data.readers.kitti_times import number_scans
+from pc3d.data.readers.parts import Parts, nearly_named
 from pc3d.data.readers.text_files import read_lines
-from pc3d.data.records import Camera, Float64, Sweep
+from pc3d.data.records import Boxes, Camera, Float64, Sweep
 from pc3d.findings import Finding
 
 PARTS = ("training", "testing")
@@ -28,6 +30,8 @@ LISTS = {"training": ("train", "val"), "testing": ("test",)}
 """The lists of `ImageSets/` that are read; `trainval` is the first two."""
 
 _CALIBRATION = "extract the calibration archive (data_object_calib) into the root"
+_FOLDERS = ("velodyne", "calib", "label_2", *CAMERAS)
+_OTHERS = ("image_0", "image_1", "planes", "velodyne_reduced", "prev_2", "prev_3")
 
 
 def detect(root: Path) -> str | None:
@@ -53,9 +57,10 @@ class KittiObjectReader:
         root: folder with `training/{velodyne,calib}` and, where there are some, `image_2`, `image_3`,
             `label_2`.
 
+    A frame without a sound calibration file is left out, as are labels and images that cannot be read.
+
     Raises:
-        DataError: no frame; scans without a number; a list, a calibration file or a label file that is
-            missing or broken.
+        DataError: no frame, or none with a calibration; scans without a number; a broken list.
     """
 
     def __init__(self, root: Path) -> None:
@@ -71,6 +76,7 @@ class KittiObjectReader:
         notes = [note for part in PARTS for note in self._lacking(part)]
         for part in PARTS:
             self._find_beside(part)
+        self.findings += nearly_named([self._root / part for part in PARTS], _FOLDERS, _OTHERS)
         self.metadata: dict[str, Any] = {
             "dataset": "kitti_object",
             "root": str(self._root),
@@ -92,17 +98,25 @@ class KittiObjectReader:
 
     def sweeps(self) -> Iterator[Sweep]:
         """The frames of `training`, then those of `testing`, by number."""
+        frames = Parts("frames", "frames", needed=True, remedy=_CALIBRATION)
+        labels, images = Parts("label files", "label files"), Parts("images", "images")
         for part, scans in self._scans.items():
             for scan in scans:
-                yield self._sweep(part, scan)
+                read = partial(self._sweep, part, scan, labels, images)
+                if (sweep := frames.read(f"{part}/{scan.stem}", read)) is not None:
+                    yield sweep
+        self.findings += [*frames.findings(), *labels.findings(), *images.findings()]
 
-    def _sweep(self, part: str, scan: Path) -> Sweep:
+    def _sweep(self, part: str, scan: Path, labels: Parts, images: Parts) -> Sweep:
         token = f"{part}/{scan.stem}"
         time = 1_000_000 * int(scan.stem)
-        where = self._root / part / "calib" / f"{scan.stem}.txt"
-        calibration = Calibration(where, _CALIBRATION)
+        calibration = Calibration(self._root / part / "calib" / f"{scan.stem}.txt", _CALIBRATION)
         rect_SE3_velo = calibration.rectification("R0_rect") @ calibration.transform("Tr_velo_to_cam")
-        labels = self._root / part / "label_2" / f"{scan.stem}.txt"
+        cameras = [
+            images.read(f"{token} {name}", partial(_camera, path, name, calibration, rect_SE3_velo))
+            for name in CAMERAS
+            if (path := image_of(self._root / part / name, scan.stem)) is not None
+        ]
         return Sweep(
             token=token,
             scene=f"{part}_{scan.stem}",
@@ -113,20 +127,14 @@ class KittiObjectReader:
             ego_SE3_lidar=EGO_SE3_LIDAR,
             world_SE3_ego=np.eye(4),
             split=self._splits[part].get(scan.stem, "none"),
-            cameras=tuple(self._cameras(part, scan.stem, calibration, rect_SE3_velo, time)),
-            boxes=read_boxes(labels, rect_SE3_velo, token) if labels.is_file() else None,
+            cameras=tuple(replace(camera, timestamp=time) for camera in cameras if camera is not None),
+            boxes=self._boxes(part, scan.stem, rect_SE3_velo, labels),
             sample_token=token,
         )
 
-    def _cameras(
-        self, part: str, stem: str, calibration: Calibration, rect_SE3_velo: Float64, time: int
-    ) -> Iterator[Camera]:
-        for name in CAMERAS:
-            path = image_of(self._root / part / name, stem)
-            if path is not None:
-                projection = calibration.projection(f"P{name[-1]}")
-                camera = rectified_camera(name, path, image_size(path), projection, rect_SE3_velo)
-                yield replace(camera, timestamp=time)
+    def _boxes(self, part: str, stem: str, rect_SE3_velo: Float64, labels: Parts) -> Boxes | None:
+        path, token = self._root / part / "label_2" / f"{stem}.txt", f"{part}/{stem}"
+        return labels.read(token, partial(read_boxes, path, rect_SE3_velo, token)) if path.is_file() else None
 
     def _split_of_frames(self, part: str) -> dict[str, str]:
         """Split of each frame."""
@@ -156,12 +164,15 @@ class KittiObjectReader:
             self.findings.append(Finding("splits", "warning", text, remedy))
 
     def _lacking(self, part: str) -> list[str]:
-        """Notes on images that some frames lack."""
+        """Notes on images that frames lack; a finding where others have them."""
         notes = []
         for name in CAMERAS:
-            lacking = sum(image_of(self._root / part / name, scan.stem) is None for scan in self._scans[part])
+            images = Parts("images", f"images of {part}/{name}")
+            folder, scans = self._root / part / name, self._scans[part]
+            lacking = sum(not images.count(s.stem, image_of(folder, s.stem) is not None) for s in scans)
             if lacking:
-                notes.append(f"{lacking} of {len(self._scans[part])} frames of {part} have no {name}")
+                notes.append(f"{lacking} of {len(scans)} frames of {part} have no {name}")
+            self.findings += images.findings()
         return notes
 
     def _find_beside(self, part: str) -> None:
@@ -179,3 +190,8 @@ class KittiObjectReader:
             text = f"files of {part} have no scan beside them: {extra}"
             remedy = "extract the scans (data_object_velodyne) too, or leave them: they are not indexed"
             self.findings.append(Finding("scans", "warning", text, remedy))
+
+
+def _camera(path: Path, name: str, calibration: Calibration, rect_SE3_velo: Float64) -> Camera:
+    projection = calibration.projection(f"P{name[-1]}")
+    return rectified_camera(name, path, image_size(path), projection, rect_SE3_velo)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pc3d.data.readers.kitti_calibration import Calibration
 from pc3d.data.readers.kitti_poses import camera_poses, estimated_poses
 from pc3d.data.readers.kitti_rig import EGO_SE3_LIDAR, FRAMES, LICENSE, add_key_every, rectified_camera
 from pc3d.data.readers.kitti_times import gaps, microseconds_from_start, number_scans, scan_times
+from pc3d.data.readers.parts import Parts, nearly_named
 from pc3d.data.records import Camera, Float64, Sweep
 from pc3d.findings import Finding
 
@@ -37,6 +39,8 @@ POSES = {
 
 _WORLD = "the world is the ego frame of a sequence's first scan"
 _CALIBRATION = "extract the calibration archive (data_odometry_calib) into the root"
+_FILES = ("velodyne", "labels", "calib.txt", "times.txt", "poses.txt", "image_2", "image_3")
+_OTHERS = ("image_0", "image_1", "voxels", "predictions")
 
 
 def detect(root: Path) -> str | None:
@@ -87,9 +91,10 @@ class SemanticKittiReader:
         key_every: every so-manyth scan of a sequence is a key frame, the others are plain sweeps without
             cameras and labels.
 
+    A sequence whose scans have no number, time or pose is left out, as are cameras without a calibration.
+
     Raises:
-        DataError: no sequence; no pose file at all for `poses="odometry"`; scans without a number, a time or
-            a pose; a calibration file or an entry that is missing or broken.
+        DataError: no sequence, or none that can be read; no pose file at all for `poses="odometry"`.
         ImportError: `poses="kiss-icp"` without the package.
     """
 
@@ -105,9 +110,13 @@ class SemanticKittiReader:
         self._notes: list[str] = []
         self.findings: list[Finding] = []
         folder = _folder(self._root)
-        read = [self._read(path.parent) for path in sorted(folder.glob("*/velodyne")) if path.is_dir()]
+        folders = [path.parent for path in sorted(folder.glob("*/velodyne")) if path.is_dir()]
+        self._parts = Parts("sequences", "sequences", needed=True)
+        read = [self._parts.read(path.name, partial(self._read, path)) for path in folders]
         self._sequences = [sequence for sequence in read if sequence is not None]
+        self.findings += nearly_named(folders, _FILES, _OTHERS)
         if not self._sequences:
+            self._parts.check()
             fail("no scan in sequences/NN/velodyne", self._root, "name the folder that holds sequences/")
         posed = self._find_without_poses()
         self._find_splits()
@@ -133,11 +142,14 @@ class SemanticKittiReader:
 
     def sweeps(self) -> Iterator[Sweep]:
         """The sequences by name, each ascending in time."""
+        rigs = Parts("cameras", "cameras of sequences")
         for sequence in self._sequences:
-            cameras = _cameras(sequence.folder)
-            poses = self._ego_poses(sequence)
-            for rank, pose in enumerate(poses):
+            name = sequence.folder.name
+            cameras = _cameras(sequence.folder, rigs)
+            poses = self._parts.read(name, partial(self._ego_poses, sequence))
+            for rank, pose in enumerate(poses or ()):
                 yield self._sweep(sequence, rank, pose, cameras)
+        self.findings += [*self._parts.findings(), *rigs.findings()]
 
     def _sweep(self, sequence: _Sequence, rank: int, pose: Float64, cameras: list[Camera]) -> Sweep:
         scan, time, name = sequence.scans[rank], sequence.times[rank], sequence.folder.name
@@ -226,15 +238,14 @@ class SemanticKittiReader:
             text = f"{len(other)} sequences are none of the benchmark and in split 'none': {names}"
             self.findings.append(Finding("splits", "warning", text, "make splits of them: pc3d split"))
 
-    def _ego_poses(self, sequence: _Sequence) -> Iterator[Float64]:
+    def _ego_poses(self, sequence: _Sequence) -> Iterable[Float64]:
         """(4, 4) world_SE3_ego of each scan."""
         name, where = sequence.folder.name, self._pose_file(sequence.folder)
         if self._poses == "kiss-icp":
-            yield from estimated_poses((scan, f"{name}/{scan.stem}") for scan in sequence.scans)
-        elif where.is_file():
-            yield from camera_poses(where, sequence.numbers, _cam0_SE3_velo(sequence.folder)[1])
-        else:
-            yield from (np.eye(4) for _ in sequence.scans)
+            return estimated_poses((scan, f"{name}/{scan.stem}") for scan in sequence.scans)
+        if where.is_file():
+            return camera_poses(where, sequence.numbers, _cam0_SE3_velo(sequence.folder)[1])
+        return [np.eye(4) for _ in sequence.scans]
 
 
 def _cam0_SE3_velo(folder: Path) -> tuple[Calibration, Float64]:
@@ -250,19 +261,15 @@ def _image_folders(folder: Path) -> list[Path]:
     return []
 
 
-def _cameras(folder: Path) -> list[Camera]:
+def _cameras(folder: Path, parts: Parts) -> list[Camera]:
     """The rectified cameras of a sequence, with their image folder in place of the path."""
-    folders = _image_folders(folder)
-    if not folders:
-        return []
-    calibration, cam0_SE3_velo = _cam0_SE3_velo(folder)
-    return [
-        rectified_camera(
-            path.name,
-            path,
-            first_image_size(path),
-            calibration.projection(f"P{path.name[-1]}"),
-            cam0_SE3_velo,
-        )
-        for path in folders
+    found = [
+        parts.read(f"{folder.name}/{path.name}", partial(_camera, path)) for path in _image_folders(folder)
     ]
+    return [camera for camera in found if camera is not None]
+
+
+def _camera(folder: Path) -> Camera:
+    calibration, cam0_SE3_velo = _cam0_SE3_velo(folder.parent)
+    projection = calibration.projection(f"P{folder.name[-1]}")
+    return rectified_camera(folder.name, folder, first_image_size(folder), projection, cam0_SE3_velo)

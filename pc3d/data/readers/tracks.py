@@ -37,3 +37,14 @@ def nearest(times: NDArray[np.int64], time: int, most: int) -> int | None:
     candidates = [k for k in (n - 1, n) if 0 <= k < len(times)]
     best = min(candidates, key=lambda k: abs(int(times[k]) - time))
     return best if abs(int(times[best]) - time) <= most else None
+
+
+def rows_at(times: NDArray[np.int64], time: int) -> NDArray[np.int64] | None:
+    """The rows of one time in a table of N boxes, in any order.
+
+    None before its first time and after its last: of these the table says nothing, for it is cut. A time
+    between them without a row is one at which there is nothing.
+    """
+    if not len(times) or not times.min() <= time <= times.max():
+        return None
+    return np.flatnonzero(times == time)

@@ -19,6 +19,8 @@ class FileUse:
 
     def __init__(self) -> None:
         self._shared, self._pieces, self._small = Tally(), Tally(), Tally()
+        self._small_single = Tally()
+        self._single: dict[str, list[tuple[int, str]]] = {}
 
     def look(self, sweeps: Sequence[Sweep], sizes: Sequence[int]) -> None:
         """Look at a scene; `sizes` are the bytes of its LiDAR files, 0 where there is none."""
@@ -34,10 +36,21 @@ class FileUse:
                 continue
             where = f"{sweep.path.name} of sweep {sweep.token}"
             self._pieces.look(size % point > 0, f"{where}, {size} bytes")
-            small = size < _SMALL * middle
-            self._small.look(small, f"{where}, {size // point} points where {int(middle) // point} are usual")
+            if len(sweeps) == 1:  # compared with those of the other scenes, in the end
+                self._single.setdefault(sweep.lidar_format, []).append((size, where))
+            else:
+                _look_at_size(self._small, size, middle, point, where)
+
+    def _compare_single(self) -> None:
+        """Look at the files of scenes of one sweep, by format."""
+        for lidar_format, files in self._single.items():
+            middle, point = median(size for size, _ in files), point_format(lidar_format).point_bytes
+            for size, where in files:
+                _look_at_size(self._small_single, size, middle, point or 1, where)
+        self._single.clear()
 
     def findings(self) -> list[Finding]:
+        self._compare_single()
         again = "copy them again from the data set"
         return [
             *self._shared.finding(
@@ -55,7 +68,18 @@ class FileUse:
                 "LiDAR files have less than half of the points that are usual in their scene",
                 again,
             ),
+            *self._small_single.finding(
+                "small LiDAR files",
+                "warning",
+                "LiDAR files of single frames have less than half of the points that are usual in the data set",
+                again,
+            ),
         ]
+
+
+def _look_at_size(tally: Tally, size: int, middle: float, point: int, where: str) -> None:
+    small = size < _SMALL * middle
+    tally.look(small, f"{where}, {size // point} points where {int(middle) // point} are usual")
 
 
 def _uses(sweep: Sweep) -> Iterator[tuple[str, Path, str, tuple[str, int]]]:
