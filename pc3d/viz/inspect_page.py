@@ -14,7 +14,7 @@ from pc3d.data.index import SweepIndex
 from pc3d.data.records import Sweep
 from pc3d.findings import Finding
 from pc3d.viz.contact_sheet import sweep_sheet
-from pc3d.viz.inspect_facts import SCENES, content_facts, sampled_rows, scene_facts, spread
+from pc3d.viz.inspect_facts import SCENES, ContentFacts, content_facts, sampled_rows, scene_facts, spread
 from pc3d.viz.inspect_figures import content_figures, drive_figures, time_figures
 from pc3d.viz.inspect_tables import (
     box_table,
@@ -74,17 +74,26 @@ def write_inspection(
             *time_figures(scenes, work),
             *drive_figures(scenes, work),
             *content_figures(content, classes, work),
-            column_table(content, first),
-            *([box_table(content)] if content.boxes else []),
-            lidar_table(first),
-            *([camera_table(first)] if first.cameras else []),
+            *_tables(content, first),
             *_calibration(index, calibration, said),
             *_findings(index),
             *_sheets(shown, classes, said),
         ]
-        name = str(index.metadata.get("dataset", "drives"))
-        subtitle = f"{name}, {index.root}; index {index.folder}, fingerprint {index.fingerprint[:12]}"
-        write_report(path, f"What is in {index.folder.name}", sections, subtitle=subtitle, command=command)
+        # The pictures are read before their folder goes.
+        write_report(
+            path, f"What is in {index.folder.name}", sections, subtitle=_subtitle(index), command=command
+        )
+
+
+def _tables(content: ContentFacts, first: Sweep) -> list[Section]:
+    boxes = [box_table(content)] if content.boxes else []
+    cameras = [camera_table(first)] if first.cameras else []
+    return [column_table(content, first), *boxes, lidar_table(first), *cameras]
+
+
+def _subtitle(index: SweepIndex) -> str:
+    name = str(index.metadata.get("dataset", "drives"))
+    return f"{name}, {index.root}; index {index.folder}, fingerprint {index.fingerprint[:12]}"
 
 
 def _notes(index: SweepIndex, scenes: int, opened: int, failed: Sequence[str]) -> list[Section]:

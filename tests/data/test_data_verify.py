@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from verify_drives import SCENES, STEPS, change, change_camera, index_of, records, write_files
-from verify_faults import FAULTS, Injected, late
+from verify_drives import SCENES, STEPS, Injected, change, change_camera, index_of, records, write_files
+from verify_faults_files import FILES
+from verify_faults_records import BOXES, MOUNTS, TIMES_AND_POSES, late
 
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex, write_index
@@ -23,6 +24,7 @@ from pc3d.data.verify.notes import EXAMPLES, Notes
 from pc3d.findings import Finding
 from pc3d.geometry.rigid import make_SE3, yaw_matrix
 
+FAULTS = [*FILES, *TIMES_AND_POSES, *MOUNTS, *BOXES]
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "verify.md"
 CALIBRATION = ("a camera that is turned by 6 degrees", "calibration CAM_FRONT", "problem")
 
@@ -105,7 +107,9 @@ def test_a_simulated_drive_raises_nothing_and_a_turned_camera_does(tiny_index: P
     turn = make_SE3(yaw_matrix(np.radians(6.0)), [0.0, 0.0, 0.0])
     sweeps = [index[row] for row in range(len(index))]
     fronts = [tuple(camera for camera in one.cameras if camera.name == "CAM_FRONT") for one in sweeps]
-    right = [replace(one, cameras=front, lidarseg_path=None) for one, front in zip(sweeps, fronts, strict=True)]
+    right = [
+        replace(one, cameras=front, lidarseg_path=None) for one, front in zip(sweeps, fronts, strict=True)
+    ]
     wrong = change_camera(right, lambda _: True, "CAM_FRONT", ego_SE3_cam=lambda c: turn @ c.ego_SE3_cam)
     for rows, expected in ((right, {}), (wrong, {CALIBRATION[1]: CALIBRATION[2]})):
         made = index_of(rows, index.root, tmp_path / f"{len(expected)}")

@@ -4,7 +4,7 @@ boxes and tracks; and what to do to its records and files."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from PIL import Image
 from pc3d.data.classes import load_class_set
 from pc3d.data.index import SweepIndex, write_index
 from pc3d.data.records import Boxes, Camera, Lidar, Sweep
+from pc3d.findings import State
 from pc3d.geometry.rigid import make_SE3, yaw_matrix
 
 SCENES, STEPS = 2, 8
@@ -27,6 +28,23 @@ BOX = np.array([4.0, 2.0, 1.6])
 GROUND, WALL, CAR = 24, 28, 17  # raw ids of nuScenes-lidarseg
 
 Sweeps = list[Sweep]
+Spoil = Callable[[Sweeps, Path], "Sweeps | None"]
+
+
+@dataclass(frozen=True)
+class Injected:
+    """A fault.
+
+    Attributes:
+        name: what is wrong, as the table of docs/verify.md has it.
+        finding: name of the finding that says it. state: of that.
+        spoil: changes files below a root, or gives other records.
+    """
+
+    name: str
+    finding: str
+    state: State
+    spoil: Spoil
 
 
 def pose_of(step: int, motion: str) -> np.ndarray:
