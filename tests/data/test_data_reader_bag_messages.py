@@ -290,8 +290,8 @@ def test_the_scale_of_intensity_is_guessed_and_said(values: np.ndarray, expected
 
 def test_what_a_user_says_is_taken_and_no_warning() -> None:
     look = _look(intensity=np.arange(50, dtype=np.float32), t=(SPAN * 1e9).astype(np.uint32))
-    text, found = point_format_of(look, "t:us", "intensity/100", "here")
-    assert text == "pointcloud2:x,y,z,intensity/100,time=t*1e-06;drop=invalid"
+    text, found = point_format_of(look, "t:ns", "intensity/100", "here")
+    assert text == "pointcloud2:x,y,z,intensity/100,time=t*1e-09;drop=invalid"
     assert {one.state for one in found} == {"ok"}
     assert point_format_of(look, "none", "none", "here")[0] == "pointcloud2:x,y,z;drop=invalid"
     with pytest.raises(DataError, match=r"no field 'tt'.*did you mean 't'"):

@@ -4,61 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.data.errors import did_you_mean, fail
-from pc3d.data.readers.bag.options import for_topic
+from pc3d.data.readers.bag.look import NEAR, Look, intensity_misfit, time_misfit
+from pc3d.data.readers.bag.options import for_topic, number_of
 from pc3d.findings import Finding
 
-NAMES = {
-    "intensity": ("intensity", "i", "intensities", "reflectivity", "reflectance"),
-    "ring": ("ring", "channel", "laser_id", "line"),
-    "time": ("time", "t", "timestamp", "time_stamp", "timeStamp", "offset_time", "timestamps"),
-}
-"""Names that drivers give to a column, the likeliest first."""
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _EPOCH = {"s": (5e8, 5e9), "ms": (5e11, 5e12), "us": (5e14, 5e15), "ns": (5e17, 5e18)}
 _SWEEP = (0.2, 2.0)  # what the points of a sweep last, in periods of the LiDAR
 _PERIOD = (0.01, 0.5)
-_NEAR = 5.0  # seconds between a point and the stamp of its cloud
 _TIME = re.compile(r"(?P<field>\w+):(?P<unit>s|ms|us|ns)(?P<absolute>@)?")
 _INTENSITY = re.compile(r"(?P<field>\w+)/(?P<full>[\d.]+(e\d+)?)(?P<tanh>:tanh)?")
-
-Columns = dict[str, NDArray]
-
-
-@dataclass(frozen=True)
-class Look:
-    """Clouds of one topic that were looked at.
-
-    Attributes:
-        topic: their name.
-        clouds: their columns, at least one cloud.
-        stamps: seconds, of each cloud.
-        period: seconds from cloud to cloud, None if there is but one.
-    """
-
-    topic: str
-    clouds: Sequence[Columns]
-    stamps: Sequence[float]
-    period: float | None = None
-
-    def field(self, standard: str) -> str | None:
-        """The field that goes for a standard column, None where there is none."""
-        there = self.clouds[0]
-        return next((name for name in NAMES[standard] if name in there), None)
-
-    def valid(self, name: str) -> list[NDArray]:
-        """A field of each cloud, of points that are measured."""
-        return [cloud[name][_measured(cloud) & np.isfinite(cloud[name])] for cloud in self.clouds]
-
-
-def _measured(cloud: Columns) -> NDArray[np.bool_]:
-    xyz = np.stack([cloud[name] for name in "xyz"])
-    return np.isfinite(xyz).all(axis=0) & (xyz != 0).any(axis=0)
 
 
 def point_format_of(
@@ -128,8 +88,13 @@ def _intensity(look: Look, said: str | None, where: object) -> tuple[str, list[F
         form = "FIELD/FULL or FIELD/FULL:tanh"
         match = _parsed(_INTENSITY, said, "--intensity", form, look, where)
         tanh = ":tanh" if match["tanh"] else ""
-        column = f"{_named('intensity', match['field'])}/{match['full']}{tanh}"
-        return column, [Finding(name, "ok", f"{match['field']}, full at {match['full']}, as stated")]
+        full = match["full"]
+        if not 0 < number_of(full) < float("inf"):
+            fail(f"--intensity is {said!r}", where, f"write {form}, FULL a number above 0")
+        reason = intensity_misfit(look, match["field"], number_of(full), bool(tanh))
+        text = f"{match['field']}, full at {full}, as stated"
+        column = f"{_named('intensity', match['field'])}/{full}{tanh}"
+        return column, [_stated(name, text, reason, "--intensity")]
     field = look.field("intensity")
     if field is None:
         return "", [Finding(name, "ok", f"no field of it among {', '.join(look.clouds[0])}: all 0")]
@@ -140,6 +105,13 @@ def _intensity(look: Look, said: str | None, where: object) -> tuple[str, list[F
     text = f"{field} {why}: taken as 0 to {full.partition(':')[0]}{', squashed' * (':' in full)} (a guess)"
     remedy = f"--intensity {field}/{full} confirms it, another number corrects it"
     return f"{_named('intensity', field)}/{full}", [Finding(name, "warning", text, remedy)]
+
+
+def _stated(name: str, text: str, misfit: str, option: str) -> Finding:
+    """What a user said, and a warning where it does not fit."""
+    if not misfit:
+        return Finding(name, "ok", text)
+    return Finding(name, "warning", f"{text}, but {misfit}", f"without {option} the unit is guessed")
 
 
 def _full(values: NDArray) -> tuple[str, str]:
@@ -182,7 +154,9 @@ def _time(look: Look, said: str | None, where: object) -> tuple[str, list[Findin
         absolute = match["absolute"] or ""
         meaning = "absolute" if absolute else "from the stamp"
         text = f"{match['field']} in {match['unit']}, {meaning}, as stated"
-        return _time_column(match["field"], match["unit"], absolute), [Finding(name, "ok", text)]
+        reason = time_misfit(look, match["field"], 1 / UNITS[match["unit"]], bool(absolute))
+        column = _time_column(match["field"], match["unit"], absolute)
+        return column, [_stated(name, text, reason, "--point-time")]
     field = look.field("time")
     if field is None:
         return "", [Finding(name, "ok", f"no field of them among {', '.join(look.clouds[0])}")]
@@ -220,11 +194,11 @@ def _time_guess(look: Look, field: str) -> tuple[str, str]:
         if low > least and high < most and values.dtype == np.float64:
             apart = abs(low * UNITS[unit] - stamp)
             far = f", {apart:.3g} s from the stamp of its cloud"
-            return (f"{unit}@", why) if apart < _NEAR else ("", why + far)
+            return (f"{unit}@", why) if apart < NEAR else ("", why + far)
     bounds = [factor * look.period for factor in _SWEEP] if look.period else list(_PERIOD)
     fits = [
         unit
         for unit, second in UNITS.items()
-        if bounds[0] <= span * second <= bounds[1] and max(abs(low), abs(high)) * second < _NEAR
+        if bounds[0] <= span * second <= bounds[1] and max(abs(low), abs(high)) * second < NEAR
     ]
     return (fits[0], why) if fits else ("", f"{why}, which fits a sweep in no unit")

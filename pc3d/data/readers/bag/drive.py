@@ -35,6 +35,7 @@ class Setup:
     Attributes:
         formats: LiDAR format of each topic of points; the first one leads.
         rig: cameras. base, fixed: frames of the vehicle and the world. poses: see `choose_poses`.
+        given: fixed transforms of a file, which hold against those of the bags.
         remarks: what is counted while bags are read.
     """
 
@@ -44,6 +45,7 @@ class Setup:
     base: str
     fixed: str
     poses: str
+    given: TransformTree = field(default_factory=TransformTree)
     partners: dict[str, Partners] = field(default_factory=dict)
     remarks: Remarks = field(default_factory=Remarks)
 
@@ -67,7 +69,7 @@ class Drive:
     """A bag that is read once.
 
     Args:
-        statics: fixed transforms of an earlier bag or a file, for those that this one lacks.
+        statics: fixed transforms of an earlier bag, for those that this one lacks.
 
     Raises:
         DataError: the bag is damaged, or frames are not joined.
@@ -90,11 +92,9 @@ class Drive:
         sensors = [setup.lead, *setup.others]
         self._scan: Scan = scan(bag, sensors, infos, topic, self._options)
         self.tree = self._scan.tree
-        lacking = bool(statics.frames) and not self.tree.has_static
-        self.tree.add_static_of(statics)
-        setup.remarks.see(
-            path.scene, self._scan.tracks.values(), lacking and self._options.transforms is None
-        )
+        setup.remarks.overridden(path.scene, self.tree.override(setup.given))
+        self.tree.borrow(statics)
+        setup.remarks.see(path.scene, self._scan)
         self._poses: PoseSource = pose_source(setup.poses, self._scan, setup.fixed, setup.base, path.file)
 
     def sweeps(self) -> Iterator[Sweep]:
@@ -112,6 +112,7 @@ class Drive:
         partners = self._partners([lead.stamps[at] for at in kept])
         made = (self._sweep(n, at, partners, cameras, files) for n, at in enumerate(kept))
         yield from self._with_odometry(list(made)) if self._setup.poses == KISS_ICP else made
+        self._setup.remarks.see_used(self._path.scene, self.tree)
 
     def _kept(self, lead: Track) -> list[int]:
         """Which clouds become sweeps: in the wanted time, and with a pose near by."""

@@ -112,10 +112,11 @@ def _is_metadata(path: Path) -> bool:
 
 
 def _scenes(file: Path, base: Path) -> list[str]:
-    """Names of its drive: its path below the root, then with the ending; a lone folder is its own name."""
+    """Names of its drive: its path below the root, with the ending, or joined otherwise; a lone folder is its own name."""
     path = file.parent if file.name == METADATA else file.with_suffix("")
     name = "__".join(path.relative_to(base).parts) or path.name
-    return [name, f"{name}_{'folder' if file.name == METADATA else file.suffix[1:]}"]
+    kind = "folder" if file.name == METADATA else file.suffix[1:]
+    return [name, f"{name}_{kind}", f"{'-'.join(path.relative_to(base).parts)}_{kind}"]
 
 
 def check_closed(path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pc3d.data.errors import DataError
 from pc3d.data.readers.bag.clouds import cloud_columns, is_empty
-from pc3d.data.readers.bag.columns import Columns, Look
+from pc3d.data.readers.bag.look import Columns, Look
 from pc3d.data.readers.bag.opened import Bag, Message
 from pc3d.data.readers.bag.options import BagOptions
 from pc3d.data.readers.bag.pictures import ENCODINGS, picture_size
@@ -38,11 +38,11 @@ def first_transforms(bag: Bag) -> TransformTree:
     return tree
 
 
-def look_at(bag: Bag, topic: str, options: BagOptions, where: Path) -> Look:
-    """Clouds of a topic from the start, the middle and the end of a bag.
+def look_at(bag: Bag, topic: str, options: BagOptions, where: Path) -> Look | None:
+    """Clouds of a topic from the start, the middle and the end of a bag; None if all of them are empty.
 
     Raises:
-        DataError: a cloud is damaged; all of them are empty.
+        DataError: a cloud is damaged.
     """
     clouds: list[Columns] = []
     stamps: list[float] = []
@@ -58,9 +58,7 @@ def look_at(bag: Bag, topic: str, options: BagOptions, where: Path) -> Look:
             if tried >= _TRIES:
                 break
     if not clouds:
-        raise DataError(
-            f"the clouds of {topic} hold no point\n  where: {where}\n  remedy: choose another topic"
-        )
+        return None
     count = bag.count(topic)
     period = 1e-9 * (bag.end - bag.start) / (count - 1) if count > 1 else None
     return Look(topic, clouds, stamps, period)

@@ -59,6 +59,21 @@ def _field(info: Any, name: str) -> Any:
     return getattr(info, name) if hasattr(info, name) else getattr(info, name.lower())
 
 
+def same_calibration(one: Any, other: Any) -> bool:
+    """Whether two CameraInfos of a topic say the same of its images."""
+    texts = [(i.width, i.height, i.distortion_model, i.binning_x, i.binning_y) for i in (one, other)]
+    rois = [(i.roi.x_offset, i.roi.y_offset, i.roi.width, i.roi.height) for i in (one, other)]
+    if texts[0] != texts[1] or rois[0] != rois[1]:
+        return False
+    for name in ("K", "D", "R", "P"):
+        mine, theirs = np.asarray(_field(one, name)), np.asarray(_field(other, name))
+        if mine.shape != theirs.shape:
+            return False
+        if not np.array_equal(mine, theirs) and not np.allclose(mine, theirs, 1e-6, 1e-9, equal_nan=True):
+            return False
+    return True
+
+
 def is_rectified(topic: str) -> bool:
     """Whether the images of a topic are rectified, by the names that `image_proc` gives."""
     return any(part.startswith("image_rect") for part in topic.split("/"))

@@ -72,7 +72,7 @@ class BagOptions:
                 if not pair.partition("=")[2]:
                     raise ValueError(f"{name} has {pair!r}, expected TOPIC=VALUE")
         for pair in self.stamp_offset:
-            if not isfinite(_seconds(pair.partition("=")[2])):
+            if not isfinite(number_of(pair.partition("=")[2])):
                 raise ValueError(f"stamp_offset (--stamp-offset) has {pair!r}, expected TOPIC=SECONDS")
         for name in ("start", "end"):
             if getattr(self, name) is not None and not isfinite(getattr(self, name)):
@@ -91,7 +91,7 @@ class BagOptions:
         return {pair.partition("=")[0] for pair in pairs if _of_one(pair)} | set(self.link_axes)
 
 
-def _seconds(text: str) -> float:
+def number_of(text: str) -> float:
     """A number, NaN where it is none."""
     try:
         return float(text)

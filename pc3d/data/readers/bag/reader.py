@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pc3d.data.errors import did_you_mean, fail
 from pc3d.data.odometry import require_kiss_icp
-from pc3d.data.readers.bag.columns import point_format_of, shared
 from pc3d.data.readers.bag.drive import Drive, Setup
 from pc3d.data.readers.bag.extract import check_settings
 from pc3d.data.readers.bag.files import BagPath, find_bags, renamed
-from pc3d.data.readers.bag.guesses import first_message, first_transforms, look_at, pictures_of
+from pc3d.data.readers.bag.formats import first_formats, formats_of
+from pc3d.data.readers.bag.guesses import first_message, first_transforms, pictures_of
 from pc3d.data.readers.bag.opened import Bag, open_bag
 from pc3d.data.readers.bag.options import KISS_ICP, NONE, TF, BagOptions
 from pc3d.data.readers.bag.poses import base_frame, choose_poses, fixed_frame
@@ -61,10 +62,20 @@ class BagReader:
     def sweeps(self) -> Iterator[Sweep]:
         """The bags by path, each ascending in time."""
         for path in self._bags:
-            drive = Drive(path, self._open(path), self._setup, self._statics)
+            drive = Drive(path, self._open(path), self._setup_of(path), self._statics)
             yield from drive.sweeps()
             self._statics = drive.tree if drive.tree.has_static else self._statics
         self.findings += self._setup.findings()
+
+    def _setup_of(self, path: BagPath) -> Setup:
+        """What holds for a bag: its points may have other units than those of the first."""
+        formats = self._setup.formats
+        if path != self._bags[0]:
+            formats, found = formats_of(self._open(path), path, formats, self._options)
+            self.findings += found
+        if self._options.extract is not None:
+            check_settings(self._options.extract.resolve() / path.scene, {"formats": formats})
+        return replace(self._setup, formats=formats)
 
     def _open(self, path: BagPath) -> Bag:
         """A bag; the last one stays open, as opening takes a third of a second and more."""
@@ -106,12 +117,14 @@ class BagReader:
         first, options = self._bags[0], self._options
         bag = self._open(first)
         tree = first_transforms(bag)
+        given = TransformTree()
         if options.transforms is not None:
-            read_transforms(options.transforms, self._statics)
-            tree.add_static_of(self._statics)
+            read_transforms(options.transforms, given)
+            tree.override(given)
         poses = choose_poses(topics, options.poses, tree, self._root)
         base = self._base(bag, poses, tree, topics)
-        formats = self._formats(bag, first)
+        formats, found = first_formats(bag, first, self._lidars, options)
+        self.findings += found
         pictures = pictures_of(bag, topics_of(bag, first.file), first.file)
         cameras, found = choose_cameras(topics, options, pictures, self._root)
         self.findings += found
@@ -119,26 +132,7 @@ class BagReader:
         if poses == TF and not fixed:
             there = ", ".join(tree.frames) or "none"
             fail("no frame of the bag is the world by its name", self._root, f"--fixed-frame: one of {there}")
-        return Setup(options, formats, Rig(cameras, base, options), base, fixed, poses)
-
-    def _formats(self, bag: Bag, path: BagPath) -> dict[str, str]:
-        """The LiDAR format of each topic of points."""
-        options = self._options
-        looks = {
-            topic: look_at(bag, topic, options, path.file) for topic in self._lidars if topic in bag.kinds
-        }
-        formats = {}
-        for topic, look in looks.items():
-            time, intensity = (
-                shared(values, looks, topic) for values in (options.point_time, options.intensity)
-            )
-            formats[topic], found = point_format_of(look, time, intensity, path.file)
-            self.findings += found
-        for topic in self._lidars:
-            if topic not in looks:
-                text = f"the first bag {path.scene} lacks it: it is left out"
-                self.findings.append(Finding(f"LiDAR {topic}", "warning", text, "index its bag by itself"))
-        return formats
+        return Setup(options, formats, Rig(cameras, base, options), base, fixed, poses, given)
 
     def _base(self, bag: Bag, poses: str, tree: TransformTree, topics: list[Topic]) -> str:
         """The frame of the vehicle: as said, that of the odometry, one known by name, or the LiDAR's."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
-from pc3d.data.readers.bag.scan import Track
+from pc3d.data.readers.bag.scan import Scan, Track
+from pc3d.data.readers.bag.transforms import TransformTree
 from pc3d.findings import Finding
 
 _LATE = 1.0
@@ -20,13 +21,45 @@ class Remarks:
         self._found: dict[str, Finding] = {}
         self._poseless = self._wanted = 0
 
-    def see(self, scene: str, tracks: Iterable[Track], borrowed: bool) -> None:
-        """Look at the topics of a bag; `borrowed`: its fixed transforms are those of another bag."""
-        for track in tracks:
+    def see(self, scene: str, found: Scan) -> None:
+        """Look at the topics of a bag."""
+        for track in found.tracks.values():
             self._see_track(scene, track)
-        if borrowed:
-            text = f"bag {scene} has no fixed transforms: those of an earlier bag are taken"
+        for topic in sorted(found.changed):
+            text = f"it changes within bag {scene}: the first one is taken for all images"
+            self._keep(f"calibration of {topic}", text, "cut the bag where it changes, or --camera-info FILE")
+        if len(found.frames) > 1:
+            pairs = ", ".join(" to ".join(pair) for pair in sorted(found.frames))
+            text = f"they are of several frames in bag {scene}: {pairs}; all are taken as the first"
+            self._keep("frames of poses", text, "cut the bag where they change, or name another --poses")
+        if found.poses is not None and (count := found.poses.contradictions):
+            self._contradict(scene, found.poses.name, count)
+
+    def _contradict(self, scene: str, name: str, count: int) -> None:
+        text = f"{count} poses of bag {scene} have the stamp of another, which counts"
+        self._keep(f"equal stamps of {name}", text, "--stamps log where it is a topic; else mend its sender")
+
+    def overridden(self, scene: str, links: Sequence[tuple[str, str]]) -> None:
+        """Links of a bag that a file of transforms took the place of."""
+        if links:
+            named = ", ".join(f"{parent} to {child}" for parent, child in links)
+            name = "transforms of the file"
+            text = f"they hold instead of those of the bags: {named} in bag {scene}"
+            self._found.setdefault(name, Finding(name, "ok", text))
+
+    def see_used(self, scene: str, tree: TransformTree) -> None:
+        """Look at the transforms that the sweeps of a bag needed."""
+        if tree.borrowed:
+            text = (
+                f"bag {scene} has no fixed transforms {', '.join(tree.borrowed)}: an earlier bag's are taken"
+            )
             self._keep("fixed transforms", text, "index it by itself with --transforms FILE if it has others")
+        if tree.changed:
+            text = f"bag {scene} says several for {', '.join(tree.changed)}: the last fixed one is taken"
+            remedy = "--transforms FILE says which one holds; cut the bag where a mount was moved"
+            self._keep("fixed transforms that change", text, remedy)
+        for name, count in tree.contradictions.items():
+            self._contradict(scene, f"the transform {name}", count)
 
     def _see_track(self, scene: str, track: Track) -> None:
         name = f"{track.topic}"
@@ -34,7 +67,9 @@ class Remarks:
             text = f"{track.unstamped} headers of bag {scene} have no time: that of recording is taken"
             self._keep(f"stamps of {name}", text, "set header.stamp in the driver")
         if track.repeated:
-            text = f"{track.repeated} of {len(track.late)} messages of bag {scene} have the stamp of another: "
+            text = (
+                f"{track.repeated} of {len(track.late)} messages of bag {scene} have the stamp of another: "
+            )
             remedy = "--stamps log takes the times of recording; else mend header.stamp in the driver"
             self._keep(f"equal stamps of {name}", f"{text}left out", remedy)
         seen = len(track.late) + track.empty

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pc3d.data.readers.bag.clouds import is_empty
+from pc3d.data.readers.bag.lenses import same_calibration
 from pc3d.data.readers.bag.opened import Bag, Message
 from pc3d.data.readers.bag.options import LOG, BagOptions
 from pc3d.data.readers.bag.topics import CLOUD, INFO, ODOMETRY, POSES, TF
@@ -59,10 +60,11 @@ class Scan:
 
     Attributes:
         tracks: of clouds and images, by topic.
-        infos: the first CameraInfo of each topic.
+        infos: the first CameraInfo of each topic. changed: topics whose later ones say something else.
         tree: transforms.
         poses: of the topic of poses; None where it has no message.
         child: frame that the poses are of, "" where the messages say none.
+        frames: all (parent, child) of the poses.
     """
 
     tracks: dict[str, Track]
@@ -70,6 +72,8 @@ class Scan:
     tree: TransformTree
     poses: Trajectory | None = None
     child: str = ""
+    changed: set[str] = field(default_factory=set)
+    frames: set[tuple[str, str]] = field(default_factory=set)
 
 
 def scan(bag: Bag, sensors: Sequence[str], infos: Sequence[str], poses: str, options: BagOptions) -> Scan:
@@ -87,7 +91,9 @@ def scan(bag: Bag, sensors: Sequence[str], infos: Sequence[str], poses: str, opt
         if message.topic in found.tracks:
             _add(found.tracks[message.topic], message, options)
         elif message.kind == INFO:
-            found.infos.setdefault(message.topic, message.content)
+            first = found.infos.setdefault(message.topic, message.content)
+            if first is not message.content and not same_calibration(first, message.content):
+                found.changed.add(message.topic)
         elif message.kind in TF:
             found.tree.add_message(message.content, is_static(message.topic))
         elif message.kind in POSES:
@@ -133,10 +139,10 @@ def _add(track: Track, message: Message, options: BagOptions) -> None:
 def _add_pose(found: Scan, message: Message, options: BagOptions) -> None:
     content = message.content
     pose = content.pose if hasattr(content.pose, "position") else content.pose.pose
+    child = frame_name(str(content.child_frame_id if message.kind == ODOMETRY else ""))
+    found.frames.add((frame_name(str(content.header.frame_id)), child))
     if found.poses is None:
-        found.poses = Trajectory(f"{message.topic}")
-        child = content.child_frame_id if message.kind == ODOMETRY else ""
-        found.child = frame_name(str(child))
+        found.poses, found.child = Trajectory(f"{message.topic}"), child
     p, q = pose.position, pose.orientation
     found.poses.add(stamp_of(message, options)[0], (p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
 

@@ -12,6 +12,8 @@ from pc3d.data.records import Float64
 from pc3d.geometry.rigid import make_SE3, quaternion_to_matrix
 
 _STILL = 1e-9
+_SAME = 1e-6
+"""Metres, and of a quaternion: what two messages of one transform may differ by."""
 
 
 def is_pose(translation: tuple[float, ...], xyzw: tuple[float, ...]) -> bool:
@@ -49,6 +51,25 @@ class Trajectory:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def says(self, translation: tuple[float, ...], xyzw: tuple[float, ...]) -> bool:
+        """Whether the pose that was added last is this one, or there is none."""
+        if not self._rows:
+            return True
+        _, last = self._rows[-1]
+        mine, other = np.array(last), np.array((*translation, *xyzw))
+        mine[3:] /= np.linalg.norm(mine[3:])
+        other[3:] /= np.linalg.norm(other[3:])
+        turn = min(np.abs(mine[3:] - other[3:]).max(), np.abs(mine[3:] + other[3:]).max())
+        return bool(max(turn, np.abs(mine[:3] - other[:3]).max()) < _SAME)
+
+    @property
+    def contradictions(self) -> int:
+        """Poses of a time at which there is another, of another value: only the last of them counts."""
+        kept = dict(self._rows)
+        return sum(
+            any(abs(a - b) > _SAME for a, b in zip(row, kept[time], strict=True)) for time, row in self._rows
+        )
 
     def _arrays(self) -> tuple[NDArray[np.int64], Float64]:
         """(N,) times, ascending and each once (the last that was said counts), and (N, 7) poses."""

@@ -30,6 +30,9 @@ class TransformTree:
         self._edges: dict[tuple[str, str], Trajectory] = {}
         self._fixed: set[tuple[str, str]] = set()
         self._broken: set[str] = set()
+        self._changed: set[tuple[str, str]] = set()
+        self._borrowed: set[tuple[str, str]] = set()
+        self._used: set[tuple[str, str]] = set()
         self._routes: dict[tuple[str, str], list[tuple[str, str, bool]] | None] = {}
 
     def add_message(self, message: Any, static: bool) -> None:
@@ -58,6 +61,8 @@ class TransformTree:
         if not is_pose(translation, xyzw):
             self._broken.add(f"{parent} to {child}")
             return
+        if edge in self._fixed and not self._edges[edge].says(translation, xyzw):
+            self._changed.add(edge)
         if static or edge not in self._edges:
             self._edges[edge] = Trajectory(f"transform from {child} to {parent}")
         if static:
@@ -67,13 +72,60 @@ class TransformTree:
         self._edges[edge].add(0 if static else time, translation, xyzw)
         self._routes.clear()
 
-    def add_static_of(self, other: TransformTree) -> bool:
-        """Take the fixed transforms of another tree; whether it had any."""
-        for edge in other._fixed - self._edges.keys():
-            self._edges[edge] = other._edges[edge]
-            self._fixed.add(edge)
+    def borrow(self, other: TransformTree) -> None:
+        """Take the fixed transforms of another tree between frames that are not joined here."""
+        for edge in sorted(other._fixed):
+            if not self.knows(*edge):
+                self._place(edge, other)
+                self._borrowed.add(edge)
+
+    def override(self, other: TransformTree) -> list[tuple[str, str]]:
+        """Take the fixed transforms of another tree, which hold against what is here.
+
+        Where its frames are joined here already, the link next to the child goes, so that one way is left.
+
+        Returns:
+            Links (parent, child) that went.
+        """
+        gone: list[tuple[str, str]] = []
+        placed: set[tuple[str, str]] = set()
+        for parent, child in sorted(other._fixed):
+            while route := self._route(parent, child):
+                own = [(p, c) for p, c, _ in route if (p, c) not in placed]
+                if not own:
+                    break
+                gone.append(own[-1])
+                self._remove(own[-1])
+            self._place((parent, child), other)
+            placed.add((parent, child))
+        return gone
+
+    def _place(self, edge: tuple[str, str], other: TransformTree) -> None:
+        self._edges[edge] = other._edges[edge]
+        self._fixed.add(edge)
         self._routes.clear()
-        return bool(other._fixed)
+
+    def _remove(self, edge: tuple[str, str]) -> None:
+        del self._edges[edge]
+        for some in (self._fixed, self._changed, self._borrowed):
+            some.discard(edge)
+        self._routes.clear()
+
+    @property
+    def borrowed(self) -> list[str]:
+        """Links of another tree that a way needed."""
+        return [f"{parent} to {child}" for parent, child in sorted(self._borrowed & self._used)]
+
+    @property
+    def changed(self) -> list[str]:
+        """Fixed links that a way needed and that the messages say in several ways."""
+        return [f"{parent} to {child}" for parent, child in sorted(self._changed & self._used)]
+
+    @property
+    def contradictions(self) -> dict[str, int]:
+        """Poses of moving links that a way needed, of a time at which there is another: how many."""
+        found = {edge: self._edges[edge].contradictions for edge in self._used - self._fixed}
+        return {f"{parent} to {child}": count for (parent, child), count in sorted(found.items()) if count}
 
     @property
     def has_static(self) -> bool:
@@ -106,6 +158,7 @@ class TransformTree:
             fail(*self._no_way(target, source, what))
         result = np.eye(4)
         for parent, child, down in route:
+            self._used.add((parent, child))
             step = self._edges[parent, child].at(time)
             result = result @ (step if down else invert_SE3(step))
         return result
