@@ -59,6 +59,8 @@ def build_index(
     check_places(Path(root), Path(out))
     with console.status(f"reading the tables of {root}"):
         source = open_reader(reader, root, **options)
+    if select := getattr(source, "select", None):
+        select(selection)
     metadata = with_classes(source.metadata, classes)
     if selection.labels and str(classes or "common") == "common":
         check_label_order(Path(metadata["root"]) / metadata.get("version", ""), ClassSet.of(source.metadata))

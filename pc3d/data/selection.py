@@ -61,7 +61,7 @@ class Selection:
         for sweep in sweeps:
             seen.update(camera.name for camera in sweep.cameras)
             if sweep.is_key_frame or self.sweeps:
-                yield self._part(sweep)
+                yield self.part(sweep)
         for name in sorted(set(self.cameras or ()) - seen):
             there = ", ".join(sorted(seen)) or "no camera"
             fail(
@@ -70,7 +70,8 @@ class Selection:
                 f"there are: {there}",
             )
 
-    def _part(self, sweep: Sweep) -> Sweep:
+    def part(self, sweep: Sweep) -> Sweep:
+        """What is selected of a sweep."""
         if self.cameras is not None:
             sweep = replace(
                 sweep, cameras=tuple(camera for camera in sweep.cameras if camera.name in self.cameras)
@@ -86,5 +87,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no-sweeps", action="store_true", help="key frames only")
     group.add_argument("--skip-missing", action="store_true", help="without scenes that have missing files")
     group.add_argument(
-        "--tables-only", action="store_true", help="what the tables say; files need not be there, none is opened"
+        "--tables-only",
+        action="store_true",
+        help="what the tables say; files need not be there, none is opened",
     )

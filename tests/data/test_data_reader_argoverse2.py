@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 from argoverse2_logs import MOUNTS, PINHOLES, START, STEP, WORLD, pose_at, write, write_log
 from pyarrow import feather
@@ -182,8 +183,8 @@ ONE_BOX = {
 
 
 def _annotate(log: Path, *times: int) -> None:
-    columns = {name: [value] * len(times) for name, value in ONE_BOX.items()}
-    write(log / "annotations.feather", timestamp_ns=list(times), **columns)
+    columns = {name: pa.array([value] * len(times), pa.scalar(value).type) for name, value in ONE_BOX.items()}
+    write(log / "annotations.feather", timestamp_ns=pa.array(times, pa.int64()), **columns)
 
 
 def _warnings(reader: Reader) -> list[str]:

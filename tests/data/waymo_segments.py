@@ -275,6 +275,7 @@ def _write_boxes(path: Path, times: list[int]) -> None:
             **{name: [value] * (2 * len(times)) for name, value in numbers.items()},
             f"{box}.type": pa.array([1, 2] * len(times), pa.int8()),
             f"{box}.num_lidar_points_in_box": pa.array([31, None] * len(times), pa.int32()),
+            f"{box}.num_top_lidar_points_in_box": pa.array([29, None] * len(times), pa.int32()),
         },
         None,
     )

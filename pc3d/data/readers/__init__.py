@@ -2,7 +2,7 @@
 
 To add one, write a class with `metadata`, `findings`, `__len__` (about how many sweeps) and `sweeps()` (scene
 after scene, ascending in time), and give it a line in `READERS`. One that stays outside of pc3d is named
-`module:Class`.
+`module:Class`. A reader that writes files may have `select(selection)`, which says what of them is used.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from pc3d.findings import Finding
 
 T = TypeVar("T")
 _NEAR = 0.75
-"""Likeness of two names, e.g. 0.93 of image_2 and image_02, 0.91 of labels and label; 0.67 of lidar and radar."""
+"""Likeness of two names: 0.93 of image_2 and image_02, 0.91 of labels and label, 0.6 of lidar and radar."""
 
 
 class Parts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from pc3d.data.classes import load_class_set
 from pc3d.data.errors import fail
 from pc3d.data.readers.bag.extract import check_settings
 from pc3d.data.readers.parquet_rows import open_file
+from pc3d.data.readers.parts import Parts, nearly_named
 from pc3d.data.readers.waymo_extract import Extraction
 from pc3d.data.readers.waymo_files import TOP, component, poses_of, sensor_rows
 from pc3d.data.readers.waymo_points import frame_key, lasers_of
 from pc3d.data.readers.waymo_segment import Images, LidarBoxes
-from pc3d.data.records import Float64, Sweep
+from pc3d.data.records import Boxes, Float64, Sweep
+from pc3d.data.selection import Selection
 from pc3d.findings import Finding
 from pc3d.geometry.rigid import invert_SE3, make_SE3
 
@@ -28,6 +31,8 @@ SPLITS = {"training": "train", "validation": "val", "testing": "test"}
 LASER_CHOICES = ("all", "top")
 NEEDED = ("lidar_calibration", "lidar_pose", "vehicle_pose")
 """Components that the points need, besides `lidar`."""
+READ = ("lidar", *NEEDED, "lidar_box", "lidar_segmentation", "camera_image", "camera_calibration")
+OTHERS = ("camera_box", "camera_segmentation", "camera_hkp", "lidar_hkp", "lidar_camera_projection")
 _DEPTHS = (".", "*", "*/*")
 _LARGE = 64 << 20
 """Bytes of a row group, all of which may have to be decoded for one frame: half a second and more."""
@@ -50,7 +55,7 @@ class WaymoReader:
         extract: folder for points, labels and images as files, which are indexed instead.
 
     Raises:
-        DataError: there is no segment; a component of one is damaged, or all lack one.
+        DataError: there is no segment, or none that can be read: all lack a component, or have damaged ones.
     """
 
     def __init__(
@@ -69,17 +74,23 @@ class WaymoReader:
         self._laser = "TOP" if lasers == "top" else ""
         self._format = FORMAT if no_label_zones else WITHOUT_ZONES
         self._key_every = key_every
-        self._segments = _segments(self._root)
-        if not self._segments:
+        found = _segments(self._root)
+        if not found:
             fail("there is no component `lidar` of a segment", self._root, _missing(self._root))
-        self._frames = {path: sorted({time for time, _ in sensor_rows(path)}) for path in self._segments}
+        self._parts = Parts("segments", "segments", needed=True)
+        read = {path: self._parts.read(path.stem, partial(_times, path)) for path in found}
+        self._parts.check()
+        self._frames = {path: times for path, times in read.items() if times is not None}
+        self._segments = list(self._frames)
+        self._wanted = Selection()
         self._extraction = None
         if extract is not None:
             folder = Path(extract).resolve()
             settings = {"root": str(self._root), "laser": self._laser, "format": self._format}
             check_settings(folder, settings)
             self._extraction = Extraction(folder)
-        self.findings: list[Finding] = self._slow()
+        splits = sorted({path.parents[1] for path in found})
+        self.findings: list[Finding] = [*self._slow(), *nearly_named(splits, READ, OTHERS)]
         self.metadata: dict[str, Any] = self._metadata(no_label_zones)
 
     def _slow(self) -> list[Finding]:
@@ -101,6 +112,7 @@ class WaymoReader:
             "dataset": "waymo",
             "root": str(self._extraction.folder if self._extraction else self._root),
             "classes": load_class_set("waymo").to_dict(),
+            "sparse_labels": True,  # of about every fifth frame
             "has_labels": any(component(path, "lidar_segmentation").is_file() for path in self._segments),
             "frames": {
                 "lidar": "axes of the vehicle, origin at the LiDAR on the roof",
@@ -132,25 +144,35 @@ class WaymoReader:
             text = f"{len(lacking)} of {len(absent)} segments lack a component and were left out"
             first = f"{lacking[0].stem} has no {absent[lacking[0]][0]}"
             self.findings.append(Finding("segments", "warning", f"{text}, first: {first}", "download it"))
+        self._count = _counts()
+        extraction = self._extraction and replace(self._extraction, wanted=self._wanted)
         for path in self._segments:
-            if not absent[path]:
-                for sweep in self._of_segment(path):
-                    yield self._extraction.extracted(sweep) if self._extraction else sweep
+            lasers = None if absent[path] else self._parts.read(path.stem, partial(_read, path))
+            for sweep in self._of_segment(path, *lasers) if lasers else ():
+                read = partial(extraction.extracted, sweep) if extraction else lambda sweep=sweep: sweep
+                if (whole := self._count["frames"].read(sweep.token, read)) is not None:
+                    yield whole
+        for parts in (self._parts, *self._count.values()):
+            self.findings += parts.findings()
 
-    def _of_segment(self, path: Path) -> Iterator[Sweep]:
-        lasers = lasers_of(component(path, "lidar_calibration"))
-        if TOP not in lasers:
-            fail(
-                "the LiDAR on the roof has no calibration",
-                component(path, "lidar_calibration"),
-                "copy it again",
-            )
-        ego_SE3_lidar = make_SE3(np.eye(3), lasers[TOP].vehicle_SE3_laser[:3, 3])
-        poses, images = poses_of(component(path, "vehicle_pose")), Images.read(path)
-        boxes = component(path, "lidar_box")
-        lidar_boxes = LidarBoxes(boxes) if boxes.is_file() else None
-        labels = component(path, "lidar_segmentation")
-        labelled = {time for time, _ in sensor_rows(labels)} if labels.is_file() else set()
+    def select(self, wanted: Selection) -> None:
+        """Say what of the sweeps will be used: no more is read and extracted."""
+        self._wanted = wanted
+
+    def _of_segment(self, path: Path, top: Float64, poses: dict[int, Float64]) -> Iterator[Sweep]:
+        """The frames of a segment; `top` is the vehicle_SE3_laser of the LiDAR on the roof."""
+        ego_SE3_lidar = make_SE3(np.eye(3), top[:3, 3])
+        count = self._count
+        images = None
+        if self._wanted.cameras != ():
+            images = count["cameras"].read(path.stem, partial(Images.read, path))
+        boxes, labels = component(path, "lidar_box"), component(path, "lidar_segmentation")
+        lidar_boxes = None
+        if boxes.is_file():
+            lidar_boxes = count["boxes"].read(path.stem, partial(LidarBoxes, boxes, self._laser == "TOP"))
+        labelled: set[int] = set()
+        if labels.is_file() and self._wanted.labels:
+            labelled = set(count["labels"].read(path.stem, partial(_times, labels)) or ())
         without = [time for time in self._frames[path] if time not in poses]
         if without:
             text = f"{len(without)} of {len(self._frames[path])} frames of {path.stem} have no pose"
@@ -166,13 +188,18 @@ class WaymoReader:
                     sweep,
                     is_key_frame=True,
                     sample_token=sweep.token,
-                    cameras=images.by_time.get(time, ()),
-                    boxes=None
-                    if lidar_boxes is None
-                    else lidar_boxes.boxes(time, poses[time], invert_SE3(ego_SE3_lidar)),
+                    cameras=images.by_time.get(time, ()) if images else (),
+                    boxes=self._boxes_at(lidar_boxes, sweep),
                     lidarseg_path=labels if time in labelled else None,
                 )
             yield sweep
+
+    def _boxes_at(self, boxes: LidarBoxes | None, sweep: Sweep) -> Boxes | None:
+        if boxes is None:
+            return None
+        found = boxes.boxes(sweep.timestamp, sweep.world_SE3_ego, invert_SE3(sweep.ego_SE3_lidar))
+        self._count["frames of boxes"].count(sweep.token, found is not None)
+        return found
 
     def _sweep(self, path: Path, time: int, pose: Float64, ego_SE3_lidar: Float64) -> Sweep:
         """A frame as a plain sweep."""
@@ -192,6 +219,32 @@ class WaymoReader:
             lidarseg_format="waymo",
             lidarseg_key=key,
         )
+
+
+def _counts() -> dict[str, Parts]:
+    """What is counted while the segments are read."""
+    outside = "frames are outside the times of lidar_box, and their boxes"
+    return {
+        "frames": Parts("frames", "frames", needed=True),
+        "cameras": Parts("cameras", "segments' camera_image or camera_calibration"),
+        "boxes": Parts("boxes", "segments' lidar_box"),
+        "frames of boxes": Parts("boxes", outside, remedy="copy lidar_box again", always=True),
+        "labels": Parts("labels", "segments' lidar_segmentation"),
+    }
+
+
+def _times(path: Path) -> list[int]:
+    """Ascending microseconds of the frames of a component with rows for LiDARs."""
+    return sorted({time for time, _ in sensor_rows(path)})
+
+
+def _read(path: Path) -> tuple[Float64, dict[int, Float64]]:
+    """vehicle_SE3_laser of the LiDAR on the roof, and the poses of a segment."""
+    calibration = component(path, "lidar_calibration")
+    lasers = lasers_of(calibration)
+    if TOP not in lasers:
+        fail("the LiDAR on the roof has no calibration", calibration, "copy it again")
+    return lasers[TOP].vehicle_SE3_laser, poses_of(component(path, "vehicle_pose"))
 
 
 def _split(path: Path) -> str:
@@ -216,7 +269,7 @@ def _missing(root: Path) -> str:
 def detect(root: Path) -> str | None:
     """Why a folder is one of this format, None where it is not."""
     for depth in _DEPTHS:
-        for files in ("lidar/*.parquet", "vehicle_pose/*.parquet", "segment-*.tfrecord"):
+        for files in ("lidar/*.parquet", "vehicle_pose/*.parquet", "*.tfrecord"):
             path = next(root.glob(f"{depth}/{files}"), None)
             if path is not None:
                 return f"{path.parent.relative_to(root)}/SEGMENT{path.suffix}"

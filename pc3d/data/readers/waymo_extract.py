@@ -15,32 +15,39 @@ from pc3d.data.points import point_format
 from pc3d.data.points.load import columns_of, load_points, valid_rows
 from pc3d.data.readers.waymo_points import decode_labels
 from pc3d.data.records import Camera, Sweep
+from pc3d.data.selection import Selection
 from pc3d.storage.whole import write_bytes
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """Writes the frames of segments below `folder`; files that are there stay."""
+    """Writes the frames of segments below `folder`; files that are there stay.
+
+    Attributes:
+        wanted: what of a sweep is written; the rest of it stays where it is.
+    """
 
     folder: Path
+    wanted: Selection = Selection()
 
     def extracted(self, sweep: Sweep) -> Sweep:
-        """The sweep with points, labels and images in files of their own.
+        """The sweep with points, labels and images that are wanted in files of their own.
 
         Raises:
             DataError: what is to be written cannot be read.
         """
-        scene = self.folder / sweep.scene
+        if not (sweep.is_key_frame or self.wanted.sweeps):
+            return sweep
+        part, scene = self.wanted.part(sweep), self.folder / sweep.scene
         points = scene / "lidar" / f"{sweep.timestamp}.bin"
         if not points.is_file():
             _write(points, load_points(sweep.path, sweep.lidar_format, sweep.token, sweep.key))
-        labels = None
-        if sweep.lidarseg_path is not None:
-            labels = scene / "labels" / f"{sweep.timestamp}.bin"
-            if not labels.is_file():
-                ids = decode_labels(sweep.lidarseg_path, sweep.lidarseg_key)
-                keep = valid_rows(sweep.path, sweep.lidar_format, sweep.key)
-                _write(labels, ids[keep].astype(np.uint8))
+        labels = scene / "labels" / f"{sweep.timestamp}.bin" if part.lidarseg_path else None
+        if part.lidarseg_path and labels and not labels.is_file():
+            ids = decode_labels(part.lidarseg_path, sweep.lidarseg_key)
+            keep = valid_rows(sweep.path, sweep.lidar_format, sweep.key)
+            _write(labels, ids[keep].astype(np.uint8))
+        left = [camera for camera in sweep.cameras if camera not in part.cameras]
         return replace(
             sweep,
             path=points,
@@ -49,7 +56,7 @@ class Extraction:
             lidarseg_path=labels,
             lidarseg_key="",
             lidarseg_format="uint8",
-            cameras=tuple(_images(sweep.cameras, scene)),
+            cameras=(*_images(part.cameras, scene), *left),
         )
 
 

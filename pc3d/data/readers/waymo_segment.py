@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pc3d.data.errors import fail
 from pc3d.data.readers.column_tables import ColumnTable
 from pc3d.data.readers.parquet_rows import image_key, places, read_columns
+from pc3d.data.readers.tracks import rows_at
 from pc3d.data.readers.waymo_files import (
     AGAIN,
     CAMERA,
@@ -116,13 +117,18 @@ def _cameras(path: Path) -> dict[int, Camera]:
 
 
 class LidarBoxes:
-    """The component lidar_box of a segment."""
+    """The component lidar_box of a segment.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        top: boxes say how many points of the LiDAR on the roof they hold (else: of all).
+    """
+
+    def __init__(self, path: Path, top: bool = False) -> None:
         box = f"{_BOX}.box"
         center, size = ([f"{box}.{part}.{axis}" for axis in "xyz"] for part in ("center", "size"))
         speed = [f"{_BOX}.speed.{axis}" for axis in "xyz"]
-        heading, kind, points = f"{box}.heading", f"{_BOX}.type", f"{_BOX}.num_lidar_points_in_box"
+        heading, kind = f"{box}.heading", f"{_BOX}.type"
+        points = f"{_BOX}.num_{'top_' * top}lidar_points_in_box"
         ids = "key.laser_object_id"
         columns = read_columns(path, [TIME, ids, *center, *size, heading, kind], [*speed, points])
         table = ColumnTable(path, columns)
@@ -137,9 +143,14 @@ class LidarBoxes:
         counts = _known(columns[points]) if points in columns else unknown[:, 0]
         self._points = np.where(counts >= 0, np.nan_to_num(counts), -1).astype(np.int64)
 
-    def boxes(self, time: int, world_SE3_ego: Float64, lidar_SE3_ego: Float64) -> Boxes:
-        """The boxes of a frame; the LiDAR frame has the axes of the vehicle. Speeds are of the world."""
-        rows = np.flatnonzero(self._times == time)
+    def boxes(self, time: int, world_SE3_ego: Float64, lidar_SE3_ego: Float64) -> Boxes | None:
+        """The boxes of a frame, None before the first and after the last of the file, which is cut.
+
+        The LiDAR frame has the axes of the vehicle. Speeds are of the world.
+        """
+        rows = rows_at(self._times, time)
+        if rows is None:
+            return None
         return Boxes(
             centers=transform_points(lidar_SE3_ego, self._centers[rows]),
             sizes=self._sizes[rows],

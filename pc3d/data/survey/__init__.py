@@ -74,7 +74,7 @@ class Survey:
             Cameras(),
             BoxCategories(classes),
             self._key_frames,
-            Unlabelled(labels and labelled),
+            Unlabelled(labels and labelled, metadata.get("sparse_labels", False)),
             *([] if tables_only else [Samples(total, classes)]),
         ]
         self.findings: list[Finding] = []

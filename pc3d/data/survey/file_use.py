@@ -71,7 +71,7 @@ class FileUse:
             *self._small_single.finding(
                 "small LiDAR files",
                 "warning",
-                "LiDAR files of single frames have less than half of the points that are usual in the data set",
+                "LiDAR files of single frames have less than half of the points that are usual here",
                 again,
             ),
         ]

@@ -26,10 +26,11 @@ class Unlabelled:
 
     Args:
         stated: the data set has a table of them, and they were not left out.
+        sparse: it labels some of its frames only.
     """
 
-    def __init__(self, stated: bool) -> None:
-        self._stated = stated
+    def __init__(self, stated: bool, sparse: bool = False) -> None:
+        self._stated, self._sparse = stated, sparse
         self._frames = self._without = self._scenes = 0
         self._annotated = False
         self._shown: list[str] = []
@@ -50,13 +51,15 @@ class Unlabelled:
     def findings(self) -> list[Finding]:
         if not self._without or (self._without == self._frames and not self._stated):
             return []
+        if self._sparse and self._without < self._frames:
+            return []
         more = (
             f"; and {self._scenes - len(self._shown)} scenes more" if self._scenes > len(self._shown) else ""
         )
         text = (
             f"{self._without} of {self._frames} key frames have no label file: {'; '.join(self._shown)}{more}"
         )
-        remedy = "complete the table lidarseg: a supervised run learns nothing from a frame without labels"
+        remedy = "add them where the data set has them: a supervised run learns nothing from a frame without labels"
         if self._without < self._frames:
             return [Finding("labels", "warning", text, remedy)]
         # A test set has neither labels nor boxes.
@@ -116,7 +119,7 @@ class LabelContent:
                 "label content",
                 "problem" if ignored.count == ignored.of else "warning",
                 "label files (a sample) hold ignored categories only",
-                "write the index of a category of the table for each point",
+                "write a raw id that the classes know for each point",
             ),
             *beside.finding(
                 "labels in boxes",
