@@ -46,8 +46,10 @@ def run(args: argparse.Namespace) -> None:
 
     index = SweepIndex.open(args.index, root=args.root)
     if args.check:
+        if len({path.resolve() for path in args.check}) < max(2, len(args.check)):
+            raise ValueError("--check compares lists: name two or more, each once")
         check_apart(index, {str(path): read_tokens(path) for path in args.check})
-        print(f"no drive is in two of {len(args.check)} lists")
+        print(f"no drive is in two of the {len(args.check)} lists")
         return
     if args.out is None and not args.apply:
         raise ValueError("say what to write: --out DIR for lists, --apply for the index")

@@ -17,6 +17,7 @@ from pc3d.data.splits import write_tokens
 
 Rule = Literal["drive", "place", "time"]
 RULES: tuple[Rule, ...] = ("drive", "place", "time")
+SPLITS = ("train", "val", "test")
 _SAMPLES = 200
 """Positions of a drive that are compared with those of others."""
 
@@ -157,8 +158,23 @@ def check_apart(index: SweepIndex, lists: Mapping[str, Sequence[str]]) -> None:
 def write_split_lists(
     drives: Sequence[Drive], split_of: Mapping[str, str], folder: Path, how: str
 ) -> dict[str, Path]:
-    """Write a token list for each split, `SPLIT.txt`; gives the files by split."""
+    """Write a token list for each split, `SPLIT.txt`; gives the files by split.
+
+    Raises:
+        DataError: the folder holds the list of another split, whose drives may be in these.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    old = sorted(
+        path.name
+        for name in SPLITS
+        if name not in split_of.values() and (path := folder / f"{name}.txt").exists()
+    )
+    if old:
+        fail(
+            f"{', '.join(old)} of another division lies there, which shares drives with the new lists",
+            folder,
+            "remove it, or name another folder",
+        )
     written = {}
     for split in dict.fromkeys(split_of.values()):
         of_split = [drive for drive in drives if split_of[drive.name] == split]

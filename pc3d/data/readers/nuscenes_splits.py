@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from itertools import combinations
 from pathlib import Path
 
 from pc3d.data.errors import did_you_mean, fail
+from pc3d.data.plain_files import read_plain
 from pc3d.findings import Finding
 
 OFFICIAL_SPLITS: dict[str, tuple[str, ...]] = {
@@ -20,22 +20,25 @@ OFFICIAL_SPLITS: dict[str, tuple[str, ...]] = {
 _REMEDY = 'write {"my_train": ["scene-1", ...], ...}'
 
 
-def split_of_scenes(tables: Path, scenes: Collection[str]) -> dict[str, str]:
+def split_of_scenes(tables: Path, scenes: Collection[str], nested: bool = True) -> dict[str, str]:
     """Split of each scene name, of `splits.json` in a version folder, else of the devkit's official lists.
 
     The first list that names a scene wins: a list may hold another one, as `train` holds `mini_train`.
     Names of scenes that are not there are no harm where every scene has a split (tables of a part).
 
+    Args:
+        nested: a list may hold another one; with False, no scene may be in two.
+
     Raises:
-        DataError: `splits.json` misspells a scene, holds something else, or has two lists that share
-            scenes though neither holds the other.
+        DataError: `splits.json` misspells a scene, holds something else, has a split twice, or two lists that
+            share scenes though they may not.
         ImportError: the official lists need nuscenes-devkit.
     """
     lists = listed_splits(tables)
     if lists is None:
         lists = _official_splits(tables.name)
     else:
-        _check(lists, scenes, tables / "splits.json")
+        _check(lists, scenes, tables / "splits.json", nested)
     return {scene: split for split in reversed(lists) for scene in lists[split]}
 
 
@@ -48,10 +51,7 @@ def listed_splits(tables: Path) -> dict[str, list[str]] | None:
     path = tables / "splits.json"
     if not path.is_file():
         return None
-    try:
-        lists = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        fail(f"split file is no JSON: {error}", path, _REMEDY)
+    lists = read_plain(path, "the split file")
     if isinstance(lists, dict) and (reserved := {"", "none"} & lists.keys()):
         what = f"a split cannot be called {min(reserved)!r}"
         fail(what, path, "name it otherwise; a scene that is in no list is in split 'none'")
@@ -60,17 +60,25 @@ def listed_splits(tables: Path) -> dict[str, list[str]] | None:
     return lists
 
 
-def odd_splits(tables: Path, scenes: Collection[str]) -> list[Finding]:
-    """Splits of a version folder's `splits.json` that no scene is in."""
+def odd_splits(tables: Path, scenes: Collection[str], all_in_one: bool = False) -> list[Finding]:
+    """Splits of a version folder's `splits.json` that no scene is in.
+
+    Args:
+        all_in_one: each scene should be in one split and in no other.
+    """
     lists = listed_splits(tables)
     if lists is None:
         return []
-    split_of = split_of_scenes(tables, scenes)
+    split_of = split_of_scenes(tables, scenes, nested=not all_in_one)
     splits = {split_of[scene] for scene in scenes if scene in split_of}
     if not splits:
         text = f"splits.json names none of the {len(scenes)} scenes: all are in split 'none'"
         return [Finding("splits", "warning", text, _REMEDY)]
     found = []
+    left = sorted(set(scenes) - split_of.keys()) if all_in_one else []
+    if left:
+        text = f"splits.json names {len(left)} of {len(scenes)} scenes in no split: {', '.join(left[:3])}"
+        found.append(Finding("splits", "warning", text, "they are in split 'none', which no run takes"))
     for split in sorted(lists.keys() - splits):
         held = not set(lists[split]).isdisjoint(scenes)
         text = (
@@ -85,24 +93,25 @@ def _is_list_of_names(scenes: object) -> bool:
     return isinstance(scenes, list) and all(isinstance(scene, str) for scene in scenes)
 
 
-def _check(lists: Mapping[str, list[str]], scenes: Collection[str], path: Path) -> None:
+def _check(lists: Mapping[str, list[str]], scenes: Collection[str], path: Path, nested: bool) -> None:
     left = set(scenes).difference(*lists.values())
     for split, names in lists.items():
         unknown = [name for name in names if name not in scenes]
         if unknown and left:
             fail(
-                f"split {split!r} names the scene {unknown[0]!r}, which is not in table scene"
+                f"split {split!r} names the scene {unknown[0]!r}, which is not there"
                 f"{did_you_mean(unknown[0], sorted(left))}",
                 path,
                 f"correct its name; scene {min(left)!r} is in no split",
             )
     for (one, names), (other, others) in combinations(lists.items(), 2):
         shared = set(names) & set(others)
-        if shared and shared != set(names) and shared != set(others):
+        if shared and not (nested and shared in (set(names), set(others))):
+            remedy = "leave each in one of them"
             fail(
                 f"scene {min(shared)!r} is in the splits {one!r} and {other!r} ({len(shared)} are in both)",
                 path,
-                "leave each in one of them; only a list that is wholly part of another may repeat its scenes",
+                remedy + "; only a list that is wholly part of another may repeat its scenes" * nested,
             )
 
 

@@ -67,7 +67,7 @@ class KeyFrames:
             "far boxes",
             "warning",
             f"boxes are more than {FAR:g} m from the LiDAR",
-            "boxes are in the world frame of the tables, in metres",
+            "compare the frame that boxes are in, and their unit (metres)",
         )
         found += self._sizes.finding(
             "sizes of boxes",
@@ -77,7 +77,14 @@ class KeyFrames:
         )
         if self._annotated and not self._far.of:
             text = f"there are annotations, and not one in {self._annotated} key frames"
-            found.append(Finding("boxes", "warning", text, "compare sample tokens of boxes and key frames"))
+            found.append(
+                Finding(
+                    "boxes",
+                    "warning",
+                    text,
+                    "boxes are found by the token or the name of their key frame: compare them",
+                )
+            )
         elif self._far.of and not self._with_points:
             text = f"all {self._far.of} boxes are said to hold no point: detectors leave them all out"
             found.append(

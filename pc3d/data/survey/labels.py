@@ -59,7 +59,7 @@ class Unlabelled:
         text = (
             f"{self._without} of {self._frames} key frames have no label file: {'; '.join(self._shown)}{more}"
         )
-        remedy = "add them where the data set has them: a supervised run learns nothing from a frame without labels"
+        remedy = "add them if there are any: a supervised run learns nothing from a frame without labels"
         if self._without < self._frames:
             return [Finding("labels", "warning", text, remedy)]
         # A test set has neither labels nor boxes.

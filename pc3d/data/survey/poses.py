@@ -100,7 +100,7 @@ class Poses:
             return []
         text = "every pose is the identity: objectives that compare two times mean nothing"
         if self._stated:
-            return [Finding("poses", "warning", text, "give the tables the poses of the drive")]
+            return [Finding("poses", "warning", text, "give the poses of the drive")]
         return [Finding("poses", "ok", text, "estimate those of drives: --poses kiss-icp")]
 
 

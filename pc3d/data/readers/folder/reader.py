@@ -15,7 +15,7 @@ from pc3d.data.readers.folder.drive import DriveReader, Tallies
 from pc3d.data.readers.folder.leftovers import leftovers
 from pc3d.data.readers.folder.scenes import Scene, find_scenes, image_folders, lidar_folders, point_files
 from pc3d.data.readers.folder.setup import KISS_ICP, complete_setup
-from pc3d.data.readers.nuscenes_splits import listed_splits, split_of_scenes
+from pc3d.data.readers.nuscenes_splits import listed_splits, odd_splits, split_of_scenes
 from pc3d.data.records import Float64, Sweep
 from pc3d.data.survey.poses import NO_POSES
 from pc3d.findings import Finding, State
@@ -70,7 +70,10 @@ class FolderReader:
             self._ask(accept_guesses, path)
         names = [scene.name for scene in self._scenes]
         listed = listed_splits(self._root) is not None
-        self._splits = split_of_scenes(self._root, names) if listed else dict.fromkeys(names, "train")
+        self._splits = dict.fromkeys(names, "train")
+        if listed:
+            self._splits = split_of_scenes(self._root, names, nested=False)
+            self.findings += odd_splits(self._root, names, all_in_one=True)
         self.metadata: dict[str, Any] = self._metadata()
 
     def __len__(self) -> int:
