@@ -112,7 +112,10 @@ def _is_metadata(path: Path) -> bool:
 
 
 def _scenes(file: Path, base: Path) -> list[str]:
-    """Names of its drive: its path below the root, with the ending, or joined otherwise; a lone folder is its own name."""
+    """Names of its drive: its path below the root, then with the ending, then joined otherwise.
+
+    A lone folder is its own name.
+    """
     path = file.parent if file.name == METADATA else file.with_suffix("")
     name = "__".join(path.relative_to(base).parts) or path.name
     kind = "folder" if file.name == METADATA else file.suffix[1:]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pc3d.data.errors import DataError
 from pc3d.data.readers.bag.clouds import cloud_columns, is_empty
@@ -45,23 +48,33 @@ def look_at(bag: Bag, topic: str, options: BagOptions, where: Path) -> Look | No
         DataError: a cloud is damaged.
     """
     clouds: list[Columns] = []
-    stamps: list[float] = []
+    stamps: list[int] = []
+    gaps: list[int] = []
     seen: set[str] = set()
     third = (bag.end - bag.start) // _CLOUDS
     for part in range(_CLOUDS):
-        for tried, message in enumerate(bag.messages([topic], bag.start + part * third)):
-            if not is_empty(message.content) and message.key not in seen:
-                seen.add(message.key)
-                clouds.append(cloud_columns(message.content, f"{where}, {message.key}"))
-                stamps.append(1e-9 * stamp_of(message, options)[0])
-                break
-            if tried >= _TRIES:
-                break
+        messages = bag.messages([topic], bag.start + part * third)
+        for message in islice(messages, _TRIES):
+            if is_empty(message.content) or message.key in seen:
+                continue
+            seen.add(message.key)
+            clouds.append(cloud_columns(message.content, f"{where}, {message.key}"))
+            stamps.append(stamp_of(message, options)[0])
+            gaps += [stamp_of(following, options)[0] - stamps[-1] for following in islice(messages, 1)]
+            break
     if not clouds:
         return None
+    return Look(topic, clouds, [1e-9 * stamp for stamp in stamps], _period(bag, topic, gaps))
+
+
+def _period(bag: Bag, topic: str, gaps: Sequence[int]) -> float | None:
+    """Seconds from cloud to cloud; the bag as a whole tells it where stamps do not, if badly: a topic may
+    be in a part of it only."""
+    ahead = [gap for gap in gaps if gap > 0]
+    if ahead:
+        return 1e-9 * float(np.median(ahead))
     count = bag.count(topic)
-    period = 1e-9 * (bag.end - bag.start) / (count - 1) if count > 1 else None
-    return Look(topic, clouds, stamps, period)
+    return 1e-9 * (bag.end - bag.start) / (count - 1) if count > 1 else None
 
 
 @dataclass
