@@ -169,13 +169,13 @@ def test_the_published_file_that_is_cut_short(copy: Path) -> None:
 
 
 def test_layouts(copy: Path, sample: Path) -> None:
-    assert detect(sample) == f"{TABLES}/sample_data.json and lidar/"
+    assert detect(sample) == f"{TABLES}/sample_data.json, whose files are in lidar/ and images/"
     assert nuscenes.detect(copy) is None
     assert detect(sample.parent / "nuscenes") is None
     # The archives have sensor files beside the tables.
     for folder in ("lidar", "images"):
         (copy / folder).rename(copy / "v1.01-train" / folder)
-    assert detect(copy) == f"{TABLES}/sample_data.json and lidar/"
+    assert detect(copy) == f"{TABLES}/sample_data.json, whose files are in lidar/ and images/"
     assert _read(copy)[0].path.is_file()
     assert _read(copy / "v1.01-train")[0].path.is_file()
     shutil.copytree(copy / TABLES, copy / "other")
@@ -208,3 +208,20 @@ def test_a_test_set_has_no_annotations(copy: Path) -> None:
     for table in ("sample_annotation", "instance"):
         (copy / TABLES / f"{table}.json").unlink()
     assert _read(copy)[0].boxes is None
+
+
+def test_the_download_from_kaggle_and_tables_of_nuscenes(copy: Path, real_data: Path) -> None:
+    before = _read(copy)
+    (copy / TABLES).rename(copy / "train_data")
+    for folder in ("lidar", "images"):
+        (copy / folder).rename(copy / f"train_{folder}")
+    assert detect(copy) is not None
+    after = _read(copy)
+    for one, other in zip(before, after, strict=True):
+        assert (other.token, other.path) == (one.token, copy / "train_lidar" / one.path.name)
+        assert other.path.is_file()
+        paths = [*(camera.path for camera in other.cameras), *(lidar.path for lidar in other.lidars)]
+        assert len(paths) > 6
+        assert all(path.is_file() and path.parent.name.startswith("train_") for path in paths)
+    with pytest.raises(DataError, match=r"as those of nuScenes are[\s\S]*--format nuscenes"):
+        open_reader("lyft", real_data / "nuscenes")

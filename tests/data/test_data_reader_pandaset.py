@@ -163,3 +163,51 @@ def test_what_is_missing_and_what_is_broken(sequence: Path) -> None:
         list(open_reader("pandaset", sequence).sweeps())
     with pytest.raises(DataError, match="there is no sequence"):
         open_reader("pandaset", sequence / "camera")
+
+
+def _look(root: Path) -> tuple[list[Sweep], list[str]]:
+    reader = open_reader("pandaset", root)
+    sweeps = list(reader.sweeps())
+    return sweeps, [f"{found.state} {found.name}: {found.text}" for found in reader.findings]
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "kept"),
+    [
+        ("lidar/poses.json", "warning sequences: 1 of 2 sequences cannot be read", (3, 3, 3)),
+        ("camera/front_camera/intrinsics.json", "warning cameras: 1 of 2 cameras of sequences", (6, 3, 6)),
+        ("camera/front_camera/01.jpg", "warning images: 1 of 6 images of cameras are missing", (6, 5, 6)),
+        (
+            "annotations/cuboids",
+            "warning boxes: 1 of 2 sequences' annotations/cuboids are missing",
+            (6, 6, 3),
+        ),
+        ("annotations/cuboids/01.pkl.gz", "warning boxes: 1 of 3 frames' annotations/cuboids", (6, 6, 5)),
+    ],
+)
+def test_a_missing_file_costs_its_part(
+    sequence: Path, name: str, line: str, kept: tuple[int, int, int]
+) -> None:
+    assert not _look(sequence.parent)[1]
+    other = Path(shutil.copytree(sequence, sequence.parent / "043"))
+    assert not _look(sequence.parent)[1]
+    path = other / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    sweeps, found = _look(sequence.parent)
+    with_images, with_boxes = [s for s in sweeps if s.cameras], [s for s in sweeps if s.boxes is not None]
+    assert (len(sweeps), len(with_images), len(with_boxes)) == kept
+    assert len(found) == 1
+    assert found[0].startswith(line)
+    assert "first: 043" in found[0]
+
+
+def test_a_damaged_table_of_cuboids_and_a_folder_of_another_name(sequence: Path) -> None:
+    path = sequence / "annotations" / "cuboids" / "02.pkl.gz"
+    path.write_bytes(path.read_bytes()[:50])
+    (sequence / "annotations" / "semseg").rename(sequence / "annotations" / "semsegs")
+    sweeps, found = _look(sequence)
+    assert [sweep.boxes is None for sweep in sweeps] == [False, False, True]
+    assert any(
+        "1 of 3 frames' cuboids cannot be read and were left out, first: 042/02" in one for one in found
+    )
+    assert any("semsegs is not read, semseg would be" in one for one in found)

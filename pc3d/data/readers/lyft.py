@@ -10,6 +10,7 @@ from pc3d.data.readers.json_tables import Row
 from pc3d.data.readers.nuscenes import NuScenesReader
 from pc3d.data.readers.nuscenes_boxes import AnnotationTable
 from pc3d.data.readers.nuscenes_splits import listed_splits, split_of_scenes
+from pc3d.data.readers.nuscenes_tables import LYFT_FOLDERS, first_folder
 from pc3d.data.readers.text_files import read_lines
 from pc3d.data.records import Float64, Lidar
 from pc3d.findings import Finding
@@ -24,11 +25,8 @@ _DEPTHS = ("*", "*/*")
 
 def detect(root: Path) -> str | None:
     """Why a folder is of this format, None where it is not."""
-    if (root / "samples").is_dir():
-        return None
-    tables = _versions(root)
-    lidar = any(root.glob("*lidar")) or any(root.glob("*/lidar"))
-    return f"{tables[0]}/sample_data.json and lidar/" if tables and lidar else None
+    found = [name for name in _versions(root) if first_folder(root / name) in LYFT_FOLDERS]
+    return f"{found[0]}/sample_data.json, whose files are in lidar/ and images/" if found else None
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +46,17 @@ def _versions(root: Path) -> list[str]:
     return sorted(path.relative_to(root).as_posix() for path in found)
 
 
+def _folders(base: Path, tables: str) -> dict[str, str]:
+    """What the folders of files are called in `base`; of the download from Kaggle `train_lidar` beside the
+    tables `train_data`."""
+    found = {}
+    for name in LYFT_FOLDERS:
+        for called in (name, f"{tables.removesuffix('_data')}_{name}"):
+            if name not in found and (base / called).is_dir():
+                found[name] = called
+    return found
+
+
 class LyftReader(NuScenesReader):
     """Reads a data set root of Lyft Level 5 Perception.
 
@@ -57,7 +66,8 @@ class LyftReader(NuScenesReader):
     official split), else all scenes are of `train`, or of `test` where the folder is called so.
 
     Args:
-        root: folder with the tables, `lidar/` and `images/`, or with the folder of a version that has them.
+        root: folder with the tables, `lidar/` and `images/`, or with the folder of a version that has them;
+            or with `train_data`, `train_lidar` and `train_images`.
         version: folder of the tables; None takes the only one.
         lidar: channel of the LiDAR whose frame is the sweep's.
         one_lidar: leave the other LiDARs out.
@@ -73,9 +83,6 @@ class LyftReader(NuScenesReader):
     ) -> None:
         self._joins = not one_lidar
         super().__init__(root, version, lidar)
-        base = self._tables.folder.parent
-        if (base / "lidar").is_dir():
-            self._files = base
         # Only what differs from the notes of nuScenes.
         self.metadata["frames"] = {"lidar": "of the main LiDAR, z up", "ego": "x forward, y left, z up"}
         self.metadata["license"] = "CC BY-NC-SA 4.0"
@@ -96,7 +103,20 @@ class LyftReader(NuScenesReader):
                 f"use --version {' or '.join(found)}" if found else "name the folder that holds the tables"
             )
             fail(what, self._root, remedy)
+        if first_folder(self._root / chosen[0]) in ("samples", "sweeps"):
+            what = "the files of these tables are in samples/ and sweeps/, as those of nuScenes are"
+            fail(what, self._root / chosen[0], "index it as --format nuscenes")
         return self._root / chosen[0]
+
+    def _read_sample_data(self) -> None:
+        super()._read_sample_data()
+        tables = self._tables.folder
+        self._files = next((f for f in (tables.parent, self._root) if _folders(f, tables.name)), self._root)
+        renamed = _folders(self._files, tables.name)
+        for rows in (*self._sweeps.values(), *self._cameras.values(), *self._further.values()):
+            for row in rows:
+                folder, slash, rest = row["filename"].partition("/")
+                row["filename"] = renamed.get(folder, folder) + slash + rest
 
     def _splits(self) -> dict[str, str]:
         folder, names = self._tables.folder, list(self._scene_names.values())

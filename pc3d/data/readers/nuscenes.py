@@ -16,7 +16,7 @@ from pc3d.data.readers.columns import PIXELS, take_columns
 from pc3d.data.readers.json_tables import Row
 from pc3d.data.readers.nuscenes_boxes import AnnotationTable
 from pc3d.data.readers.nuscenes_splits import odd_splits, split_of_scenes
-from pc3d.data.readers.nuscenes_tables import NuScenesTables, versions
+from pc3d.data.readers.nuscenes_tables import LYFT_FOLDERS, NuScenesTables, first_folder, versions
 from pc3d.data.records import Camera, Float64, Lidar, Sweep
 from pc3d.findings import Finding
 from pc3d.geometry.camera import shift_pixel_centres
@@ -27,11 +27,9 @@ DEFAULT_VERSION = "v1.0-trainval"
 
 def detect(root: Path) -> str | None:
     """Why a folder is of this format, None where it is not."""
-    found = versions(root)
     # Lyft's tables are the same; its files lie in other folders.
-    if not found or (not (root / "samples").is_dir() and any(root.glob("*lidar"))):
-        return None
-    return f"{found[0]}/sample_data.json"
+    found = [name for name in versions(root) if first_folder(root / name) not in LYFT_FOLDERS]
+    return f"{found[0]}/sample_data.json" if found else None
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

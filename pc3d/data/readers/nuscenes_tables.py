@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,9 @@ COLUMNS: dict[str, dict[str, Kind]] = {
 }
 """By table, without the columns that nothing here reads."""
 
+LYFT_FOLDERS = ("lidar", "images")
+"""That the files of Lyft lie in."""
+_FILENAME, _HEAD = re.compile(rb'"filename"\s*:\s*"([^"/]+)/'), 1 << 16
 MAY_BE_EMPTY = ("category", "attribute", "instance", "sample_annotation", "lidarseg")
 """Test sets have no annotations."""
 
@@ -72,6 +76,14 @@ MAY_BE_EMPTY = ("category", "attribute", "instance", "sample_annotation", "lidar
 def versions(root: Path) -> list[str]:
     """Names of the version folders of a data set root."""
     return sorted(path.parent.name for path in root.glob("*/sample_data.json"))
+
+
+def first_folder(tables: Path) -> str:
+    """The folder that files of a version start with: `samples` or `sweeps`, of Lyft `lidar` or `images`;
+    empty where none is stated at the start of its table."""
+    with (tables / "sample_data.json").open("rb") as file:
+        found = _FILENAME.search(file.read(_HEAD))
+    return found[1].decode(errors="replace") if found else ""
 
 
 class NuScenesTables:

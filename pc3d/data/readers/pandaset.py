@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pc3d.data.readers.pandaset_tables import (
     read_pinhole,
     read_stamped,
 )
+from pc3d.data.readers.parts import Parts, nearly_named
 from pc3d.data.records import Camera, Float64, Sweep
 from pc3d.findings import Finding
 from pc3d.geometry.camera import shift_pixel_centres
@@ -72,10 +74,11 @@ class PandaSetReader:
         self._sequences = {folder: numbered(folder / "lidar", PICKLES) for folder in _folders(self._root)}
         if not self._sequences:
             fail(
-                "there is no sequence with lidar/00.pkl.gz and lidar/poses.json",
+                "there is no sequence with lidar/00.pkl.gz",
                 self._root,
                 "name the folder that holds the sequences 001, 002, ..., or one of them",
             )
+        self._parts = Parts("sequences", "sequences", needed=True)
         self.findings: list[Finding] = []
         self.metadata: dict[str, Any] = {
             "dataset": "pandaset",
@@ -104,18 +107,44 @@ class PandaSetReader:
 
     def sweeps(self) -> Iterator[Sweep]:
         """The sequences by path, each ascending in time."""
+        self._cameras, boxes = Parts("cameras", "cameras of sequences"), Parts("boxes", "frames' cuboids")
+        images = Parts("images", "images of cameras")
         for folder, files in self._sequences.items():
-            lidar = read_stamped(folder / "lidar")
-            last = max(files)
-            if last >= len(lidar):
-                fail(f"there is a frame {last}, but {len(lidar)} poses and times", folder / "lidar", AGAIN)
-            if missing := len(lidar) - len(files):
-                text = f"{missing} of {len(lidar)} LiDAR files of sequence {folder.name} are missing"
-                self.findings.append(Finding("sweeps", "warning", text, "extract the sequence again"))
-            sequence = _Sequence.read(folder, lidar, self._sensor)
-            for rank, (number, path) in enumerate(files.items()):
+            read = partial(self._read, folder, files, boxes)
+            sequence = self._parts.read(folder.name, read)
+            for rank, (number, path) in enumerate(files.items() if sequence else ()):
                 key = rank % self._key_every == 0
-                yield sequence.sweep(number, path, FORMATS[self._sensor], key)
+                if sequence and key:
+                    sequence.count_images(number, images)
+                if sequence:
+                    yield sequence.sweep(number, path, FORMATS[self._sensor], key)
+        for parts in (self._parts, self._cameras, boxes, images, *self._beside()):
+            self.findings += parts.findings()
+
+    def _read(self, folder: Path, files: dict[int, Path], boxes: Parts) -> _Sequence:
+        lidar, last = read_stamped(folder / "lidar"), max(files)
+        if last >= len(lidar):
+            fail(f"there is a frame {last}, but {len(lidar)} poses and times", folder / "lidar", AGAIN)
+        if missing := len(lidar) - len(files):
+            text = f"{missing} of {len(lidar)} LiDAR files of sequence {folder.name} are missing"
+            self.findings.append(Finding("sweeps", "warning", text, "extract the sequence again"))
+        return _Sequence.read(folder, lidar, self._sensor, self._cameras, boxes)
+
+    def _beside(self) -> Iterator[Parts]:
+        """Sequences, and frames of one, that lack what others have."""
+        # A quarter of the published sequences has no labels of points, all have cuboids.
+        sequences = Parts("boxes", f"sequences' {_CUBOIDS}")
+        for folder, files in self._sequences.items():
+            there, frames = numbered(folder / _CUBOIDS, PICKLES), Parts("boxes", f"frames' {_CUBOIDS}")
+            if sequences.count(folder.name, bool(there)):
+                for number in files:
+                    frames.count(f"{folder.name}/{number:02d}", number in there)
+            yield frames
+        yield sequences
+        folders = list(self._sequences)
+        self.findings += nearly_named(folders, ("lidar", "camera", "annotations"), ("meta",))
+        self.findings += nearly_named([f / "annotations" for f in folders], (_CUBOIDS.name, _LABELS.name))
+        self.findings += nearly_named([f / "lidar" for f in folders], ("poses.json", "timestamps.json"), ())
 
 
 _LABELS, _CUBOIDS = Path("annotations/semseg"), Path("annotations/cuboids")
@@ -141,10 +170,13 @@ class _Sequence:
     labels: dict[int, Path]
 
     @classmethod
-    def read(cls, folder: Path, lidar: Stamped, sensor: str) -> _Sequence:
-        cameras = [path for path in sorted((folder / "camera").glob("*")) if path.is_dir()]
-        rigs = [rig for path in cameras if (rig := _rig(path, lidar)) is not None]
-        cuboids = Cuboids(numbered(folder / _CUBOIDS, PICKLES), lidar.times, 1 if sensor == "1" else 0)
+    def read(cls, folder: Path, lidar: Stamped, sensor: str, cameras: Parts, boxes: Parts) -> _Sequence:
+        rigs = []
+        for path in sorted(path for path in (folder / "camera").glob("*") if path.is_dir()):
+            rig = cameras.read(f"{folder.name}/{path.name}", partial(_rig, path, lidar))
+            rigs += [] if rig is None else [rig]
+        files = numbered(folder / _CUBOIDS, PICKLES)
+        cuboids = Cuboids(files, lidar.times, 1 if sensor == "1" else 0, boxes)
         return cls(folder, lidar, rigs, cuboids, numbered(folder / _LABELS, PICKLES))
 
     def sweep(self, number: int, path: Path, lidar_format: str, key: bool) -> Sweep:
@@ -168,6 +200,12 @@ class _Sequence:
             lidar_SE3_points=lidar_SE3_world,
             lidarseg_format="pandas:class",
         )
+
+    def count_images(self, number: int, images: Parts) -> None:
+        """Count the cameras that have no image of a frame."""
+        for rig in self.rigs:
+            where = f"{self.folder.name}/{number:02d} {rig.camera.name}"
+            images.count(where, number in rig.images)
 
     def _images(self, number: int) -> Iterator[Camera]:
         for rig in self.rigs:
@@ -207,16 +245,23 @@ def _mount(frames: Stamped, lidar: Stamped) -> Float64:
 
 
 def _folders(root: Path) -> list[Path]:
-    found = {path.parents[1] for depth in _DEPTHS for path in root.glob(f"{depth}/lidar/poses.json")}
-    return sorted(folder for folder in found if numbered(folder / "lidar", PICKLES))
+    found = {path.parent for depth in _DEPTHS for path in root.glob(f"{depth}/lidar") if _is_pandaset(path)}
+    return sorted(found)
+
+
+def _is_pandaset(lidar: Path) -> bool:
+    return lidar.is_dir() and next(lidar.glob("*.pkl*"), None) is not None and bool(numbered(lidar, PICKLES))
 
 
 def detect(root: Path) -> str | None:
     """Why a folder is one of this format, None where it is not."""
+    # Of several sequences one may have lost its poses; own folders have none of that name.
+    if not any(next(root.glob(f"{depth}/lidar/poses.json"), None) for depth in _DEPTHS):
+        return None
     for depth in _DEPTHS:
-        for path in root.glob(f"{depth}/lidar/poses.json"):
-            if numbered(path.parent, PICKLES):
-                return f"{path.parent.relative_to(root)} with poses.json and NN.pkl.gz"
+        for path in root.glob(f"{depth}/lidar"):
+            if _is_pandaset(path):
+                return f"{path.relative_to(root).as_posix()}/NN.pkl.gz"
     return None
 
 

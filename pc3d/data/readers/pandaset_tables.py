@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from pc3d.data.errors import DataError, fail
 from pc3d.data.point_files.pandas_pickle import read_frame
 from pc3d.data.readers.column_tables import ColumnTable
+from pc3d.data.readers.parts import Parts
 from pc3d.data.readers.pose_track import PoseTrack
 from pc3d.data.readers.tracks import velocities_of_tracks
 from pc3d.data.records import MAX_PIXELS, Boxes, Float64, check_intrinsics
@@ -124,37 +126,57 @@ def numbered(folder: Path, endings: tuple[str, ...]) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """The N boxes of a frame."""
+
+    centers: Float64
+    sizes: Float64
+    yaws: Float64
+    names: list[str]
+    uuids: list[str]
+
+
+def _read_cuboids(path: Path, number: int, frames: int, sensor: int) -> _Table:
+    if number >= frames:
+        fail(f"there are cuboids of frame {number}, but {frames} times", path, AGAIN)
+    table = ColumnTable(path, read_frame(path))
+    rows = np.isin(table.whole("cuboids.sensor_id", -1, 1), (-1, sensor))
+    return _Table(
+        centers=table.numbers(*(f"position.{axis}" for axis in "xyz"))[rows],
+        # A box of PandaSet looks along its y axis.
+        sizes=table.sizes(*(f"dimensions.{axis}" for axis in "yxz"))[rows],
+        yaws=table.numbers("yaw", low=-100, high=100, expected="radians")[rows, 0] + np.pi / 2,
+        names=[name for name, taken in zip(table.texts("label"), rows, strict=True) if taken],
+        uuids=[name for name, taken in zip(table.texts("uuid"), rows, strict=True) if taken],
+    )
+
+
 class Cuboids:
     """The boxes of a sequence, in the world.
 
     Args:
         files: tables by number of the frame. times: (N,) microseconds of the frames.
         sensor: of objects with a box for each LiDAR the one of this LiDAR is taken.
+        parts: that count files which cannot be read; their frames have no boxes.
     """
 
-    def __init__(self, files: dict[int, Path], times: NDArray[np.int64], sensor: int) -> None:
+    def __init__(self, files: dict[int, Path], times: NDArray[np.int64], sensor: int, parts: Parts) -> None:
         self._frames: dict[int, tuple[slice, list[str], list[str]]] = {}
-        centers, sizes, yaws, tracks, seconds = [], [], [], [], []
-        at = 0
+        tables: list[_Table] = []
+        seconds: list[float] = []
         for number, path in files.items():
-            if number >= len(times):
-                fail(f"there are cuboids of frame {number}, but {len(times)} times", path, AGAIN)
-            table = ColumnTable(path, read_frame(path))
-            rows = np.isin(table.whole("cuboids.sensor_id", -1, 1), (-1, sensor))
-            names = [name for name, taken in zip(table.texts("label"), rows, strict=True) if taken]
-            uuids = [name for name, taken in zip(table.texts("uuid"), rows, strict=True) if taken]
-            centers.append(table.numbers(*(f"position.{axis}" for axis in "xyz"))[rows])
-            # A box of PandaSet looks along its y axis.
-            sizes.append(table.sizes(*(f"dimensions.{axis}" for axis in "yxz"))[rows])
-            turn = table.numbers("yaw", low=-100, high=100, expected="radians")[rows, 0]
-            yaws.append(turn + np.pi / 2)
-            tracks += uuids
-            seconds += [1e-6 * float(times[number])] * len(names)
-            self._frames[number] = slice(at, at + len(names)), names, uuids
-            at += len(names)
-        self._centers = np.concatenate([np.zeros((0, 3)), *centers])
-        self._sizes = np.concatenate([np.zeros((0, 3)), *sizes])
-        self._yaws = np.concatenate([np.zeros(0), *yaws])
+            where = f"{path.parents[2].name}/{path.name}"
+            table = parts.read(where, partial(_read_cuboids, path, number, len(times), sensor))
+            if table is not None:
+                at = slice(len(seconds), len(seconds) + len(table.names))
+                self._frames[number] = at, table.names, table.uuids
+                seconds += [1e-6 * float(times[number])] * len(table.names)
+                tables.append(table)
+        self._centers = np.concatenate([np.zeros((0, 3)), *(table.centers for table in tables)])
+        self._sizes = np.concatenate([np.zeros((0, 3)), *(table.sizes for table in tables)])
+        self._yaws = np.concatenate([np.zeros(0), *(table.yaws for table in tables)])
+        tracks = [uuid for table in tables for uuid in table.uuids]
         self._velocities = velocities_of_tracks(tracks, self._centers, np.array(seconds))
 
     def boxes(self, number: int, lidar_SE3_world: Float64) -> Boxes | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ class Extraction:
     """
 
     folder: Path
-    wanted: Selection = Selection()
+    wanted: Selection = field(default_factory=Selection)
 
     def extracted(self, sweep: Sweep) -> Sweep:
         """The sweep with points, labels and images that are wanted in files of their own.
