@@ -175,6 +175,16 @@ def test_calibrations_and_mounts_that_change_are_said(tmp_path: Path) -> None:
     assert "odom to base_link, odom to lidar" in found["frames of poses"].text
 
 
+@pytest.mark.parametrize(("height", "warned"), [(2, False), (3, True)])
+def test_two_ways_between_frames_must_be_one(tmp_path: Path, height: float, warned: bool) -> None:
+    ways = mounts(
+        ("base_link", "lidar", (1, 0, 2)), ("base_link", "kit", (1, 0, 0)), ("kit", "lidar", (0, 0, height))
+    )
+    sweeps, found = read(write_ros2(tmp_path / "bag", [ways, points("/points", 0)]), **STATED)
+    assert sweeps[0].ego_SE3_lidar[2, 3] == 2
+    assert ("transforms of two ways" in found) == warned
+
+
 def _bags(root: Path, *columns: dict[str, Any]) -> Path:
     for number, own in enumerate(columns):
         rows = [points("/points", 50 * number + n, **own) for n in range(3)]

@@ -112,7 +112,8 @@ class Drive:
         partners = self._partners([lead.stamps[at] for at in kept])
         made = (self._sweep(n, at, partners, cameras, files) for n, at in enumerate(kept))
         yield from self._with_odometry(list(made)) if self._setup.poses == KISS_ICP else made
-        self._setup.remarks.see_used(self._path.scene, self.tree)
+        if kept:
+            self._setup.remarks.see_used(self._path.scene, self.tree, lead.stamps[kept[0]])
 
     def _kept(self, lead: Track) -> list[int]:
         """Which clouds become sweeps: in the wanted time, and with a pose near by."""

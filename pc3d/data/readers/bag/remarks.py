@@ -47,8 +47,12 @@ class Remarks:
             text = f"they hold instead of those of the bags: {named} in bag {scene}"
             self._found.setdefault(name, Finding(name, "ok", text))
 
-    def see_used(self, scene: str, tree: TransformTree) -> None:
-        """Look at the transforms that the sweeps of a bag needed."""
+    def see_used(self, scene: str, tree: TransformTree, time: int) -> None:
+        """Look at the transforms that the sweeps of a bag needed, of which one was at a time (ns)."""
+        if links := tree.ambiguous(time):
+            text = f"other links of bag {scene} contradict {', '.join(links)}: the shortest way is taken"
+            remedy = "--transforms FILE says which one holds; one frame should have one parent"
+            self._keep("transforms of two ways", text, remedy)
         if tree.borrowed:
             text = (
                 f"bag {scene} has no fixed transforms {', '.join(tree.borrowed)}: an earlier bag's are taken"

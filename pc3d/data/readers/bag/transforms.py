@@ -15,6 +15,8 @@ from pc3d.data.records import Float64
 from pc3d.geometry.rigid import invert_SE3
 
 _KEYS = {"parent", "child", "translation", "rotation"}
+_APART = 1e-3
+"""Metres, and of a rotation: what two ways between two frames may differ by."""
 _FORM = "a list of {parent: F, child: F, translation: [x, y, z], rotation: [x, y, z, w]}"
 
 
@@ -156,12 +158,27 @@ class TransformTree:
         route = self._route(target, source)
         if route is None:
             fail(*self._no_way(target, source, what))
+        self._used.update((parent, child) for parent, child, _ in route)
+        return self._along(route, time)
+
+    def _along(self, route: list[tuple[str, str, bool]], time: int) -> Float64:
         result = np.eye(4)
         for parent, child, down in route:
-            self._used.add((parent, child))
             step = self._edges[parent, child].at(time)
             result = result @ (step if down else invert_SE3(step))
         return result
+
+    def ambiguous(self, time: int) -> list[str]:
+        """Links that a way needed and that other links contradict at a time (ns): a frame of two parents."""
+        found = []
+        for edge in sorted(self._used):
+            other = self._search(*edge, without=edge)
+            if other is None:
+                continue
+            if np.abs(self._along(other, time) - self._edges[edge].at(time)).max() > _APART:
+                by = [frame for link in other for frame in link[:2] if frame not in edge]
+                found.append(f"{edge[0]} to {edge[1]}" + (f" (by {by[0]} otherwise)" if by else ""))
+        return found
 
     def off(self, target: str, source: str, time: int) -> float:
         """Seconds to the farthest of the samples that `at` uses, 0 where all is fixed."""
@@ -177,9 +194,11 @@ class TransformTree:
             self._routes[target, source] = self._search(target, source)
         return self._routes[target, source]
 
-    def _search(self, target: str, source: str) -> list[tuple[str, str, bool]] | None:
+    def _search(
+        self, target: str, source: str, without: tuple[str, str] | None = None
+    ) -> list[tuple[str, str, bool]] | None:
         steps: dict[str, list[tuple[str, str, str, bool]]] = {}
-        for parent, child in self._edges:
+        for parent, child in (edge for edge in self._edges if edge != without):
             steps.setdefault(parent, []).append((child, parent, child, True))
             steps.setdefault(child, []).append((parent, parent, child, False))
         routes: dict[str, list[tuple[str, str, bool]]] = {target: []}
