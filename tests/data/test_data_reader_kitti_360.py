@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -204,3 +205,13 @@ def test_a_drive_without_poses(tree: Path, tmp_path: Path) -> None:
     (root / "data_poses" / DRIVE / "poses.txt").unlink()
     with pytest.raises(DataError, match=r"no drive with scans and poses: drive \S+ has no data_poses"):
         _read(root)
+
+
+def test_a_drive_with_broken_poses_beside_another(tree: Path, tmp_path: Path) -> None:
+    root = _linked(tree, tmp_path)
+    for folder in ("data_3d_raw", "data_poses"):
+        shutil.copytree(root / folder / DRIVE, root / folder / "other_sync", symlinks=True)
+    (root / "data_poses" / "other_sync" / "poses.txt").write_text("1 2 3\n")
+    reader = open_reader("kitti_360", root)
+    assert {sweep.scene for sweep in reader.sweeps()} == {DRIVE}
+    assert any("1 of 2 drives cannot be read" in found.text for found in reader.findings)

@@ -187,3 +187,10 @@ def test_no_sequence_and_no_json(root: Path, tmp_path: Path) -> None:
     (root / "data/000076/000076.json").write_text("{")
     with pytest.raises(DataError, match=r"sequence file is no JSON[\s\S]*000076.json"):
         open_reader("once", root)
+    # Beside a sound sequence it is left out, the first as any other.
+    write_sequence(root, "000080")
+    write_sequence(root, "000090")
+    (root / "data/000090/000090.json").write_text("{")
+    reader = open_reader("once", root)
+    assert {sweep.scene for sweep in reader.sweeps()} == {"000080"}
+    assert any("2 of 3 sequences cannot be read" in found.text for found in reader.findings)

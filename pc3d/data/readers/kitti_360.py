@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pc3d.data.readers.kitti_360_poses import read_poses
 from pc3d.data.readers.kitti_360_rig import FISHEYE, PERSPECTIVE, Rig, read_rig
 from pc3d.data.readers.kitti_rig import EGO_SE3_LIDAR, FRAMES, LICENSE, add_key_every
 from pc3d.data.readers.kitti_times import gaps, number_scans, scan_times, utc_microseconds
+from pc3d.data.readers.parts import Parts
 from pc3d.data.readers.pose_gaps import pose_between
 from pc3d.data.readers.text_files import read_lines
 from pc3d.data.records import Float64, Sweep
@@ -75,8 +77,8 @@ class Kitti360Reader:
             cameras.
 
     Raises:
-        DataError: no drive with scans and poses; scans without a number or a time; a calibration or pose file
-            that is missing or broken.
+        DataError: no drive with scans and poses, or none that can be read; a drive whose scans have no number
+            or time, or whose calibration or poses are missing or broken, is left out.
     """
 
     def __init__(self, root: Path, compensate: bool = True, key_every: int = 1) -> None:
@@ -87,12 +89,16 @@ class Kitti360Reader:
         self._notes: list[str] = []
         self.findings: list[Finding] = []
         folders = sorted(self._root.glob("data_3d_raw/*/velodyne_points"))
-        read = [self._read(path.parent) for path in folders if (path / "data").is_dir()]
+        parts = Parts("drives", "drives", needed=True)
+        drives = [path.parent for path in folders if (path / "data").is_dir()]
+        read = [parts.read(path.name, partial(self._read, path)) for path in drives]
         self._drives = [drive for drive in read if drive is not None]
         if not self._drives:
+            parts.check()
             lacking = "; ".join(finding.text for finding in self.findings)
             what = f"no drive with scans and poses{f': {lacking}' if lacking else ''}"
             fail(what, self._root, "name the folder that holds data_3d_raw and data_poses")
+        self.findings += parts.findings()
         self.metadata: dict[str, Any] = {
             "dataset": "kitti_360",
             "root": str(self._root),
@@ -117,10 +123,18 @@ class Kitti360Reader:
 
     def sweeps(self) -> Iterator[Sweep]:
         """The drives by name, each ascending in time."""
+        times = Parts("times of images", "timestamps.txt of cameras")
         for drive in self._drives:
-            stamps = {camera.name: self._image_times(drive, camera.name) for camera in drive.rig.cameras}
+            stamps = {
+                camera.name: times.read(
+                    f"{drive.name}/{camera.name}", partial(self._image_times, drive, camera.name)
+                )
+                or []
+                for camera in drive.rig.cameras
+            }
             for rank in range(len(drive.scans)):
                 yield self._sweep(drive, rank, stamps)
+        self.findings += times.findings()
 
     def _sweep(self, drive: _Drive, rank: int, stamps: dict[str, list[int]]) -> Sweep:
         scan, time, pose = drive.scans[rank], drive.times[rank], drive.poses[rank]

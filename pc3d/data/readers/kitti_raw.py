@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pc3d.data.readers.kitti_oxts import read_oxts
 from pc3d.data.readers.kitti_poses import estimated_poses
 from pc3d.data.readers.kitti_rig import EGO_SE3_LIDAR, FRAMES, LICENSE, add_key_every, rectified_camera
 from pc3d.data.readers.kitti_times import gaps, is_number, number_scans, scan_times
+from pc3d.data.readers.parts import Parts, nearly_named
 from pc3d.data.records import Camera, Float64, Sweep
 from pc3d.findings import Finding
 from pc3d.geometry.rigid import invert_SE3
@@ -68,8 +70,8 @@ class KittiRawReader:
             cameras; 5 makes the 2 Hz of nuScenes of the 10 Hz of the drives.
 
     Raises:
-        DataError: no drive; scans without a number or a time; a calibration file or an entry is missing
-            or is not what it should be; no OXTS data.
+        DataError: no drive, or none that can be read: scans without a number or a time, no OXTS data. Such a
+            drive beside others is left out, cameras without a sound calibration are.
         ImportError: `poses="kiss-icp"` without the package.
     """
 
@@ -84,14 +86,18 @@ class KittiRawReader:
         self._key_every = key_every
         self._root = Path(root).resolve()
         self._drives: dict[Path, tuple[list[Path], list[int]]] = {}
+        self._parts = Parts("drives", "drives", needed=True)
         self._notes: list[str] = []
         self.findings: list[Finding] = []
         for folder in sorted(
             [*self._root.glob("*/velodyne_points"), *self._root.glob("*/*/velodyne_points")]
         ):
             if (folder / "data").is_dir():
-                self._read_drive(folder.parent)
+                self._parts.read(folder.parent.name, partial(self._read_drive, folder.parent))
+        folders = ("velodyne_points", "image_02", "image_03", "oxts")
+        self.findings += nearly_named(self._drives, folders, ("image_00", "image_01"))
         if not self._drives:
+            self._parts.check()
             fail(
                 "no drive with velodyne_points/data",
                 self._root,
@@ -116,12 +122,16 @@ class KittiRawReader:
 
     def sweeps(self) -> Iterator[Sweep]:
         """The drives by path, each ascending in time."""
+        rigs = Parts("cameras", "rigs of drives")
         for drive, (scans, times) in self._drives.items():
-            cameras = _cameras(drive)
-            poses = self._ego_poses(drive, scans)
+            cameras = rigs.read(drive.name, partial(_cameras, drive)) or []
+            poses = self._parts.read(drive.name, partial(self._ego_poses, drive, scans))
+            if poses is None:
+                continue
             for rank, (scan, time, pose) in enumerate(zip(scans, times, poses, strict=True)):
                 key = self._is_key(rank)
                 yield _sweep(drive, scan, time, pose, cameras if key else [], key)
+        self.findings += [*self._parts.findings(), *rigs.findings()]
 
     def _is_key(self, rank: int) -> bool:
         return rank % self._key_every == 0
@@ -148,14 +158,13 @@ class KittiRawReader:
         remedy = "extract the drive again, unless it was published so; times of the others are right"
         self.findings.append(Finding("scans", "warning", what, remedy))
 
-    def _ego_poses(self, drive: Path, scans: list[Path]) -> Iterator[Float64]:
+    def _ego_poses(self, drive: Path, scans: list[Path]) -> Iterable[Float64]:
         """(4, 4) world_SE3_ego of each scan."""
         if self._poses == "kiss-icp":
-            yield from estimated_poses((scan, f"{drive.name}/{scan.stem}") for scan in scans)
-        elif self._poses == "oxts":
-            yield from _oxts_poses(drive, scans)
-        else:
-            yield from (np.eye(4) for _ in scans)
+            return estimated_poses((scan, f"{drive.name}/{scan.stem}") for scan in scans)
+        if self._poses == "oxts":
+            return _oxts_poses(drive, scans)
+        return [np.eye(4) for _ in scans]
 
 
 def _oxts_poses(drive: Path, scans: list[Path]) -> list[Float64]:

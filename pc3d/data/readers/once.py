@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pc3d.data.points.decoders import read_bin
 from pc3d.data.points.formats import point_format
 from pc3d.data.readers.image_folders import first_image_size
 from pc3d.data.readers.once_sequence import LIDAR_SE3_RAW, OnceCamera, OnceFrame, read_sequence
+from pc3d.data.readers.parts import Parts
 from pc3d.data.readers.pose_gaps import STANDING, pose_between
 from pc3d.data.readers.text_files import read_lines
 from pc3d.data.records import Camera, Float64, Sweep
@@ -91,11 +93,12 @@ class OnceReader:
         self._root = Path(root).resolve()
         self._distorted = distorted
         self.findings: list[Finding] = []
-        folders = self._folders = sorted(path.parent for path in self._root.glob("data/*/lidar_roof"))
-        if not folders:
+        found = sorted(path.parent for path in self._root.glob("data/*/lidar_roof"))
+        if not found:
             fail("no sequence with lidar_roof in data/", self._root, "name the folder that holds data/")
-        _, frames = self._sequence(folders[0])
-        self._frames = len(frames)
+        self._parts = Parts("sequences", "sequences", needed=True)
+        frames = self._first_sequence(found)
+        folders, self._frames = self._folders, len(frames)
         self._split_of = self._splits()
         first = folders[0] / "lidar_roof" / f"{frames[0].time}.bin"
         scale, why = (intensity, "as given") if intensity else _full_intensity(first)
@@ -130,14 +133,19 @@ class OnceReader:
         bare: list[str] = []
         left: list[str] = []
         bent: set[str] = set()
+        rigs = Parts("cameras", "cameras of sequences")
         for folder in self._folders:
-            calibrations, frames = self._sequence(folder)
+            read = self._parts.read(folder.name, partial(self._sequence, folder))
+            if read is None:
+                continue
+            calibrations, frames = read
             bent |= {name for name, camera in calibrations.items() if any(camera.distortion)}
-            cameras = [
-                self._camera(name, path, camera, folder)
+            read_cameras = [
+                rigs.read(f"{folder.name}/{name}", partial(self._camera, name, path, camera, folder))
                 for name, camera in sorted(calibrations.items())
                 if (path := folder / name).is_dir()
             ]
+            cameras = [camera for camera in read_cameras if camera is not None]
             bare += [folder.name] * all(frame.pose is None for frame in frames)
             for frame, pose in zip(frames, self._poses(frames), strict=True):
                 if pose is None:
@@ -145,6 +153,17 @@ class OnceReader:
                 else:
                     yield self._sweep(folder, frame, pose, cameras)
         self._find(bare, left, bent)
+        self.findings += [*self._parts.findings(), *rigs.findings()]
+
+    def _first_sequence(self, found: list[Path]) -> list[OnceFrame]:
+        """The frames of the first sequence that can be read; keeps it and those after it."""
+        for n, folder in enumerate(found):
+            read = self._parts.read(folder.name, partial(self._sequence, folder))
+            if read is not None:
+                self._folders = found[n:]
+                return read[1]
+        self._parts.check()
+        raise AssertionError("a sequence that cannot be read has an error")
 
     def _sequence(self, folder: Path) -> tuple[dict[str, OnceCamera], list[OnceFrame]]:
         return read_sequence(folder / f"{folder.name}.json")
