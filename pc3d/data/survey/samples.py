@@ -20,6 +20,7 @@ from pc3d.data.records import Boxes, Camera, Float32, Sweep
 from pc3d.data.survey.classes import LabelIds
 from pc3d.data.survey.labels import LabelContent
 from pc3d.data.survey.point_columns import PointColumns
+from pc3d.data.survey.road import Road
 from pc3d.data.survey.tally import Tally
 from pc3d.findings import Finding
 from pc3d.geometry.boxes import points_in_boxes
@@ -44,7 +45,7 @@ class Samples:
         self._spread = {True: _Spread(total, SAMPLES), False: _Spread(total, PLAIN)}
         self._tallies: dict[str, Tally] = defaultdict(Tally)
         self._errors: dict[str, DataError] = {}
-        self._columns = PointColumns()
+        self._columns, self._road = PointColumns(), Road()
         self._labels = LabelContent(classes) if classes and classes.classes else None
         self._ids = LabelIds(classes)
         self._said = self._counted = 0
@@ -67,7 +68,7 @@ class Samples:
         for sensor, tally in self._tallies.items():
             if 2 * tally.count > tally.of:
                 raise self._errors[sensor]
-        found = [*self._of_boxes(), *self._columns.findings()]
+        found = [*self._of_boxes(), *self._columns.findings(), *self._road.findings()]
         found += [*self._ids.findings(), *self._labels.findings()] if self._labels else []
         for sensor, tally in sorted(self._tallies.items()):
             remedy = "copy them again; `data.bad_samples` lets a run pass over a share"
@@ -77,6 +78,7 @@ class Samples:
     def _look_at_key_frame(self, sweep: Sweep) -> None:
         points = self._points("LiDAR", sweep)
         if points is not None:
+            self._road.look(points, sweep)
             self._look_at_labels(points, sweep, self._count(points, sweep.boxes))
         for camera in sweep.cameras:
             self._open(camera.name, partial(_decode, camera, sweep.token))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pc3d.data.errors import fail
+from pc3d.data.point_files import notes
 from pc3d.data.points.load import valid_rows
 from pc3d.data.readers.folder.description import CameraEntry, Description, LidarEntry, PosesEntry
 from pc3d.data.readers.folder.guesses import CompleteLidar, Proposal, complete_lidar
@@ -118,7 +119,17 @@ def _lidars(
         lidars.append(lidar)
         proposals += proposed
         findings += odd
+        findings += _notes(entry.name, files)
     return lidars, findings
+
+
+def _notes(name: str, files: Sequence[Path]) -> list[Finding]:
+    """What files say that is not followed; the first, the middle and the last are looked at."""
+    for path in dict.fromkeys((files[0], files[len(files) // 2], files[-1])):
+        if path.stat().st_size and (said := notes(path)):
+            text, remedy = f"{'; '.join(said)}, first: {path.name}", "put the mount into the calibration"
+            return [Finding(f"files of {name}", "warning", text, remedy)]
+    return []
 
 
 def _sample(files: Sequence[Path]) -> Path:
