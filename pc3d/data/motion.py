@@ -14,7 +14,7 @@ from pc3d.data.points.load import available
 from pc3d.data.points.motion import twist_between
 from pc3d.data.records import Float64, Sweep
 from pc3d.data.survey.poses import NO_POSES
-from pc3d.findings import Finding
+from pc3d.findings import Finding, State
 from pc3d.geometry.rigid import invert_SE3
 
 MOST_STEP = 1_000_000
@@ -61,7 +61,7 @@ def with_motion(
             f"{len(left)} of {total} sweeps are not compensated, as no other pose is near in time "
             f"(first: {left[0]})"
         )
-        state = "problem" if len(left) == total else "warning"
+        state: State = "problem" if len(left) == total else "warning"
         findings.append(Finding("motion", state, text, f"give poses every 0.1 s, or {WITHOUT}"))
 
 

@@ -167,7 +167,8 @@ class DriveReader:
         for camera in setup.cameras:
             files = setup.times(image_files(self._scene.folder / camera.folder))
             if not files:
-                self._tallies.missing[f"camera {camera.name}: scenes without an image"] += 1
+                what = f"camera {camera.name}: scans of drives without an image"
+                self._tallies.missing[what] += len(self._times)
                 continue
             sync = setup.description.sync
             tolerance = half_a_period(list(files)) if sync is None else round(1e6 * sync)
