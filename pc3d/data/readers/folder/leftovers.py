@@ -41,7 +41,8 @@ def _strays(root: Path, scenes: Sequence[Scene], description: Description) -> li
         return []
     shown = ", ".join(folder.relative_to(root).as_posix() for folder in found[:_SHOWN])
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    near = next((meant for folder in found if (meant := did_you_mean(folder.name, lidars))), "")
+    other = (folder.name for folder in found if folder.name not in lidars)
+    near = next((meant for name in other if (meant := did_you_mean(name, lidars))), "")
     text = f"{len(found)} folders hold points or images and are of no drive: {shown}{more}{near}"
     remedy = (
         f"a drive is a folder at most three levels below the root that has {' or '.join(lidars)}/; none lies "
