@@ -46,6 +46,7 @@ class FolderExport:
     _rig: dict[str, Any] = field(default_factory=dict)
     _scenes: dict[str, str] = field(default_factory=dict)
     _labels: str = ""
+    _boxes: bool = False
     _apart: int = 50_000
 
     def __post_init__(self) -> None:
@@ -73,6 +74,7 @@ class FolderExport:
         if sweep.lidarseg_path is not None and not sweep.lidars:
             self._add_labels(sweep, scene / "labels")
         if sweep.boxes is not None:
+            self._boxes = True
             _write_boxes(sweep.boxes, scene / "boxes" / f"{sweep.timestamp}.csv")
 
     def _add_labels(self, sweep: Sweep, folder: Path) -> None:
@@ -106,7 +108,7 @@ class FolderExport:
             **self._rig,
             "poses": {"file": "poses.csv", "of": "ego"},
             **({"labels": {"folder": "labels", "format": self._labels}} if self._labels else {}),
-            "boxes": {"folder": "boxes", "frame": "lidar"},
+            **({"boxes": {"folder": "boxes", "frame": "lidar"}} if self._boxes else {}),
             # Microseconds, rounded up to whole milliseconds.
             **({"sync": -(-self._apart // 1000) / 1000} if self._rig.get("cameras") else {}),
         }

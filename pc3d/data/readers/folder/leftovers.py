@@ -122,7 +122,7 @@ def _without_scan(
     if what in description.stated and not files:
         where = "holds no file" if there else "is in no drive"
         text = f"the calibration names the folder {folder}/, which {where}"
-        return [Finding(f"files of {what}", "problem", text, remedy)]
+        return [Finding(f"files of {what}", "warning", text, "correct its name, or leave it out")]
     if not lost:
         return []
     text = f"{lost} of {files} files in {folder}/ belong to no scan, first: {first}"
