@@ -210,7 +210,7 @@ class Sweep:
         boxes: None where the sweep is not annotated, empty where nothing is there.
         lidarseg_path: file of per-point labels, or None.
         sample_token: token of the dataset's sample (key frame) that it belongs to, "" if none.
-        key: of the points in a `path` that holds many sweeps (a bag, a Parquet file), "" for a file of its own.
+        key: of the points in a `path` that holds many sweeps (a bag, a Parquet file), else "".
         lidar_SE3_points: (4, 4) float64 from the coordinates of the file to the LiDAR frame, None where they
             are the same (PandaSet's files are in the world, ONCE's have other axes).
         lidars: further LiDARs; their points follow those of `path`.
