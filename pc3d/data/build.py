@@ -20,6 +20,7 @@ from pc3d.data.motion import with_motion
 from pc3d.data.readers import open_reader
 from pc3d.data.selection import Selection
 from pc3d.data.survey import Survey
+from pc3d.data.survey.annotations import NO_BOXES, NO_LABELS
 from pc3d.data.survey.cameras import NO_IMAGES
 from pc3d.data.survey.classes import check_label_order, class_findings
 from pc3d.findings import Finding
@@ -98,7 +99,8 @@ def _report(
             style = {"problem": "bold red", "warning": "yellow"}.get(finding.state)
             console.print(finding.line(), style=style, markup=False, highlight=False, soft_wrap=True)
     splits = ", ".join(f"{split} {len(index.key_rows(split))}" for split in index.splits)
-    bare = ", no images" * any(finding.name == NO_IMAGES for finding in findings)
+    names = {finding.name for finding in findings}
+    bare = "".join(f", {name}" for name in (NO_IMAGES, NO_BOXES, NO_LABELS) if name in names)
     console.print(f"{out}: {len(index)} sweeps, key frames: {splits}{bare}", highlight=False, soft_wrap=True)
 
 

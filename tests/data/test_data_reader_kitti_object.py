@@ -222,13 +222,14 @@ def test_broken_texts_are_named(copy: Path, name: str, old: str, new: str, said:
 
 
 def test_an_index_without_a_calibration_file_and_with_folders_of_other_names(
-    copy: Path, tmp_path: Path
+    copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (copy / "training/calib/000001.txt").unlink()
     (copy / "training/label_2").rename(copy / "training/label_02")
     (copy / "training/image_2").rename(copy / "training/image_02")
     index = build_index("kitti_object", copy, tmp_path / "index", "the test")
     assert [index[row].token for row in range(len(index))] == ["training/000000"]
+    assert capsys.readouterr().err.rstrip().endswith("key frames: train 1, no images, no boxes")
     texts = [(found.state, found.text) for found in read_findings(index.folder)]
     assert any("1 of 2 frames cannot be read and were left out" in text for _, text in texts)
     for name, near in (("label_02", "label_2"), ("image_02", "image_2")):

@@ -58,7 +58,8 @@ def moved(pose: np.ndarray, by: float) -> np.ndarray:
 def test_sound_drives_raise_nothing(drives: list[Sweep], tmp_path: Path) -> None:
     assert found(drives, tmp_path) == {}
     bare = changed(drives, lambda sweep: {"cameras": (), "boxes": None, "lidarseg_path": None})
-    assert {name: finding.state for name, finding in found(bare, tmp_path).items()} == {"no images": "ok"}
+    absent = dict.fromkeys(("no images", "no boxes", "no labels"), "ok")
+    assert {name: finding.state for name, finding in found(bare, tmp_path).items()} == absent
     half = changed(drives, lambda sweep: {"cameras": sweep.cameras if sweep.scene == "scene-1" else ()})
     assert {finding.state for finding in found(half, tmp_path).values()} == {"ok"}
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from pc3d.data.classes import ClassSet
 from pc3d.data.records import Sweep
+from pc3d.data.survey.annotations import Annotations
 from pc3d.data.survey.cameras import Cameras
 from pc3d.data.survey.classes import BoxCategories
 from pc3d.data.survey.files import MissingFiles
@@ -73,6 +74,7 @@ class Survey:
             Heading(),
             Cameras(),
             BoxCategories(classes),
+            Annotations(classes, labels),
             self._key_frames,
             Unlabelled(labels and labelled, metadata.get("sparse_labels", False)),
             *([] if tables_only else [Samples(total, classes)]),
