@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pc3d.data.errors import DataError
-from pc3d.findings import Finding
+from pc3d.findings import Finding, State
 
 T = TypeVar("T")
 _NEAR = 0.75
@@ -74,7 +74,7 @@ class Parts:
             why, _, remedy = str(error).partition("\n  remedy: ")
             text = f"{len(self._failed)} of {of} {self._what} cannot be read and were left out"
             text += f", first: {where}: {' '.join(why.split())}"
-            state = "problem" if len(self._failed) == of else "warning"
+            state: State = "problem" if len(self._failed) == of else "warning"
             found.append(Finding(self._name, state, text, remedy))
         if self._absent and (self._always or len(self._absent) < of):
             text = f"{len(self._absent)} of {of} {self._what} are missing, first: {next(iter(self._absent))}"
@@ -98,8 +98,8 @@ def nearly_named(
     for folder in folders:
         there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         for name in sorted(there - known):
-            near = max(names, key=lambda one, name=name: SequenceMatcher(None, one, name).ratio())
-            if near not in there and SequenceMatcher(None, near, name).ratio() >= _NEAR:
+            likeness, near = max((SequenceMatcher(None, one, name).ratio(), one) for one in names)
+            if near not in there and likeness >= _NEAR:
                 first, count = odd.get(f"{name} is not read, {near} would be", (folder / name, 0))
                 odd[f"{name} is not read, {near} would be"] = (first, count + 1)
     return [
