@@ -242,6 +242,12 @@ FILES = [
     ),
     Injected("ignored labels only", "label content", "warning", relabelled(np.zeros_like, range(3, 4))),
     Injected(
+        "one class for all points",
+        "labels of one class",
+        "warning",
+        relabelled(lambda raw: np.full_like(raw, 24), range(3, 4)),
+    ),
+    Injected(
         "labels in another order", "labels in boxes", "warning", relabelled(lambda raw: np.roll(raw, 100))
     ),
     Injected(

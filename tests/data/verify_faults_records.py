@@ -219,6 +219,14 @@ BOXES = [
         lambda s, _: change_boxes(s, everywhere, centers=lambda b: b.centers[:, [1, 0, 2]]),
     ),
     Injected(
+        "the boxes of one sweep beside their points",
+        "boxes beside points",
+        "warning",
+        lambda s, _: change_boxes(
+            s, 3, centers=lambda b: b.centers[:, [1, 0, 2]], num_lidar_pts=np.full(4, 30)
+        ),
+    ),
+    Injected(
         "boxes beside their points, whose number is not said",
         "empty boxes",
         "warning",

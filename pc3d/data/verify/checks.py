@@ -64,10 +64,20 @@ CHECKS: dict[str, Check] = {
     "label content": Check(
         "warning", "hold ignored categories only", "write the id of a category for each point"
     ),
+    "labels of one class": Check(
+        "warning",
+        "give all points of a scan one class",
+        "look whether they are labels or a constant, and whether the class file tells their raw ids apart",
+    ),
     "labels in boxes": Check(
         "warning",
         "give fewer than 75 % of the points in boxes the class of their box",
         "give each sweep its own label file, a label for each of its points in their order",
+    ),
+    "boxes beside points": Check(
+        "warning",
+        "have boxes that hold less than half of the points that the tables say",
+        "give each sweep its own boxes, of its own time and in its own frame",
     ),
     "copied files": Check(
         "warning",

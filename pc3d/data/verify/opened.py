@@ -32,6 +32,8 @@ _ROAD = 5.0  # metres from the LiDAR, beyond which the ground is looked for
 _HIGH = 0.5  # metres above the LiDAR, where no ground is
 _NEAR = 30.0  # metres: a box there holds points
 _MOST, _POINTS = 10, 10  # boxes that are counted, and points that they are said to hold
+_SAID = 100  # points in the boxes of a sweep, from which that sweep is judged alone
+_SCAN = 1000  # points of a scan, which sees more than one class
 _BLANK = 3
 _Read = TypeVar("_Read")
 
@@ -65,7 +67,7 @@ def open_sweep(sweep: Sweep, classes: ClassSet | None, notes: Notes) -> Opened:
             opened.points[sensor] = len(own)
             opened.content.append((sensor, file, _hash(own)))
             _look_at_points(own, extra, sensor, sweep, notes)
-        chosen = _count(points, sweep.boxes, notes)
+        chosen = _count(points, sweep.boxes, sweep.token, notes)
         if sweep.lidarseg_path is not None and classes is not None and classes.classes:
             _look_at_labels(points, chosen, sweep, classes, notes)
     for camera in sweep.cameras:
@@ -170,7 +172,7 @@ def _ground(points: Float32, sweep: Sweep) -> float:
     return float(edges[counts.argmax()]) if counts.max() > 0.2 * len(height) else 0.0
 
 
-def _count(points: Float32, boxes: Boxes | None, notes: Notes) -> NDArray[np.int64]:
+def _count(points: Float32, boxes: Boxes | None, token: str, notes: Notes) -> NDArray[np.int64]:
     """Count the points in boxes; gives those that are said to hold most, if they hold them."""
     if boxes is None or not len(boxes):
         return np.empty(0, dtype=np.int64)
@@ -184,6 +186,9 @@ def _count(points: Float32, boxes: Boxes | None, notes: Notes) -> NDArray[np.int
     said = int(boxes.num_lidar_pts[most].sum())
     held = int(np.minimum(counted, boxes.num_lidar_pts[most]).sum())
     notes.said, notes.held = notes.said + said, notes.held + held
+    if said >= _SAID:
+        where = f"{held} of {said} points in the boxes of sweep {token}"
+        notes.look("boxes beside points", 2 * held < said, where)
     return most if 2 * held >= said else most[:0]
 
 
@@ -204,6 +209,9 @@ def _look_at_labels(
     ids, counts = np.unique(raw[labels == -2], return_counts=True)
     notes.unknown.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
     notes.labels += len(raw)
+    one = len(raw) > _SCAN and len(classes.classes) > 1 and labels[0] >= 0 and (labels == labels[0]).all()
+    what = f"{classes.classes[labels[0]]} in {path.name} of sweep {sweep.token}" if one else ""
+    notes.look("labels of one class", bool(one), what)
     content = LabelContent(classes)
     content.look(np.maximum(labels, -1), points, sweep.boxes, chosen, sweep.token)
     odd = {finding.name for finding in content.findings()}
