@@ -78,23 +78,31 @@ def colour_table(classes: ClassSet) -> dict[str, Colour]:
 
 
 def class_colours(names: Sequence[str], classes: ClassSet | None = None) -> Rgb:
-    """(K, 3) uint8 colour of each of K names of classes or categories of boxes.
+    """(K, 3) uint8 colour of each of K names of classes; categories of boxes have `box_colours`.
 
     Args:
         names: in any data set's spelling (`vehicle.car`, `Car`).
-        classes: of the data set. A category has the colour of its detection class, or is neutral grey where
-            it has none. None: what a name says of the 16 common classes, else a hue of its own.
+        classes: of the data set. A name that is no class of it, or any where it is None, has what it says of
+            the 16 common classes, else a hue of its own.
     """
     table = {} if classes is None else colour_table(classes)
-    categories = {} if classes is None else classes.boxes
-    colours = []
-    for name in names:
-        if name in table:
-            colours.append(table[name])
-        elif name in categories:
-            colours.append(table.get(categories[name], NEUTRAL))
-        else:
-            colours.append(_meant(name) or _hue_of(name))
+    colours = [table.get(name) or _meant(name) or _hue_of(name) for name in names]
+    return np.array(colours, dtype=np.uint8).reshape(-1, 3)
+
+
+def box_colours(names: Sequence[str], classes: ClassSet | None = None) -> Rgb:
+    """(N, 3) uint8 colour of each of N boxes, as `box_legend` says it.
+
+    Args:
+        names: categories or detection classes of the boxes.
+        classes: of the data set. A box has the colour of its detection class, and is neutral grey where it
+            has none. None, or a set without detection classes: the name decides, as in `class_colours`.
+    """
+    if classes is None or not classes.detection:
+        return class_colours(names, classes)
+    table = colour_table(classes)
+    meant = [_detection_class(name, classes) for name in names]
+    colours = [NEUTRAL if name is None else table[name] for name in meant]
     return np.array(colours, dtype=np.uint8).reshape(-1, 3)
 
 
@@ -107,13 +115,19 @@ def label_colours(labels: NDArray[np.integer], names: Sequence[str], classes: Cl
 
 def box_legend(names: Iterable[str], classes: ClassSet | None = None) -> dict[str, Colour]:
     """Name and colour of each class among the categories or classes of boxes, in the order of the set."""
-    if classes is None:
+    if classes is None or not classes.detection:
         unique = sorted(set(names))
-        return dict(zip(unique, map(tuple, class_colours(unique).tolist()), strict=True))
-    meant = {name if name in classes.detection else classes.boxes.get(name, name) for name in names}
+        return dict(zip(unique, map(tuple, class_colours(unique, classes).tolist()), strict=True))
+    meant = {_detection_class(name, classes) for name in names}
     table = colour_table(classes)
     legend = {name: table[name] for name in classes.detection if name in meant}
-    return legend | ({"no class": NEUTRAL} if meant - set(classes.detection) else {})
+    return legend | ({"no class": NEUTRAL} if None in meant else {})
+
+
+def _detection_class(name: str, classes: ClassSet) -> str | None:
+    """The class of boxes that a category or class means; None where it is ignored, or not known."""
+    name = name if name in classes.detection else classes.boxes.get(name, "")
+    return name if name in classes.detection else None
 
 
 def _meant(name: str) -> Colour | None:

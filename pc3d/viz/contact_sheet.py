@@ -15,7 +15,7 @@ from pc3d.geometry.boxes import corners
 from pc3d.geometry.camera import in_image, project
 from pc3d.geometry.rigid import transform_points
 from pc3d.viz.camera_boxes import box_wires
-from pc3d.viz.class_colours import class_colours
+from pc3d.viz.class_colours import box_colours
 from pc3d.viz.colours import Rgb, depth_colours, height_colours
 from pc3d.viz.plots import heading_of
 from pc3d.viz.raster import paint_discs
@@ -53,7 +53,7 @@ def _with_boxes(canvas: Rgb, sweep: Sweep, camera: Camera, scale: float, classes
     assert sweep.boxes is not None
     picture = Image.fromarray(canvas)
     draw = ImageDraw.Draw(picture)
-    colours = class_colours(sweep.boxes.names, classes)
+    colours = box_colours(sweep.boxes.names, classes)
     pose = sweep.world_SE3_ego @ sweep.ego_SE3_lidar
     for wires, colour in zip(box_wires(sweep.boxes, camera, pose), colours.tolist(), strict=True):
         for line in wires * scale:
@@ -106,7 +106,7 @@ def _outlines(
     scale: float,
     classes: ClassSet | None,
 ) -> None:
-    colours = class_colours(boxes.names, classes).tolist()
+    colours = box_colours(boxes.names, classes).tolist()
     outlines = corners(boxes.centers, boxes.sizes, boxes.yaws)[:, :4, :2] @ up.T
     for outline, colour in zip(outlines, colours, strict=True):
         pixels = _pixels(outline, extent, scale)

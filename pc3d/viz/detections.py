@@ -31,7 +31,7 @@ from pc3d.viz.canvas import (
     legend_of,
     pixel_figure,
 )
-from pc3d.viz.class_colours import box_legend, class_colours
+from pc3d.viz.class_colours import box_colours, box_legend
 from pc3d.viz.detection_plots import class_ap_bars, confusion_picture, precision_recall, range_bars
 from pc3d.viz.plots import TRUTH, bev, heading_of
 
@@ -241,7 +241,7 @@ def _draw_camera(axis: Any, frame: KeyFrame, camera: Camera) -> None:
     image = load_image(camera.path, frame.sweep.token, size=camera.size, key=camera.key)
     axis.imshow(image, extent=(0, width, height, 0), aspect="auto")
     pose = frame.sweep.world_SE3_ego @ frame.sweep.ego_SE3_lidar
-    predicted = class_colours(frame.predicted.names, frame.classes) / 255.0
+    predicted = box_colours(frame.predicted.names, frame.classes) / 255.0
     for boxes, colours in (
         (frame.truth, np.full((len(frame.truth), 3), TRUTH) / 255.0),
         (frame.predicted, predicted),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pc3d.data.classes import ClassSet
-from pc3d.viz.class_colours import class_colours
+from pc3d.viz.class_colours import box_colours, class_colours
 from pc3d.viz.colours import NEUTRAL
 from pc3d.viz.inspect_facts import ContentFacts, SceneFacts
 from pc3d.viz.inspect_plots import bars, density_map, histogram, map_of_drives, value_histogram
@@ -112,17 +112,19 @@ def _boxes(content: ContentFacts, classes: ClassSet | None, work: Path) -> list[
     counts = {name: sum(map(len, tables)) for name, tables in content.boxes.items()}
     names = sorted(counts, key=lambda name: (-counts[name], name))[:_CLASSES]
     path = work / "boxes.png"
-    colours = class_colours(names, classes)
-    each = {name: counts[name] / content.annotated for name in names}
-    texts = [f"{counts[name]:,}" for name in names]
-    bars(each, colours, path, "boxes by category", "boxes per annotated sweep", texts)
+    colours = box_colours(names, classes)
+    shown = {name: counts[name] for name in names}
+    texts = [f"{count:,}" for count in shown.values()]
+    label = f"boxes in {content.annotated} annotated sweeps"
+    bars(shown, colours, path, "boxes by category", label, texts)
     distances = np.concatenate([table[:, 3] for tables in content.boxes.values() for table in tables])
     far = work / "boxes_far.png"
     value_histogram(distances, far, "distance of boxes", "m from the LiDAR", "boxes")
     return [
         Picture(
             path,
-            f"{sum(counts.values()):,} boxes in {content.annotated} sweeps; at the bars of each.",
+            f"{sum(counts.values()):,} boxes in {content.annotated} sweeps, "
+            f"{sum(counts.values()) / content.annotated:.3g} in each.",
         ),
         Picture(far, f"Median {np.median(distances):.3g} m, farthest {distances.max():.4g} m."),
     ]

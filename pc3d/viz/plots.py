@@ -29,7 +29,7 @@ from pc3d.viz.canvas import (
     legend_of,
     pixel_figure,
 )
-from pc3d.viz.class_colours import box_legend, class_colours, label_colours
+from pc3d.viz.class_colours import box_colours, box_legend, class_colours, label_colours
 from pc3d.viz.colours import Rgb, categorical_colours, depth_colours
 from pc3d.viz.raster import paint_discs, resize_nearest
 
@@ -227,7 +227,7 @@ def _paint_bev(
     if truth is not None:
         _draw_boxes(axis, truth, up, np.full((len(truth), 3), TRUTH) / 255.0)
     if boxes is not None:
-        _draw_boxes(axis, boxes, up, class_colours(boxes.names, classes) / 255.0)
+        _draw_boxes(axis, boxes, up, box_colours(boxes.names, classes) / 255.0)
     _vehicle(axis, extent)
     axis.set(xlim=(-extent, extent), ylim=(-extent, extent))
 

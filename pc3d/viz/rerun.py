@@ -22,7 +22,7 @@ from pc3d.data.points import load_sweep
 from pc3d.data.records import Camera, Float64, Sweep
 from pc3d.geometry.camera import project
 from pc3d.storage.whole import clean, write_bytes
-from pc3d.viz.class_colours import class_colours, colour_table
+from pc3d.viz.class_colours import box_colours, colour_table
 from pc3d.viz.colours import NEUTRAL, Rgb, categorical_colours
 from pc3d.viz.sweep_colours import ColourOptions, point_colours, region_ids
 
@@ -141,7 +141,7 @@ def _boxes(rr: Any, stream: Any, sweep: Sweep, classes: ClassSet | None) -> None
             centers=boxes.centers,
             half_sizes=boxes.sizes / 2,
             quaternions=[rr.Quaternion(xyzw=turn) for turn in turns],
-            colors=class_colours(boxes.names, classes),
+            colors=box_colours(boxes.names, classes),
             labels=[f"{name} {track}".strip() for name, track in zip(boxes.names, boxes.tracks, strict=True)],
             show_labels=False,
         ),

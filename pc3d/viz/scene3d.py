@@ -17,7 +17,7 @@ from pc3d.geometry.boxes import corners
 from pc3d.geometry.camera import unproject
 from pc3d.geometry.lens import PINHOLE, Lens
 from pc3d.viz.canvas import save_picture
-from pc3d.viz.class_colours import class_colours
+from pc3d.viz.class_colours import box_colours
 from pc3d.viz.colours import Rgb
 
 VIEWS = ("behind", "bev", "orbit")
@@ -225,7 +225,7 @@ def _box_lines(o3d: Any, boxes: Boxes, classes: ClassSet | None) -> Any:
     corner = corners(boxes.centers, boxes.sizes, boxes.yaws)
     edges = np.array(_EDGES + _FRONT)
     lines = (edges[None] + 8 * np.arange(len(boxes))[:, None, None]).reshape(-1, 2)
-    colours = class_colours(boxes.names, classes)
+    colours = box_colours(boxes.names, classes)
     return _lines(o3d, corner.reshape(-1, 3), lines, np.repeat(colours, len(edges), axis=0))
 
 

@@ -119,10 +119,11 @@ def true_labels(points: Float32, sweep: Sweep, options: ColourOptions) -> NDArra
         DataError: the sweep has no labels.
     """
     if sweep.lidarseg_path is None or options.classes is None:
+        only = "" if sweep.is_key_frame else " (--key-frames leaves the others of a sequence out)"
         fail(
             "the sweep has no point labels",
             f"sweep {sweep.token}",
-            "choose a labelled key frame or another --colour",
+            f"choose a labelled key frame{only} or another --colour",
         )
     return load_labels(sweep, len(points), options.classes)
 

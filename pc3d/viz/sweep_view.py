@@ -18,7 +18,7 @@ from pc3d.geometry.camera import in_image, project
 from pc3d.geometry.rigid import invert_SE3, transform_points
 from pc3d.viz.camera_boxes import box_wires
 from pc3d.viz.canvas import save_picture
-from pc3d.viz.class_colours import box_legend, class_colours
+from pc3d.viz.class_colours import box_colours, box_legend, class_colours
 from pc3d.viz.colours import NEUTRAL, Rgb
 from pc3d.viz.contact_sheet import sweep_sheet
 from pc3d.viz.plots import bev, camera_overlay, heading_of, side_by_side
@@ -85,7 +85,13 @@ def draw_flat(
     colours = np.vstack([colours for _, colours in clouds])
     there = set(map(tuple, np.unique(colours, axis=0).tolist()))
     table = map(tuple, class_colours(names, classes).tolist())
-    legend = {name: rgb for name, rgb in zip(names, table, strict=True) if rgb in there}
+    legend: dict[str, tuple[int, ...]] = {
+        name: rgb for name, rgb in zip(names, table, strict=True) if rgb in there
+    }
+    if scene.boxes is not None:
+        for name, rgb in box_legend(scene.boxes.names, options.classes).items():
+            # A model may have a class of this name in another colour.
+            legend[name if legend.get(name, rgb) == rgb else f"{name} (box)"] = rgb
     bev(
         np.vstack([points[:, :3] for points, _ in clouds]),
         colours,
@@ -163,7 +169,7 @@ def draw_camera(sweep: Sweep, scene: Scene3D, name: str, path: Path, title: str 
     wires, legend = [], {}
     if scene.boxes is not None:
         pose = sweep.world_SE3_ego @ sweep.ego_SE3_lidar
-        colours = class_colours(scene.boxes.names, scene.classes)
+        colours = box_colours(scene.boxes.names, scene.classes)
         edges = box_wires(scene.boxes, camera, pose)
         wires = list(zip(edges, colours, strict=True))
         legend = box_legend(_in_picture(scene.boxes, edges, camera.size), scene.classes)

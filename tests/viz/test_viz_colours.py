@@ -16,6 +16,7 @@ from pc3d.data.label_maps import (
 )
 from pc3d.viz.class_colours import (
     LIDARSEG_PALETTE,
+    box_colours,
     box_legend,
     class_colours,
     colour_table,
@@ -122,11 +123,32 @@ def test_colours_of_a_class_set_are_its_own_and_differ() -> None:
     assert table["Baum"] == (1, 2, 3)
     assert table["car"] == LIDARSEG_PALETTE["car"]
     assert table["road"] == LIDARSEG_PALETTE["driveable_surface"]
-    got = class_colours(["R2", "car", "PKW", "box", "unheard"], own)
-    np.testing.assert_array_equal(got[:4], [table["robot"], table["car"], table["car"], NEUTRAL])
-    assert (got[4] == class_colours(["other", "unheard"])[1]).all(), "by its name alone"
+    got = box_colours(["R2", "car", "PKW", "box"], own)
+    np.testing.assert_array_equal(got, [table["robot"], table["car"], table["car"], NEUTRAL])
+    assert (class_colours(["unheard"], own) == class_colours(["other", "unheard"])[1]).all(), "by its name"
     legend = box_legend(["R2", "PKW", "box"], own)
     assert legend == {"car": table["car"], "robot": table["robot"], "no class": NEUTRAL}
+
+
+def test_boxes_without_a_class_are_grey_and_the_legend_says_so() -> None:
+    # "van" is a class of points alone, "bus" is ignored, "Truck" is not named: none has a class of boxes.
+    own = ClassSet(
+        "own",
+        ("van", "bus"),
+        detection=("car", "truck"),
+        boxes={"PKW": "car", "LKW": "truck", "bus": "ignore"},
+    )
+    names = ["PKW", "van", "bus", "Truck", "unheard", "LKW", "truck"]
+    table, legend = colour_table(own), box_legend(names, own)
+    expected = [table["car"], *[NEUTRAL] * 4, table["truck"], table["truck"]]
+    np.testing.assert_array_equal(box_colours(names, own), expected)
+    assert legend == {"car": table["car"], "truck": table["truck"], "no class": NEUTRAL}
+    assert (class_colours(["van", "bus"], own) == [table["van"], table["bus"]]).all(), "as classes of points"
+    points_alone = ClassSet("own", ("van",))
+    assert box_legend(["van", "Truck"], points_alone) == {
+        "van": colour_table(points_alone)["van"],
+        "Truck": LIDARSEG_PALETTE["truck"],
+    }
 
 
 @pytest.mark.parametrize("name", ready_made())

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from pc3d.data.classes import ClassSet
 from pc3d.data.index import SweepIndex, write_index
 from pc3d.data.points import load_sweep
 from pc3d.data.readers import open_reader
+from pc3d.viz.colours import NEUTRAL
 from pc3d.viz.inspect_facts import CELL, REACH, content_facts, sampled_rows, scene_facts, spread
+from pc3d.viz.inspect_figures import content_figures
 from pc3d.viz.inspect_page import write_inspection
 from pc3d.viz.inspect_plots import bars, density_map, histogram, map_of_drives, value_histogram
 
@@ -87,6 +90,28 @@ def test_content_is_that_of_the_files(index: SweepIndex) -> None:
     assert {name: sum(map(len, tables)) for name, tables in facts.boxes.items()} == boxes
     assert facts.histograms["range"].sum() == sum(facts.points)
     assert abs(int(facts.density.sum()) - near) <= 2  # points on the edge
+
+
+def test_the_bars_of_boxes_are_as_long_as_they_say(
+    index: SweepIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ClassSet("own", detection=("auto",), boxes={"vehicle.car": "auto"})
+    drawn: dict[str, tuple[Any, ...]] = {}
+
+    def bars(shares: Any, colours: Any, path: Path, title: str, *rest: Any) -> None:
+        drawn[title] = (shares, colours, *rest)
+        Image.new("RGB", (9, 9)).save(path)
+
+    monkeypatch.setattr("pc3d.viz.inspect_figures.bars", bars)
+    facts = content_facts(index, sampled_rows(index, 2), own)
+    content_figures(facts, own, tmp_path)
+    values, colours, label, texts = drawn["boxes by category"]
+    assert [f"{value:,}" for value in values.values()] == texts
+    assert label == "boxes in 2 annotated sweeps"
+    assert values == {name: sum(map(len, tables)) for name, tables in facts.boxes.items()}
+    assert len(values) > 1
+    grey = [name for name, colour in zip(values, colours.tolist(), strict=True) if tuple(colour) == NEUTRAL]
+    assert grey == [name for name in values if name != "vehicle.car"]
 
 
 def test_density_is_ahead_where_points_are_ahead(index: SweepIndex) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,8 +120,6 @@ def test_earlier_sweeps_are_moved_by_the_poses(index: SweepIndex) -> None:
 
 
 def test_sweeps_without_poses_are_refused(index: SweepIndex, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     still = [replace(index[row], world_SE3_ego=np.eye(4)) for row in range(3)]
     facts = {"dataset": "test", "root": str(index.root), "rebuild": "-"}
     other = SweepIndex.open(write_index(tmp_path / "index", still, facts))
@@ -133,7 +132,7 @@ def test_colours_by_label(index: SweepIndex) -> None:
     assert (colours[:300] == LIDARSEG_PALETTE["driveable_surface"]).all()
     assert (colours[300:350] == LIDARSEG_PALETTE["vegetation"]).all()
     assert (colours[350:] == NEUTRAL).all()
-    with pytest.raises(DataError, match="no point labels"):
+    with pytest.raises(DataError, match=r"no point labels[\s\S]*--key-frames"):
         sweep_scene(index, 0, LABELS)
 
 
@@ -189,6 +188,21 @@ def test_flat_picture_has_the_colours_of_its_labels(index: SweepIndex, tmp_path:
     picture = np.asarray(Image.open(tmp_path / "f.png")).astype(int)
     for name in ("driveable_surface", "vegetation", "car"):
         assert (np.abs(picture - LIDARSEG_PALETTE[name]).max(axis=-1) < 25).sum() > 50, name
+
+
+def test_the_legend_of_a_flat_picture_has_points_and_boxes(
+    index: SweepIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = sweep_scene(index, 2, LABELS, boxes=True)
+    assert scene.boxes is not None
+    drawn: list[dict[str, tuple[int, ...]]] = []
+    monkeypatch.setattr("pc3d.viz.sweep_view.bev", lambda *_, legend, **__: drawn.append(legend))
+    for name in ("vehicle.car", "unheard"):
+        boxes = replace(scene.boxes, names=(name,))
+        draw_flat(replace(scene, boxes=boxes), tmp_path / "f.png", LABELS)
+    ground = {name: LIDARSEG_PALETTE[name] for name in ("driveable_surface", "vegetation")}
+    assert drawn[0] == {**ground, "car": LIDARSEG_PALETTE["car"]}
+    assert drawn[1] == {**ground, "no class": NEUTRAL}
 
 
 def run_tool(*arguments: object) -> subprocess.CompletedProcess[str]:
