@@ -46,7 +46,11 @@ def class_sets(draw: st.DrawFn) -> ClassSet:
     return ClassSet(
         draw(st.text(max_size=9)),
         tuple(points),
-        draw(st.dictionaries(st.sampled_from([*points, *boxes]), colour)),
+        draw(
+            st.dictionaries(st.sampled_from([*points, *boxes]), colour).filter(
+                lambda table: len(set(table.values())) == len(table)
+            )
+        ),
         draw(st.dictionaries(st.integers(0, 400), st.sampled_from([*points, IGNORE]), max_size=9)),
         tuple(boxes),
         draw(st.dictionaries(st.text(max_size=9), st.sampled_from([*boxes, IGNORE]), max_size=9)),
@@ -194,7 +198,16 @@ def test_what_has_no_common_classes_is_refused(real_data: Path, tmp_path: Path) 
         ({"labels": {-1: "wall"}}, "raw id -1"),
         ({"labels": [1]}, "expected a table"),
         ({"boxes": {"Car": "vehicel"}}, "did you mean 'vehicle'"),
-        ({"colours": {"wall": [1, 2]}}, "red, green, blue"),
+        ({"colours": {"wall": [1, 2]}}, "the colour of 'wall' is [1, 2], expected [red, green, blue]"),
+        ({"colours": {"wall": 5}}, "the colour of 'wall' is 5, expected [red, green, blue]"),
+        ({"colours": {"wall": None}}, "the colour of 'wall' is None, expected [red, green, blue]"),
+        ({"colours": {"wall": "#ff0000"}}, "the colour of 'wall' is '#ff0000', expected [red, green, blue]"),
+        ({"colours": {"wall": [1.0, 0.5, 0]}}, "is [1.0, 0.5, 0], expected [red, green, blue]"),
+        ({"colours": {"wall": {"r": 1}}}, "is {'r': 1}, expected [red, green, blue]"),
+        (
+            {"colours": {"plant": [1, 2, 3], "wall": [1, 2, 3]}},
+            "the colour of 'wall' and of 'plant' is [1, 2, 3]",
+        ),
         ({"colours": {"wal": [1, 2, 3]}}, "`colours` names 'wal', which is no class; did you mean 'wall'"),
         ({"movable": ["cat"]}, "`movable` names 'cat'"),
         ({"clases": []}, "did you mean 'classes'"),
@@ -210,6 +223,11 @@ def test_what_is_wrong_in_a_class_file_is_said(tmp_path: Path, change: dict[str,
     path.write_text("classes: [a\nb: {")
     with pytest.raises(DataError, match="cannot be read"):
         load_class_set(path)
+
+
+def test_a_class_of_points_and_one_of_boxes_may_share_a_colour() -> None:
+    colours = {"vehicle": (9, 9, 9), "car": (9, 9, 9)}
+    assert ClassSet("own", ("road", "vehicle"), colours, detection=("car",)).colours == colours
 
 
 def test_ids_and_classes_that_do_not_meet_are_said(tmp_path: Path) -> None:

@@ -74,11 +74,23 @@ class ClassSet:
             for name in wanted:
                 if name not in known:
                     raise ValueError(f"`{what}` names {name!r}, which is no class{did_you_mean(name, known)}")
+        self._check_colours()
+
+    def _check_colours(self) -> None:
         for name, colour in self.colours.items():
-            if len(colour) != 3 or not all(isinstance(c, int) and 0 <= c <= 255 for c in colour):
-                raise ValueError(
-                    f"the colour of {name!r} is {colour!r}, expected red, green, blue from 0 to 255"
-                )
+            if len(colour) != 3 or not all(type(c) is int and 0 <= c <= 255 for c in colour):
+                raise ValueError(_wrong_colour(name, list(colour)))
+        # A class of points and one of boxes may share a colour: they often mean the same.
+        for names in (self.classes, self.detection):
+            owner: dict[tuple[int, int, int], str] = {}
+            for name in names:
+                if name in self.colours:
+                    other = owner.setdefault(tuple(self.colours[name]), name)
+                    if other != name:
+                        raise ValueError(
+                            f"the colour of {other!r} and of {name!r} is {list(self.colours[name])}, "
+                            "expected two that differ, or leave one out: it gets its own"
+                        )
 
     @cached_property
     def lut(self) -> NDArray[np.int64]:
@@ -158,6 +170,9 @@ def _fields(values: Any) -> dict[str, Any]:
         for one in (*table.values(), *(() if key == "labels" else table)):
             if isinstance(one, bool):
                 raise ValueError(f"`{key}` has the name {one!r}, expected text (quote yes, no, on, off)")
+    for name, colour in tables["colours"].items():
+        if not isinstance(colour, (list, tuple)):
+            raise ValueError(_wrong_colour(name, colour))
     ids = [_raw_id(raw) for raw in tables["labels"]]
     if twice := sorted({raw for raw in ids if ids.count(raw) > 1}):
         raise ValueError(f"`labels` has the raw id {twice[0]} twice")
@@ -168,6 +183,10 @@ def _fields(values: Any) -> dict[str, Any]:
         "labels": {_raw_id(raw): str(name) for raw, name in tables["labels"].items()},
         "boxes": {str(category): str(name) for category, name in tables["boxes"].items()},
     }
+
+
+def _wrong_colour(name: Any, colour: Any) -> str:
+    return f"the colour of {name!r} is {colour!r}, expected [red, green, blue], whole numbers from 0 to 255"
 
 
 def _raw_id(raw: Any) -> int:
