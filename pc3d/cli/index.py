@@ -53,13 +53,18 @@ def extend(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
     if named is None and root is None:
         return
     from pc3d.data.errors import did_you_mean
+    from pc3d.data.plugins import is_plugin, resolve
     from pc3d.data.readers import READERS
     from pc3d.data.readers.detect import detect_format
 
     name = named or detect_format(root or ".")
-    if name not in READERS and ":" not in name:
+    if is_plugin(name):
+        resolve(name)
+    elif name not in READERS:
         known = did_you_mean(name, READERS) or f"; known: {', '.join(READERS)}"
-        raise ValueError(f"--format {name}: there is no such format{known}, or module:Class of your own")
+        raise ValueError(
+            f"--format {name}: there is no such format{known}, or module:Class of your own, without .py"
+        )
     command = ["pc3d", "index", *arguments, *([] if named else ["--format", name])]
     parser.set_defaults(format=name, rebuild=shlex.join(command), reader_options=())
     before = {action.dest for action in parser._actions}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 
 from pc3d.data.errors import DataError
 
+_DECIMAL = re.compile(r"[-+]?(0|[1-9]\d*)")
 _NO_KEY = ("tag:yaml.org,2002:merge", "tag:yaml.org,2002:value")
 
 
@@ -29,6 +31,19 @@ class _OneOfEach(yaml.SafeLoader):
                 raise yaml.YAMLError(f"the key {key.value!r} is there twice, again in {where}")
             seen.add(name)
         return node
+
+
+def _decimal(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    """A whole number; YAML 1.1 takes 017 for 15 and 1:30 for 90, which nobody means here."""
+    if not _DECIMAL.fullmatch(node.value):
+        where = f"line {node.start_mark.line + 1}"
+        raise yaml.YAMLError(
+            f"the number {node.value} in {where} is read in several ways: write it as a plain decimal"
+        )
+    return int(node.value)
+
+
+_OneOfEach.add_constructor("tag:yaml.org,2002:int", _decimal)
 
 
 def _one_of_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

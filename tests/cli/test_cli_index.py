@@ -57,3 +57,13 @@ def test_a_folder_and_a_split(pc3d: Callable[..., None], tmp_path: Path) -> None
     pc3d("split", "index", "--check", "lists/train.txt", "lists/val.txt")
     with pytest.raises(DataError, match="not empty"):
         pc3d("folder", "example")
+
+
+def test_a_reader_that_is_none(pc3d: Callable[..., None], tiny_nuscenes: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("class NoInit:\n    def sweeps(self): ...\n")
+    with pytest.raises(DataError, match=r"mine:NoInit is no reader: it has no __len__, an __init__"):
+        pc3d("index", tiny_nuscenes, "--format", "mine:NoInit", "--out", "index")
+    with pytest.raises(DataError, match="mien"):
+        pc3d("index", tiny_nuscenes, "--format", "mien:NoInit", "--out", "index")
+    with pytest.raises(ValueError, match=r"without \.py"):
+        pc3d("index", tiny_nuscenes, "--format", "mine.py:NoInit", "--out", "index")

@@ -8,6 +8,7 @@ after scene, ascending in time), and give it a line in `READERS`. One that stays
 from __future__ import annotations
 
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,4 +60,18 @@ def open_reader(name: str, root: str | Path, **options: Any) -> Reader:
     """
     if name not in READERS and not is_plugin(name):
         fail(f"unknown data set format {name!r}", root, f"use one of {sorted(READERS)}, or module:Class")
-    return resolve(READERS.get(name, name))(Path(root).resolve(), **options)
+    reader = resolve(READERS.get(name, name))
+    if name not in READERS:
+        _check_reader(name, reader, options)
+    return reader(Path(root).resolve(), **options)
+
+
+def _check_reader(name: str, reader: Any, options: dict[str, Any]) -> None:
+    """Refuse a class of the user's own that is no reader."""
+    lacking = [what for what in ("__init__", "__len__", "sweeps") if not hasattr(reader, what)]
+    try:
+        signature(reader).bind(Path(), **options)
+    except TypeError as error:
+        lacking.append(f"an __init__ that takes the root ({error})")
+    if lacking:
+        fail(f"{name} is no reader: it has no {', '.join(lacking)}", name, "see docs/data.md, Add a reader")

@@ -24,11 +24,12 @@ _SHOWN, _IDS = 8, 40
 
 def nearest_category(name: str, classes: ClassSet) -> str | None:
     """The known category that a name most likely means: by its last part, its class, or its spelling."""
-    names = {category: category for category in classes.boxes}
+    names: dict[str, str] = {}
     for category in reversed(list(classes.boxes)):
         names[classes.boxes[category]] = category
-    names |= {category.rpartition(".")[2]: category for category in classes.boxes}
-    close = get_close_matches(name.lower().replace(" ", "_"), names, 1)
+    # Without what stands before it: `vehicle.` alone makes no bicycle a car.
+    names |= {category.rpartition(".")[2].lower(): category for category in classes.boxes}
+    close = get_close_matches(name.lower().rpartition(".")[2].replace(" ", "_"), names, 1)
     return names[close[0]] if close else None
 
 
@@ -49,7 +50,7 @@ class BoxCategories:
                 self._names.update(sweep.boxes.names)
 
     def findings(self) -> list[Finding]:
-        if not self._names:
+        if not self._names or (self._classes is not None and not self._classes.detection):
             return []
         if self._classes is None:
             names = ", ".join(f"{name!r} ({count})" for name, count in self._names.most_common(_SHOWN))
