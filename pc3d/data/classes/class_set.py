@@ -82,7 +82,7 @@ class ClassSet:
                 raise ValueError(_wrong_colour(name, list(colour)))
         # A class of points and one of boxes may share a colour: they often mean the same.
         for names in (self.classes, self.detection):
-            owner: dict[tuple[int, int, int], str] = {}
+            owner: dict[tuple[int, ...], str] = {}
             for name in names:
                 if name in self.colours:
                     other = owner.setdefault(tuple(self.colours[name]), name)
