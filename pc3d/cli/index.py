@@ -63,7 +63,7 @@ def extend(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
     elif name not in READERS:
         known = did_you_mean(name, READERS) or f"; known: {', '.join(READERS)}"
         raise ValueError(
-            f"--format {name}: there is no such format{known}, or module:Class of your own, without .py"
+            f"--format {name}: there is no such format{known}, or module:Class of your own"
         )
     command = ["pc3d", "index", *arguments, *([] if named else ["--format", name])]
     parser.set_defaults(format=name, rebuild=shlex.join(command), reader_options=())

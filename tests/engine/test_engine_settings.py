@@ -165,7 +165,7 @@ def test_what_ships_has_no_fault(path: Path) -> None:
         (PRC, "lidar.column_scales=1,1", "`lidar.column_scales` cannot be used"),
         (PRC, "lidar.column_scales=0,0,0,0", "expected a list of numbers other than 0"),
         (PRC, "data.bad_samples=1", "from 0 to below 1"),
-        (PRC, "data.features=intensty", "of 'intensity', 'ring', 'time', each once"),
+        (PRC, "data.features=intensty", "of 'intensity', 'ring',"),
         (PRC, "data.features=intensity,intensity", "each once"),
         (PRC, "data.regions=none", "`data.regions` is missing: the objectives read regions"),
         (PRC, "data.pairing.min_depth=-1", "`data.pairing.min_depth` is -1, expected a number > 0"),
