@@ -1,7 +1,7 @@
 """List the configs that ship with pc3d, or show one whole, with what each needs and costs.
 
-`pc3d configs show NAME > mine.py` is a config of your own to change; `_base_ = "pc3d::NAME.py"` in one of your
-own builds on a shipped one.
+`pc3d configs show NAME > mine.py` is a config of your own to change; `_base_ = "pc3d::NAME.py"` in one of
+your own builds on a shipped one.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ EXAMPLES = """\
   pc3d configs show my_config.py --cfg-options schedule.iterations=1000
 """
 FOOTER = """
-`pc3d configs show NAME` shows one whole, with how its step was measured. The sim_* and demo_* configs take minutes
-on two cores; the nuscenes_* configs have the papers' sizes and are for GPUs: none of them was ever run by us.
+`pc3d configs show NAME` shows one whole, with how its step was measured. The sim_* and demo_* configs take
+minutes on two cores; the nuscenes_* configs have the papers' sizes and are for GPUs: none of them was ever
+run by us.
 """
 
 

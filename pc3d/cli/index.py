@@ -58,13 +58,13 @@ def extend(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
     from pc3d.data.readers.detect import detect_format
 
     name = named or detect_format(root or ".")
+    if ".py:" in name:
+        raise ValueError(f"--format {name}: name the module without .py, {name.replace('.py:', ':')}")
     if is_plugin(name):
         resolve(name)
     elif name not in READERS:
         known = did_you_mean(name, READERS) or f"; known: {', '.join(READERS)}"
-        raise ValueError(
-            f"--format {name}: there is no such format{known}, or module:Class of your own"
-        )
+        raise ValueError(f"--format {name}: there is no such format{known}, or module:Class of your own")
     command = ["pc3d", "index", *arguments, *([] if named else ["--format", name])]
     parser.set_defaults(format=name, rebuild=shlex.join(command), reader_options=())
     before = {action.dest for action in parser._actions}

@@ -38,7 +38,7 @@ def _decimal(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     if not _DECIMAL.fullmatch(node.value):
         where = f"line {node.start_mark.line + 1}"
         raise yaml.YAMLError(
-            f"the number {node.value} in {where} is read in several ways: write it as a plain decimal"
+            f"the number {node.value} in {where} is read in several ways: write a plain decimal, or quote it"
         )
     return int(node.value)
 

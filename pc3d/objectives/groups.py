@@ -47,8 +47,7 @@ def offset_ids(frame: FrameBatch, kind: str) -> Tensor:
     maps: Tensor | None = getattr(frame, kind)
     if maps is None or frame.pairs is None:
         raise ValueError(
-            f"image-to-LiDAR contrast needs {kind}; run `pc3d regions --kinds {kind}` and set "
-            "`data.regions`"
+            f"image-to-LiDAR contrast needs {kind}; run `pc3d regions --kinds {kind}` and set `data.regions`"
         )
     samples, cameras = maps.shape[:2]
     place = torch.arange(samples * cameras, device=maps.device)

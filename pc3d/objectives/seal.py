@@ -89,9 +89,7 @@ class Seal(Objective):
         """(S,) ascending ids of the batch's tracks in frame `name`, and the (S, dim) mean feature of each."""
         frame = encodings.batch.frames[name]
         if frame.tracks is None:
-            raise ValueError(
-                "Seal needs tracks; run `pc3d regions --kinds tracks` and set `data.regions`"
-            )
+            raise ValueError("Seal needs tracks; run `pc3d regions --kinds tracks` and set `data.regions`")
         index = feature_index(encodings, "a", name)
         kept = (index >= 0) & (frame.tracks >= 0)
         track = frame.row_batch[kept] * 2**32 + frame.tracks[kept]

@@ -8,7 +8,7 @@ import pc3d
 from pc3d.data.errors import did_you_mean, fail
 
 PACKAGE = "pc3d::"
-"""Before the path of a shipped file: `pc3d::pretrain/sim_slidr.py`, `pc3d::splits/sim_bench_5_percent.txt`."""
+"""Before the path of a shipped file: `pc3d::pretrain/sim_slidr.py`."""
 
 
 def shipped_folder() -> Path:
