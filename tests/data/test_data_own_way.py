@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from own_drive import CLASSES, calibration, edited, write_own_drive
+from rewritten_drive import CLASSES, calibration, edited, write_own_drive
 from torch import nn
 
 from pc3d.cli import dispatch

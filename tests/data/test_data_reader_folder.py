@@ -13,7 +13,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from own_drive import CLASSES, DISTORTION, calibration, classes_of, edited, six_columns, write_own_drive
+from rewritten_drive import CLASSES, DISTORTION, calibration, classes_of, edited, six_columns, write_own_drive
 
 from pc3d.data.build import build_index
 from pc3d.data.classes import ClassSet

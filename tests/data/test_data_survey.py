@@ -193,7 +193,7 @@ def test_what_is_kept_does_not_grow(drives: list[Sweep], tmp_path: Path) -> None
             list(survey.watch([lost]) if number % 2 else survey.watch([replace(first, scene=scene)] * 3))
         return len(pickle.dumps([survey._files, *survey._looks[:-1]]))
 
-    assert size(400) < size(40) + 200
+    assert size(120) < size(12) + 200
 
 
 def test_two_sweeps_of_one_file(drives: list[Sweep], tmp_path: Path) -> None:

@@ -244,7 +244,7 @@ FAULTS = [
         2,
         [
             r"region file of sweep .* is broken: .*shape \(4398046511104,\).* in 100 bytes",
-            "data_prep/regions.py",
+            "pc3d regions",
         ],
         region_file(array_of_terabytes),
     ),

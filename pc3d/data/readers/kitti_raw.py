@@ -122,7 +122,7 @@ class KittiRawReader:
 
     def sweeps(self) -> Iterator[Sweep]:
         """The drives by path, each ascending in time."""
-        rigs = Parts("cameras", "rigs of drives")
+        rigs = Parts("cameras", "rigs of drives", needed=True)
         for drive, (scans, times) in self._drives.items():
             cameras = rigs.read(drive.name, partial(_cameras, drive)) or []
             poses = self._parts.read(drive.name, partial(self._ego_poses, drive, scans))
