@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pc3d.cli import parser_of, regions
 from pc3d.data.points import load_points
 from pc3d.data.records import Boxes, Camera, Sweep
 from pc3d.regions.build import KINDS, build_regions, open_cache
@@ -164,24 +164,18 @@ def test_script_speaks_plainly(arguments: list[str], words: str) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_the_examples_of_the_help_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = importlib.util.spec_from_file_location("regions_script", REPOSITORY / "data_prep" / "regions.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    lines = script.EXAMPLES.replace("\\\n", "").splitlines()
-    commands = [line.split()[2:] for line in lines if line.startswith("  python ")]
+def test_the_examples_of_the_help_are_understood() -> None:
+    parser = parser_of("regions", "pc3d regions")
+    lines = regions.EXAMPLES.replace("\\\n", "").splitlines()
+    commands = [line.split()[2:] for line in lines if line.startswith("  pc3d ")]
     assert len(commands) >= 5
     for command in commands:
-        monkeypatch.setattr(sys, "argv", ["regions.py", *command])
-        args = script._parse()
-        kinds = {kind: script._params(kind, args) for kind in args.kinds}
+        args = parser.parse_args(command)
+        kinds = {kind: regions._params(kind, args) for kind in args.kinds}
         assert all(type(params) is KINDS[kind].params for kind, params in kinds.items())
     assert kinds["tracks"].sensor_height == kinds["supervoxels"].sensor_height == 1.8
-    monkeypatch.setattr(sys, "argv", ["regions.py", "i", "--out", "c", "--kinds", "all"])
-    args = script._parse()
-    assert {kind: script._params(kind, args) for kind in KINDS} == {k: v.params() for k, v in KINDS.items()}
+    args = parser.parse_args(["i", "--out", "c", "--kinds", "all"])
+    assert {kind: regions._params(kind, args) for kind in KINDS} == {k: v.params() for k, v in KINDS.items()}
 
 
 def test_the_script_says_that_the_oracle_is_labels(tiny_index: Path, tmp_path: Path) -> None:
