@@ -155,11 +155,12 @@ def test_a_folder_of_scans_alone(real_data: Path, tmp_path: Path) -> None:
     scans.mkdir()
     for number in range(2):
         shutil.copy(real_data / "pcd" / "vlp16_10_fields_mixed_sizes_binary.pcd", scans / f"{number}.pcd")
+    shutil.copytree(scans, tmp_path / "another")  # beside it, and before it by name
     assert detect_format(scans) == "folder"
     with pytest.raises(DataError, match="would be guesses") as found:
         FolderReader(scans)
     sweeps = list(FolderReader(scans, accept_guesses=True).sweeps())
-    assert [sweep.path.name for sweep in sweeps] == ["0.pcd", "1.pcd"]
+    assert [sweep.path for sweep in sweeps] == [scans / "0.pcd", scans / "1.pcd"]
     # The lines that it proposes are a calibration file that leaves nothing open.
     lines = [line.strip() for line in str(found.value).splitlines() if "    # " in line]
     facts: dict = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +162,14 @@ class FolderReader:
 
 
 def _bare_description(root: Path, scene: Scene) -> Description:
-    """Of a root without a calibration file: its folders of points; cameras without calibration are no use."""
-    lidars = tuple(LidarEntry(name) for name in lidar_folders(scene.folder)[:1])
-    return Description(path=root, lidars=lidars)
+    """Of a root without a calibration file: its first folder of points; cameras without calibration are no
+    use."""
+    return Description(path=root, lidars=(LidarEntry(_lidars_of(scene)[0]),))
+
+
+def _lidars_of(scene: Scene) -> Sequence[str]:
+    """The folders of points of a scene, where no calibration names them."""
+    return scene.lidars or lidar_folders(scene.folder)
 
 
 def detect(root: Path) -> str | None:
@@ -180,8 +185,8 @@ def detect(root: Path) -> str | None:
     if not scenes:
         return None
     inside = scenes[0].folder
-    lidars, images = scenes[0].lidars or lidar_folders(inside), image_folders(inside)
-    return f"points in {inside.name}/{lidars[0]}" + f", images in {', '.join(images[:3])}" * bool(images)
+    images = image_folders(inside)
+    return f"points in {inside.name}/{_lidars_of(scenes[0])[0]}" + f", images in {', '.join(images[:3])}" * bool(images)
 
 
 def add_options(parser: argparse._ActionsContainer) -> None:
