@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from pc3d.data.errors import fail
 from pc3d.data.point_files.feather import decode
 from pc3d.data.readers.column_tables import ColumnTable
+from pc3d.data.readers.nearest import nearest
 from pc3d.data.readers.parts import Parts
 from pc3d.data.readers.pose_track import PoseTrack
-from pc3d.data.readers.tracks import nearest, rows_at, velocities_of_tracks
+from pc3d.data.readers.tracks import rows_at, velocities_of_tracks
 from pc3d.data.records import MAX_PIXELS, Boxes, Camera, Float64
 from pc3d.geometry.camera import shift_pixel_centres
 from pc3d.geometry.rigid import invert_SE3, make_SE3, transform_points, yaw_of

@@ -29,16 +29,6 @@ def velocities_of_tracks(tracks: Sequence[str], translations: Float64, seconds: 
     return track_velocities(translations, seconds, neighbours)
 
 
-def nearest(times: NDArray[np.int64], time: int, most: int) -> int | None:
-    """Position of the time that is nearest in N ascending ones, None where none is within `most`."""
-    if not len(times):
-        return None
-    n = int(np.searchsorted(times, time))
-    candidates = [k for k in (n - 1, n) if 0 <= k < len(times)]
-    best = min(candidates, key=lambda k: abs(int(times[k]) - time))
-    return best if abs(int(times[best]) - time) <= most else None
-
-
 def rows_at(times: NDArray[np.int64], time: int) -> NDArray[np.int64] | None:
     """The rows of one time in a table of N boxes, in any order.
 

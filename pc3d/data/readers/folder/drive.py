@@ -16,12 +16,14 @@ from pc3d.data.points.load import columns_of
 from pc3d.data.points.motion import twist_between
 from pc3d.data.readers.folder.boxes import read_boxes
 from pc3d.data.readers.folder.description import CameraEntry
-from pc3d.data.readers.folder.images import CameraImages, Sync, half_a_period, nearest
+from pc3d.data.readers.folder.guesses import CompleteLidar
+from pc3d.data.readers.folder.images import CameraImages, Sync, half_a_period
 from pc3d.data.readers.folder.labels import label_of
 from pc3d.data.readers.folder.poses import is_level, read_poses
 from pc3d.data.readers.folder.scenes import Scene, image_files, point_files
 from pc3d.data.readers.folder.setup import Setup, mount_of
 from pc3d.data.readers.folder.stamps import stem_of
+from pc3d.data.readers.nearest import nearest
 from pc3d.data.readers.pose_track import PoseTrack
 from pc3d.data.records import Boxes, Camera, Float64, Lidar, Sweep
 from pc3d.geometry.rigid import invert_SE3
@@ -61,14 +63,13 @@ class DriveReader:
         self._world_SE3_file = np.eye(4)
         self._scans = setup.times(point_files(scene.folder / setup.lidars[0].entry.name))
         self._times = list(self._scans)
+        self._tolerance = half_a_period(self._times)
         self._poses: dict[int, Float64] | PoseTrack | None = None
         self._usable = self._find_poses(kiss_icp)
         if not self._usable:
             return
         self._cameras = list(self._camera_images())
-        self._others = [
-            (lidar, setup.times(point_files(scene.folder / lidar.entry.name))) for lidar in setup.lidars[1:]
-        ]
+        self._others = list(self._other_scans())
 
     def sweeps(self, split: str) -> Iterator[Sweep]:
         """Ascending in time; none where the drive has no scans, or its file of poses is missing."""
@@ -144,10 +145,9 @@ class DriveReader:
 
     def _further(self, time: int, world_SE3_lidar: Float64) -> Iterator[Lidar]:
         """The other LiDARs at the scan that is nearest in time, the motion in between taken along."""
-        for lidar, scans in self._others:
+        for lidar, times, paths, tolerance in self._others:
             sync = self._tallies.sync[f"LiDAR {lidar.entry.name}"]
-            times = list(scans)
-            found = nearest(times, time, half_a_period(times))
+            found = nearest(times, time, tolerance)
             there = None if found is None else self._pose(times[found])
             if found is None or there is None:
                 sync.alone += 1
@@ -160,7 +160,14 @@ class DriveReader:
             }[lidar.entry.frame]
             moved = invert_SE3(world_SE3_lidar) @ world_SE3_points
             offset = (times[found] - time) / 1e6
-            yield Lidar(lidar.entry.name, scans[times[found]], lidar.lidar_format, moved, "", offset)
+            yield Lidar(lidar.entry.name, paths[found], lidar.lidar_format, moved, "", offset)
+
+    def _other_scans(self) -> Iterator[tuple[CompleteLidar, list[int], list[Path], int]]:
+        """Each further LiDAR, the times and files of its scans, and how far one may be from its partner."""
+        for lidar in self._setup.lidars[1:]:
+            scans = self._setup.times(point_files(self._scene.folder / lidar.entry.name))
+            times = list(scans)
+            yield lidar, times, list(scans.values()), half_a_period(times)
 
     def _camera_images(self) -> Iterator[tuple[str, CameraImages]]:
         setup = self._setup
@@ -240,7 +247,7 @@ class DriveReader:
         if self._poses is None:
             return np.eye(4)
         if isinstance(self._poses, dict):
-            near = nearest(self._times, time, half_a_period(self._times))
+            near = nearest(self._times, time, self._tolerance)
             return None if near is None else self._poses[self._times[near]]
         found = self._poses.at(time)
         return None if found is None else self._world_SE3_file @ found @ invert_SE3(self._ego_SE3_posed())

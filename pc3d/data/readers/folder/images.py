@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from pc3d.data.errors import fail
 from pc3d.data.image_file import open_image
 from pc3d.data.readers.folder.description import CameraEntry
+from pc3d.data.readers.nearest import nearest
 from pc3d.data.records import Camera, Float64
 
 Pose = Callable[[int], "Float64 | None"]
@@ -37,15 +37,6 @@ class Sync:
 def half_a_period(times: Sequence[int], default: int = 50_000) -> int:
     """Half of the median time between entries, microseconds."""
     return int(np.median(np.diff(times)) // 2) + 1 if len(times) > 1 else default
-
-
-def nearest(times: Sequence[int], time: int, tolerance: int) -> int | None:
-    """Position of the time that is nearest to another, None where none is within the tolerance."""
-    at = bisect_left(times, time)
-    near = min(
-        (n for n in (at - 1, at) if 0 <= n < len(times)), key=lambda n: abs(times[n] - time), default=None
-    )
-    return near if near is not None and abs(times[near] - time) <= tolerance else None
 
 
 class CameraImages:

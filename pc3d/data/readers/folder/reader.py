@@ -186,7 +186,8 @@ def detect(root: Path) -> str | None:
         return None
     inside = scenes[0].folder
     images = image_folders(inside)
-    return f"points in {inside.name}/{_lidars_of(scenes[0])[0]}" + f", images in {', '.join(images[:3])}" * bool(images)
+    points = f"points in {inside.name}/{_lidars_of(scenes[0])[0]}"
+    return points + f", images in {', '.join(images[:3])}" * bool(images)
 
 
 def add_options(parser: argparse._ActionsContainer) -> None:
