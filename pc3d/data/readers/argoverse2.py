@@ -12,6 +12,7 @@ from typing import Any
 from pc3d.data.classes import load_class_set
 from pc3d.data.errors import fail
 from pc3d.data.readers.argoverse2_log import NEEDED, Log, is_time
+from pc3d.data.readers.key_frames import add_key_every, check_key_every, key_every_note
 from pc3d.data.readers.parts import Parts, nearly_named
 from pc3d.data.records import Boxes, Camera, Sweep
 from pc3d.findings import Finding
@@ -41,8 +42,7 @@ class Argoverse2Reader:
     """
 
     def __init__(self, root: Path, key_every: int = 1) -> None:
-        if key_every < 1:
-            raise ValueError(f"key_every is {key_every}, expected at least 1")
+        check_key_every(key_every)
         self._root = Path(root).resolve()
         self._key_every = key_every
         self._logs = _logs(self._root)
@@ -68,9 +68,7 @@ class Argoverse2Reader:
                 "points are compensated for the motion of the vehicle, and quantised to float16",
                 "velocities are differences of the boxes of a track",
                 "intrinsics: pixel centres at integer + 0.5",
-                "every sweep is a key frame"
-                if key_every == 1
-                else f"one sweep in {key_every} is a key frame",
+                key_every_note(key_every),
             ],
         }
 
@@ -190,6 +188,4 @@ def detect(root: Path) -> str | None:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options whose names are the arguments of the reader."""
-    parser.add_argument(
-        "--key-every", type=int, default=1, metavar="N", help="every N-th sweep is a key frame (default 1)"
-    )
+    add_key_every(parser)

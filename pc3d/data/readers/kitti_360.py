@@ -15,9 +15,10 @@ from pc3d.data.classes import load_class_set
 from pc3d.data.errors import fail
 from pc3d.data.points.motion import twist_between
 from pc3d.data.readers.image_folders import image_of, lacking_images
+from pc3d.data.readers.key_frames import add_key_every, check_key_every, key_every_note
 from pc3d.data.readers.kitti_360_poses import read_poses
 from pc3d.data.readers.kitti_360_rig import FISHEYE, PERSPECTIVE, Rig, read_rig
-from pc3d.data.readers.kitti_rig import EGO_SE3_LIDAR, FRAMES, LICENSE, add_key_every
+from pc3d.data.readers.kitti_rig import EGO_SE3_LIDAR, FRAMES, LICENSE
 from pc3d.data.readers.kitti_times import gaps, number_scans, scan_times, utc_microseconds
 from pc3d.data.readers.parts import Parts
 from pc3d.data.readers.pose_gaps import pose_between
@@ -44,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="leave the points where they were measured (default: moved by the motion of the vehicle)",
     )
-    add_key_every(parser)
+    add_key_every(parser, "scan")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +83,7 @@ class Kitti360Reader:
     """
 
     def __init__(self, root: Path, compensate: bool = True, key_every: int = 1) -> None:
-        if key_every < 1:
-            raise ValueError(f"key_every is {key_every}, expected at least 1")
+        check_key_every(key_every)
         self._root = Path(root).resolve()
         self._compensate, self._key_every = compensate, key_every
         self._notes: list[str] = []
@@ -109,7 +109,7 @@ class Kitti360Reader:
                 "points are moved to the time at which the scan faced forward"
                 if compensate
                 else "points are where they were measured, while the vehicle moved",
-                "every scan is a key frame" if key_every == 1 else f"one scan in {key_every} is a key frame",
+                key_every_note(key_every, "scan"),
                 "no boxes and no labels: they are of accumulated clouds, which are not read",
                 "of the fisheye images (image_02, image_03) what is ahead of the lens is used",
                 "intrinsics: pixel centres at integer + 0.5",

@@ -14,10 +14,11 @@ import numpy as np
 from pc3d.data.errors import fail
 from pc3d.data.odometry import require_kiss_icp
 from pc3d.data.readers.image_folders import first_image_size, image_of, lacking_images
+from pc3d.data.readers.key_frames import add_key_every, check_key_every, key_every_note
 from pc3d.data.readers.kitti_calibration import Calibration
 from pc3d.data.readers.kitti_oxts import read_oxts
 from pc3d.data.readers.kitti_poses import estimated_poses
-from pc3d.data.readers.kitti_rig import EGO_SE3_LIDAR, FRAMES, LICENSE, add_key_every, rectified_camera
+from pc3d.data.readers.kitti_rig import EGO_SE3_LIDAR, FRAMES, LICENSE, rectified_camera
 from pc3d.data.readers.kitti_times import gaps, is_number, number_scans, scan_times
 from pc3d.data.readers.parts import Parts, nearly_named
 from pc3d.data.records import Camera, Float64, Sweep
@@ -50,7 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         choices=["kiss-icp", "oxts"],
         help="estimate them by LiDAR odometry, or take the OXTS unit's (default: the identity)",
     )
-    add_key_every(parser)
+    add_key_every(parser, "scan")
 
 
 class KittiRawReader:
@@ -78,8 +79,7 @@ class KittiRawReader:
     def __init__(self, root: Path, poses: str | None = None, key_every: int = 1) -> None:
         if poses not in POSES:
             raise ValueError(f"unknown poses {poses!r}, use None, 'kiss-icp' or 'oxts'")
-        if key_every < 1:
-            raise ValueError(f"key_every is {key_every}, expected at least 1")
+        check_key_every(key_every)
         if poses == "kiss-icp":
             require_kiss_icp()
         self._poses = poses
@@ -110,7 +110,7 @@ class KittiRawReader:
             "frames": FRAMES,
             "notes": [
                 POSES[poses],
-                "every scan is a key frame" if key_every == 1 else f"one scan in {key_every} is a key frame",
+                key_every_note(key_every, "scan"),
                 "no boxes and no labels",
                 *self._notes,
             ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +16,6 @@ EGO_SE3_LIDAR = make_SE3(np.eye(3), np.array([0.0, 0.0, 1.73]))
 
 FRAMES = {"lidar": "x forward, y left, z up", "ego": "as lidar, on the road 1.73 m below"}
 LICENSE = "CC-BY-NC-SA-3.0"
-
-
-def add_key_every(parser: argparse.ArgumentParser) -> None:
-    """The option --key-every."""
-    parser.add_argument(
-        "--key-every", type=int, default=1, metavar="N", help="every N-th scan is a key frame (default 1)"
-    )
 
 
 def rectified_camera(

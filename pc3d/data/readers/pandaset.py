@@ -14,6 +14,7 @@ import numpy as np
 from pc3d.data.classes import load_class_set
 from pc3d.data.errors import fail
 from pc3d.data.image_file import open_image
+from pc3d.data.readers.key_frames import add_key_every, check_key_every, key_every_note
 from pc3d.data.readers.pandaset_tables import (
     AGAIN,
     PICKLES,
@@ -67,8 +68,7 @@ class PandaSetReader:
     def __init__(self, root: Path, sensor: str | int = "0", key_every: int = 1) -> None:
         if str(sensor) not in SENSORS:
             raise ValueError(f"unknown sensor {sensor!r}, use one of {', '.join(SENSORS)}")
-        if key_every < 1:
-            raise ValueError(f"key_every is {key_every}, expected at least 1")
+        check_key_every(key_every)
         self._sensor, self._key_every = str(sensor), key_every
         self._root = Path(root).resolve()
         self._sequences = {folder: numbered(folder / "lidar", PICKLES) for folder in _folders(self._root)}
@@ -96,9 +96,7 @@ class PandaSetReader:
                 "all is of the split train: there is no official one",
                 "velocities are differences of the cuboids of a track",
                 "intrinsics: pixel centres at integer + 0.5",
-                "every sweep is a key frame"
-                if key_every == 1
-                else f"one sweep in {key_every} is a key frame",
+                key_every_note(key_every),
             ],
         }
 
@@ -273,6 +271,4 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="0",
         help="LiDAR: 0 the turning Pandar64 (default), 1 the PandarGT that looks forward, or both",
     )
-    parser.add_argument(
-        "--key-every", type=int, default=1, metavar="N", help="every N-th sweep is a key frame (default 1)"
-    )
+    add_key_every(parser)

@@ -15,9 +15,10 @@ from pc3d.data.classes import load_class_set
 from pc3d.data.errors import fail
 from pc3d.data.odometry import require_kiss_icp
 from pc3d.data.readers.image_folders import first_image_size, image_of, lacking_images
+from pc3d.data.readers.key_frames import add_key_every, check_key_every, key_every_note
 from pc3d.data.readers.kitti_calibration import Calibration
 from pc3d.data.readers.kitti_poses import camera_poses, estimated_poses
-from pc3d.data.readers.kitti_rig import EGO_SE3_LIDAR, FRAMES, LICENSE, add_key_every, rectified_camera
+from pc3d.data.readers.kitti_rig import EGO_SE3_LIDAR, FRAMES, LICENSE, rectified_camera
 from pc3d.data.readers.kitti_times import gaps, microseconds_from_start, number_scans, scan_times
 from pc3d.data.readers.parts import Parts, nearly_named
 from pc3d.data.records import Camera, Float64, Sweep
@@ -58,7 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="poses.txt of each sequence folder, ROOT/poses/NN.txt (the ground truth of KITTI odometry, 00 "
         "to 10), or estimated by LiDAR odometry (default %(default)s)",
     )
-    add_key_every(parser)
+    add_key_every(parser, "scan")
 
 
 def _folder(root: Path) -> Path:
@@ -101,8 +102,7 @@ class SemanticKittiReader:
     def __init__(self, root: Path, poses: str = "sequence", key_every: int = 1) -> None:
         if poses not in POSES:
             raise ValueError(f"unknown poses {poses!r}, use one of {', '.join(POSES)}")
-        if key_every < 1:
-            raise ValueError(f"key_every is {key_every}, expected at least 1")
+        check_key_every(key_every)
         if poses == "kiss-icp":
             require_kiss_icp()
         self._poses, self._key_every = poses, key_every
@@ -129,7 +129,7 @@ class SemanticKittiReader:
             "notes": [
                 f"{POSES[poses]}; {_WORLD}" if posed else "poses are the identity: no sequence has its file",
                 "times count from the start of a sequence",
-                "every scan is a key frame" if key_every == 1 else f"one scan in {key_every} is a key frame",
+                key_every_note(key_every, "scan"),
                 "the scans are compensated for the motion of the vehicle by the data set",
                 "no boxes; the instances of the labels are not read",
                 *self._notes,

@@ -13,7 +13,8 @@ import numpy as np
 
 from pc3d.data.classes import load_class_set
 from pc3d.data.errors import fail
-from pc3d.data.readers.bag.extract import check_settings
+from pc3d.data.readers.extraction import check_settings
+from pc3d.data.readers.key_frames import add_key_every, check_key_every, key_every_note
 from pc3d.data.readers.parquet_rows import open_file
 from pc3d.data.readers.parts import Parts, nearly_named
 from pc3d.data.readers.waymo_extract import Extraction
@@ -68,8 +69,7 @@ class WaymoReader:
     ) -> None:
         if lasers not in LASER_CHOICES:
             raise ValueError(f"unknown lasers {lasers!r}, use one of {', '.join(LASER_CHOICES)}")
-        if key_every < 1:
-            raise ValueError(f"key_every is {key_every}, expected at least 1")
+        check_key_every(key_every)
         self._root = Path(root).resolve()
         self._laser = "TOP" if lasers == "top" else ""
         self._format = FORMAT if no_label_zones else WITHOUT_ZONES
@@ -107,7 +107,6 @@ class WaymoReader:
         return [Finding("frames in place", "warning", text, "write the frames as files: --extract DIR")]
 
     def _metadata(self, no_label_zones: bool) -> dict[str, Any]:
-        every = self._key_every
         return {
             "dataset": "waymo",
             "root": str(self._extraction.folder if self._extraction else self._root),
@@ -124,7 +123,7 @@ class WaymoReader:
                 "points of both returns" + ("" if no_label_zones else ", without those in no-label zones"),
                 "intensity is tanh of the stated one, which has no bound",
                 "the rolling shutter of the cameras is left out",
-                "every frame is a key frame" if every == 1 else f"one frame in {every} is a key frame",
+                key_every_note(self._key_every, "frame"),
             ],
         }
 
@@ -287,9 +286,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="leave out points where nothing is annotated",
     )
-    parser.add_argument(
-        "--key-every", type=int, default=1, metavar="N", help="every N-th frame is a key frame (default 1)"
-    )
+    add_key_every(parser, "frame")
     parser.add_argument(
         "--extract",
         type=Path,

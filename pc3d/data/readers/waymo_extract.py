@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pc3d.data.containers import open_bytes
-from pc3d.data.points import point_format
-from pc3d.data.points.load import columns_of, load_points, valid_rows
+from pc3d.data.points.load import load_points, valid_rows
+from pc3d.data.readers.extraction import extracted_format, write_frame
 from pc3d.data.readers.waymo_points import decode_labels
 from pc3d.data.records import Camera, Sweep
 from pc3d.data.selection import Selection
-from pc3d.storage.whole import write_bytes
 
 
 @dataclass(frozen=True)
@@ -41,18 +38,19 @@ class Extraction:
         part, scene = self.wanted.part(sweep), self.folder / sweep.scene
         points = scene / "lidar" / f"{sweep.timestamp}.bin"
         if not points.is_file():
-            _write(points, load_points(sweep.path, sweep.lidar_format, sweep.token, sweep.key))
+            cloud = load_points(sweep.path, sweep.lidar_format, sweep.token, sweep.key)
+            write_frame(points, cloud.tobytes())
         labels = scene / "labels" / f"{sweep.timestamp}.bin" if part.lidarseg_path else None
         if part.lidarseg_path and labels and not labels.is_file():
             ids = decode_labels(part.lidarseg_path, sweep.lidarseg_key)
             keep = valid_rows(sweep.path, sweep.lidar_format, sweep.key)
-            _write(labels, ids[keep].astype(np.uint8))
+            write_frame(labels, ids[keep].astype(np.uint8).tobytes())
         left = [camera for camera in sweep.cameras if camera not in part.cameras]
         return replace(
             sweep,
             path=points,
             key="",
-            lidar_format=f"bin:{','.join(columns_of(point_format(sweep.lidar_format)))}",
+            lidar_format=extracted_format(sweep.lidar_format),
             lidarseg_path=labels,
             lidarseg_key="",
             lidarseg_format="uint8",
@@ -64,13 +62,5 @@ def _images(cameras: Iterable[Camera], scene: Path) -> Iterable[Camera]:
     for camera in cameras:
         path = scene / camera.name / f"{camera.timestamp}.jpg"
         if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, open_bytes(camera.path, camera.key), durable=False)
+            write_frame(path, open_bytes(camera.path, camera.key))
         yield replace(camera, path=path, key="")
-
-
-def _write(path: Path, array: NDArray) -> None:
-    buffer = io.BytesIO()
-    buffer.write(np.ascontiguousarray(array).tobytes())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, buffer.getvalue(), durable=False)

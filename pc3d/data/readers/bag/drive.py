@@ -9,7 +9,7 @@ from pathlib import Path
 from pc3d.data.errors import fail
 from pc3d.data.odometry import OdometryConfig, lidar_odometry
 from pc3d.data.points import load_points
-from pc3d.data.readers.bag.extract import Extract, extract, extracted_format
+from pc3d.data.readers.bag.extract import Extract, extract
 from pc3d.data.readers.bag.files import BagPath
 from pc3d.data.readers.bag.matching import Partners, nearest
 from pc3d.data.readers.bag.names import topic_names
@@ -20,6 +20,7 @@ from pc3d.data.readers.bag.remarks import Remarks
 from pc3d.data.readers.bag.rig import Rig
 from pc3d.data.readers.bag.scan import Scan, Track, scan
 from pc3d.data.readers.bag.transforms import TransformTree
+from pc3d.data.readers.extraction import extracted_format
 from pc3d.data.records import Camera, Float64, Lidar, Sweep
 from pc3d.findings import Finding
 from pc3d.geometry.rigid import invert_SE3

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pc3d.data.errors import fail
 from pc3d.data.points.formats import point_format
-from pc3d.data.points.load import columns_of, points_of_columns
+from pc3d.data.points.load import points_of_columns
 from pc3d.data.readers.bag.clouds import cloud_columns
 from pc3d.data.readers.bag.opened import Bag, Message
 from pc3d.data.readers.bag.pictures import picture_file
 from pc3d.data.readers.bag.topics import CLOUD
-from pc3d.storage.whole import write_bytes
+from pc3d.data.readers.extraction import write_frame
 
-_SETTINGS = "extracted.json"
 _COMPRESS = 1  # of PNG: a third of the bytes of none, at 50 MB/s
 
 
@@ -34,29 +29,6 @@ class Extract:
     stem: Path
     timestamp: int
     lidar_format: str = ""
-
-
-def extracted_format(lidar_format: str) -> str:
-    """The format of extracted points: float32 in standard units."""
-    return f"bin:{','.join(columns_of(point_format(lidar_format)))}"
-
-
-def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Refuse a folder that holds what was extracted otherwise; else note how it is.
-
-    Raises:
-        DataError: the folder has files that are not of an extraction, or of another one.
-    """
-    path = folder / _SETTINGS
-    text = json.dumps(settings, indent=1, sort_keys=True)
-    if path.is_file():
-        if path.read_text(encoding="utf-8") != text:
-            fail("the folder holds frames that were extracted otherwise", path, "name another --extract")
-        return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        fail("the folder to extract to is not empty", folder, "name another --extract")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, text.encode())
 
 
 def extract(bag: Bag, wanted: list[Extract], topics: list[str], where: Path) -> dict[str, Path]:
@@ -93,6 +65,5 @@ def _written(message: Message, one: Extract, where: Path) -> Path:
     else:
         data, ending = picture_file(message.kind, message.content, place, _COMPRESS)
     path = one.stem.with_suffix(ending)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, data, durable=False)
+    write_frame(path, data)
     return path

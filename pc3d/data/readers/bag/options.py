@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from math import isfinite, nan
 from pathlib import Path
 
+from pc3d.data.readers.key_frames import add_key_every, check_key_every
+
 NONE, TF, KISS_ICP = "none", "tf", "kiss-icp"
 HEADER, LOG = "header", "log"
 
@@ -60,8 +62,7 @@ class BagOptions:
     extract: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.key_every < 1:
-            raise ValueError(f"key_every is {self.key_every}, expected at least 1")
+        check_key_every(self.key_every)
         for name in ("tolerance", "pose_tolerance"):
             if not 0 < getattr(self, name) <= 10:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected seconds above 0, up to 10")
@@ -127,7 +128,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--intensity", nargs="+", default=[], metavar="[TOPIC=]FIELD/FULL", help="full scale; :tanh squashes")
     add("--link-axes", nargs="+", default=[], metavar="TOPIC", help="cameras whose frame has x forward, z up")
-    add("--key-every", type=int, default=1, metavar="N", help="every N-th sweep is a key frame (default 1)")
+    add_key_every(parser)
     tolerance_help = "from a sweep to its images and further clouds (default %(default)s)"
     add("--tolerance", type=float, default=0.06, metavar="SECONDS", help=tolerance_help)
     pose_help = "from a sweep to its nearest pose (default %(default)s)"

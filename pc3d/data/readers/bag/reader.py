@@ -10,7 +10,6 @@ from typing import Any
 from pc3d.data.errors import did_you_mean, fail
 from pc3d.data.odometry import require_kiss_icp
 from pc3d.data.readers.bag.drive import Drive, Setup
-from pc3d.data.readers.bag.extract import check_settings
 from pc3d.data.readers.bag.files import BagPath, find_bags, renamed
 from pc3d.data.readers.bag.formats import first_formats, formats_of
 from pc3d.data.readers.bag.guesses import first_message, first_transforms, pictures_of
@@ -20,6 +19,8 @@ from pc3d.data.readers.bag.poses import base_frame, choose_poses, fixed_frame
 from pc3d.data.readers.bag.rig import Rig, choose_cameras
 from pc3d.data.readers.bag.topics import ODOMETRY, Topic, choose_lidars, topics_of
 from pc3d.data.readers.bag.transforms import TransformTree, frame_name, read_transforms
+from pc3d.data.readers.extraction import check_settings
+from pc3d.data.readers.key_frames import key_every_note
 from pc3d.data.records import Sweep
 from pc3d.findings import Finding
 
@@ -167,9 +168,7 @@ class BagReader:
                 notes.get(setup.poses, f"poses of the topic {setup.poses}"),
                 f"points of {', '.join(setup.formats)}",
                 f"images of {', '.join(camera.topic for camera in setup.rig.cameras) or 'no topic'}",
-                "every sweep is a key frame"
-                if options.key_every == 1
-                else f"one sweep in {options.key_every} is a key frame",
+                key_every_note(options.key_every),
                 "no boxes and no labels",
             ],
         }
