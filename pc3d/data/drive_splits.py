@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pc3d.data.checks import read_findings, write_findings
 from pc3d.data.errors import fail
 from pc3d.data.index import SweepIndex, write_index
 from pc3d.data.splits import write_tokens
@@ -187,22 +188,13 @@ def write_split_lists(
 
 def apply_splits(index: SweepIndex, split_of: Mapping[str, str], how: str, command: str) -> SweepIndex:
     """Write the index again with these splits; `command` is what makes them."""
-    kept = (
-        "num_sweeps",
-        "schema_version",
-        "rows_per_group",
-        "groups_per_part",
-        "key_frames",
-        "content",
-        "maps",
-    )
-    facts = {key: value for key, value in index.metadata.items() if key not in kept}
+    facts = index.metadata  # what it says of its own rows is written anew
     notes = [*(note for note in facts.get("notes", ()) if not note.startswith("splits: ")), f"splits: {how}"]
     rebuild = f"{facts['rebuild'].partition(' && pc3d split ')[0]} && {command}"
     sweeps = (index[row] for row in range(len(index)))
     changed = (replace(sweep, split=split_of.get(sweep.scene, "none")) for sweep in sweeps)
-    checks = (index.folder / "checks.json").read_bytes() if (index.folder / "checks.json").is_file() else None
+    findings = read_findings(index.folder)
     write_index(index.folder, changed, {**facts, "root": str(index.root), "notes": notes, "rebuild": rebuild})
-    if checks is not None:
-        (index.folder / "checks.json").write_bytes(checks)
+    if findings is not None:
+        write_findings(index.folder, findings)
     return SweepIndex.open(index.folder, root=index.root)

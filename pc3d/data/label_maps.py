@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.data.classes import load_class_set
+from pc3d.data.classes import IGNORE, load_class_set
 
 NUSCENES_LIDARSEG_CATEGORIES: tuple[str, ...] = (
     "noise",
@@ -77,28 +77,12 @@ NUSCENES_DETECTION_CLASSES: tuple[str, ...] = (
 )
 """The ten classes of the nuScenes detection task; class k is label k."""
 
-NUSCENES_CLASS_OF_CATEGORY: dict[str, str] = {
-    "human.pedestrian.adult": "pedestrian",
-    "human.pedestrian.child": "pedestrian",
-    "human.pedestrian.construction_worker": "pedestrian",
-    "human.pedestrian.police_officer": "pedestrian",
-    "movable_object.barrier": "barrier",
-    "movable_object.trafficcone": "traffic_cone",
-    "vehicle.bicycle": "bicycle",
-    "vehicle.bus.bendy": "bus",
-    "vehicle.bus.rigid": "bus",
-    "vehicle.car": "car",
-    "vehicle.construction": "construction_vehicle",
-    "vehicle.motorcycle": "motorcycle",
-    "vehicle.trailer": "trailer",
-    "vehicle.truck": "truck",
-    "flat.driveable_surface": "driveable_surface",
-    "flat.other": "other_flat",
-    "flat.sidewalk": "sidewalk",
-    "flat.terrain": "terrain",
-    "static.manmade": "manmade",
-    "static.vegetation": "vegetation",
-}
+_CLASSES = load_class_set("nuscenes")
 
-NUSCENES_LIDARSEG_LUT: NDArray[np.int64] = load_class_set("nuscenes").lut
+NUSCENES_CLASS_OF_CATEGORY: dict[str, str] = {
+    NUSCENES_LIDARSEG_CATEGORIES[raw]: name for raw, name in _CLASSES.labels.items() if name != IGNORE
+}
+"""Class of each category that has one."""
+
+NUSCENES_LIDARSEG_LUT: NDArray[np.int64] = _CLASSES.lut
 """(32,) category index to class 0..15, -1 ignored (challenge label 0)."""

@@ -83,16 +83,13 @@ def load_label_file(
     token: str = "",
     label_format: str = "uint8",
     key: str = "",
-    keep: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
-    """Per-point classes of a label file.
+    """Per-point classes of a label file of all points of its sweep.
 
     Args:
         num_points: points of the sweep.
         token: of the sweep, for the error message.
         label_format: see above. key: of the labels in a file that holds many.
-        keep: (raw points,) which points of the file are in the sweep, None for all. A label file may have a
-            label for each of its points, or for each point of the sweep.
 
     Returns:
         (num_points,) int64 class, -1 ignored.
@@ -101,8 +98,8 @@ def load_label_file(
         DataError: unknown format; missing file; length or an id that does not fit.
     """
     where = f"{path} (sweep {token})" if token else str(path)
-    counts = _Counts(num_points, None if keep is None else lambda: keep)
-    return _looked_up(_kept(Path(path), key, label_format, counts, where), classes, where)
+    raw = _kept(Path(path), key, label_format, _Counts(num_points, None), where)
+    return _looked_up(raw, classes, where)
 
 
 class _Counts:

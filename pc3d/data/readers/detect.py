@@ -28,14 +28,12 @@ def detected_formats(root: Path, names: Iterable[str] = READERS) -> dict[str, st
 
     A reader's module has `detect(root)`, which gives the reason or None; it opens no large file.
     """
-    found = {}
-    for name in names:
-        where = READERS[name]
-        reason = import_module(where.partition(":")[0]).detect(root)
-        if reason:
+    found: dict[str, str] = {}
+    for name in sorted(names, key="folder".__eq__):
+        if name == "folder" and found and find_description(root) is None:
+            continue  # every data set is folders of points; own ones have a calibration file
+        if reason := import_module(READERS[name].partition(":")[0]).detect(root):
             found[name] = reason
-    if len(found) > 1 and "folder" in found and find_description(root) is None:
-        del found["folder"]  # every data set is folders of points; own ones have a calibration file
     return found
 
 
@@ -85,7 +83,7 @@ def _look_around(root: Path) -> None:
 
 def _layouts(folder: Path) -> dict[str, str]:
     """Formats with a layout of their own that a folder has, and why."""
-    return {name: reason for name, reason in detected_formats(folder, _LAYOUTS).items() if reason}
+    return detected_formats(folder, _LAYOUTS)
 
 
 def _folders_below(root: Path) -> list[Path]:

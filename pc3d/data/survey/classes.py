@@ -77,6 +77,12 @@ class BoxCategories:
         return [Finding("box categories", "warning", text, remedy)]
 
 
+def listed_ids(unknown: Counter[int], most: int) -> str:
+    """Raw ids with their counts, the first `most` of them."""
+    shown = ", ".join(f"{raw} ({count:,})" for raw, count in sorted(unknown.items())[:most])
+    return shown + (f", and {len(unknown) - most} more" if len(unknown) > most else "")
+
+
 class LabelIds:
     """Looks at the raw ids of a few label files.
 
@@ -100,11 +106,9 @@ class LabelIds:
     def findings(self) -> list[Finding]:
         if not self._unknown or self._classes is None:
             return []
-        shown = ", ".join(f"{raw} ({count:,})" for raw, count in sorted(self._unknown.items())[:_IDS])
-        more = f", and {len(self._unknown) - _IDS} more" if len(self._unknown) > _IDS else ""
         text = (
             f"{self._unknown.total():,} of {self._points:,} labels (a sample) have {len(self._unknown)} raw "
-            f"ids that the classes {self._classes.name!r} do not know: {shown}{more}"
+            f"ids that the classes {self._classes.name!r} do not know: {listed_ids(self._unknown, _IDS)}"
         )
         remedy = (
             f"give each a class or `ignore` under `labels` of the class file (--classes FILE); it knows "

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from pc3d.data.classes import ClassSet
+from pc3d.data.survey.classes import listed_ids
 from pc3d.data.verify.checks import CHECKS
 from pc3d.findings import Finding
 
@@ -85,11 +86,9 @@ class Notes:
     def _label_ids(self, classes: ClassSet | None) -> list[Finding]:
         if not self.unknown or classes is None:
             return []
-        shown = ", ".join(f"{raw} ({count:,})" for raw, count in sorted(self.unknown.items())[:_SHOWN])
-        more = f", and {len(self.unknown) - _SHOWN} more" if len(self.unknown) > _SHOWN else ""
         text = (
             f"{self.unknown.total():,} of {self.labels:,} labels have raw ids that the classes "
-            f"{classes.name!r} do not know: {shown}{more}"
+            f"{classes.name!r} do not know: {listed_ids(self.unknown, _SHOWN)}"
         )
         remedy = (
             "give each a class or `ignore` under `labels` of the class file; or the label files are damaged"
