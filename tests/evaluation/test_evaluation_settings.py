@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_models import MINK
 
 from pc3d.data.errors import DataError
 from pc3d.engine.finetuner import build_segmenter
@@ -18,22 +19,14 @@ from pc3d.evaluation.test_time_augmentation import AugmentedCopies
 from pc3d.models.weights import save_backbone
 from pc3d.storage.whole import file_sha256
 
-LIDAR = {
-    "type": "MinkUNet",
-    "depth": 18,
-    "widths": [4, 4, 8, 8, 8, 8, 8, 8],
-    "stem": 4,
-    "voxel_size": [0.5, 0.5, 0.5],
-    "bev_channels": 8,
-}
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "evaluate.py"
 
 
 def write_segmenter(folder: Path, seed: int = 0) -> Path:
     head = {"num_classes": 16}
     path = folder / "segmenter.safetensors"
-    metadata = {"lidar": json.dumps(LIDAR), "head": json.dumps(head), "frames": "{}"}
-    save_backbone(build_segmenter(LIDAR, head, seed=seed), path, metadata)
+    metadata = {"lidar": json.dumps(MINK), "head": json.dumps(head), "frames": "{}"}
+    save_backbone(build_segmenter(MINK, head, seed=seed), path, metadata)
     return path
 
 

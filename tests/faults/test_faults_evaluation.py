@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from harness import QUICK, REPOSITORY, Fault, Place, check, run_script
+from small_models import MINK, PILLARS
 
 from pc3d.data.index import SweepIndex, write_index
 from pc3d.data.readers import open_reader
@@ -19,22 +20,6 @@ from pc3d.models.bev_models import build_bev_model
 from pc3d.models.weights import save_backbone
 
 VERSION = "v1.0-sim"
-MINK = {
-    "type": "MinkUNet",
-    "depth": 18,
-    "widths": [4, 4, 8, 8, 8, 8, 8, 8],
-    "stem": 4,
-    "voxel_size": [0.5, 0.5, 0.5],
-    "bev_channels": 8,
-}
-PILLARS = {
-    "type": "PointPillars",
-    "pillar_channels": 4,
-    "bev_widths": [4, 4],
-    "bev_layers": [1, 1],
-    "bev_channels": 8,
-    "grid": {"x_min": -24.0, "x_max": 24.0, "y_min": -24.0, "y_max": 24.0, "cell": 1.0},
-}
 
 
 def segmenter(folder: Path, num_classes: int = 16) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from small_models import MINK
 
 from pc3d.data.build import build_index
 from pc3d.data.detection import box_rows
@@ -16,15 +17,6 @@ from pc3d.evaluation.downstream import check_evaluation, evaluate_checkpoint
 from pc3d.evaluation.own.detection_scores import DetectionScoring
 from pc3d.evaluation.own.evaluate_boxes import evaluate_boxes
 from pc3d.models.weights import save_backbone
-
-MINK = {
-    "type": "MinkUNet",
-    "depth": 18,
-    "widths": [4, 4, 8, 8, 8, 8, 8, 8],
-    "stem": 4,
-    "voxel_size": [0.5, 0.5, 0.5],
-    "bev_channels": 8,
-}
 
 
 def test_kittis_boxes_found_are_all_right_and_what_nobody_labelled_does_not_count(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from own_drive import CLASSES, EGO_SE3_LIDAR, FRAMES, LABELS, write_drive
+from small_models import MINK, PILLARS
 from spoiled_truth import SPLIT, perturbed
 
 from pc3d.cli import dispatch
@@ -31,22 +32,6 @@ from pc3d.models.bev_models import build_bev_model
 from pc3d.models.weights import save_backbone
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
-MINK = {
-    "type": "MinkUNet",
-    "depth": 18,
-    "widths": [4, 4, 8, 8, 8, 8, 8, 8],
-    "stem": 4,
-    "voxel_size": [0.5, 0.5, 0.5],
-    "bev_channels": 8,
-}
-PILLARS = {
-    "type": "PointPillars",
-    "pillar_channels": 4,
-    "bev_widths": [4, 4],
-    "bev_layers": [1, 1],
-    "bev_channels": 8,
-    "grid": {"x_min": -24.0, "x_max": 24.0, "y_min": -24.0, "y_max": 24.0, "cell": 1.0},
-}
 TEN: dict[str, Any] = {
     **CLASSES,
     "detection": list(NUSCENES_DETECTION_CLASSES),
