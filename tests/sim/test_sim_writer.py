@@ -87,7 +87,7 @@ def test_replaces_only_what_it_made(tmp_path: Path) -> None:
 
 
 def test_unknown_size_names_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="tiny, demo, bench"):
+    with pytest.raises(DataError, match="tiny, demo, bench, study"):
         write_dataset(tmp_path / "sim", "huge")
 
 
