@@ -1,0 +1,294 @@
+"""Backbones beside what needs no pretraining: one table for a training and a validation part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pc3d.data.errors import fail
+from pc3d.data.frame_types import FrameConfig
+from pc3d.engine.checkpoints import frames_of, load_encoder
+from pc3d.engine.data import frame_config, frame_settings
+from pc3d.engine.settings.files import read_files
+from pc3d.evaluation.label_efficiency import json_values
+from pc3d.evaluation.protocol.data import ProbeData
+from pc3d.evaluation.protocol.features import (
+    Features,
+    beside,
+    estimated_statistics,
+    hand_made,
+    of_encoder,
+    of_teacher,
+    raw,
+    without_intensity,
+)
+from pc3d.evaluation.protocol.probes import NEIGHBOURS, C, probe
+from pc3d.models.image.base import ImageEncoder
+from pc3d.models.lidar import LidarEncoder, build_lidar_encoder
+from pc3d.models.weights import read_metadata
+
+RAW = "z, intensity, range"
+HAND_MADE = "hand-made"
+WITHOUT_INTENSITY = "hand-made without intensity"
+RANDOM = "random network"
+TEACHER = "teacher"
+ALL, SEEN = "all", "seen"
+_ESTIMATED = ", estimated statistics"
+_RUN_CONFIG = "config.py"
+Pair = tuple[Features, Features]
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """A LiDAR encoder and how a random one like it is made.
+
+    Attributes:
+        config: what `build_lidar_encoder` takes.
+        frames: what the encoder is shown.
+    """
+
+    encoder: LidarEncoder
+    config: Mapping[str, Any]
+    frames: FrameConfig
+
+    @classmethod
+    def of(cls, checkpoint: Path) -> Backbone:
+        """The encoder of a checkpoint.
+
+        What it was shown says the checkpoint, or else the config of the run that it lies in.
+
+        Raises:
+            DataError: the file is missing or broken, or does not say how its encoder was built.
+        """
+        encoder = load_encoder(checkpoint)
+        metadata = read_metadata(checkpoint)
+        described = metadata.get("lidar") or json.dumps(
+            json.loads(metadata.get("network", "{}")).get("lidar")
+        )
+        config = json.loads(described)
+        if not isinstance(config, dict):
+            fail("the checkpoint does not say how its encoder was built", checkpoint, "choose a backbone")
+        return cls(encoder, config, _frames(checkpoint, metadata))
+
+    def random(self, seed: int) -> Backbone:
+        """An untrained encoder of the same config, on the same device."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            encoder = build_lidar_encoder(self.config)
+        device = next((parameter.device for parameter in self.encoder.parameters()), torch.device("cpu"))
+        return Backbone(encoder.to(device).eval(), self.config, self.frames)
+
+
+def _frames(checkpoint: Path, metadata: Mapping[str, str]) -> FrameConfig:
+    if "frames" in metadata:
+        return frames_of(checkpoint)
+    config = Path(checkpoint).parent / _RUN_CONFIG
+    if not config.is_file():
+        return FrameConfig()
+    settings, _ = read_files(config)
+    return frame_config(frame_settings(settings.get("data", {})))
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """An image encoder and how images are shown to it."""
+
+    encoder: ImageEncoder
+    frames: FrameConfig
+
+
+def reference_table(
+    train: ProbeData,
+    val: ProbeData,
+    backbones: Mapping[str, Backbone],
+    teacher: Teacher | None = None,
+    c: float = C,
+    k: int = NEIGHBOURS,
+    seed: int = 0,
+    say: Callable[[str], object] = lambda text: None,
+) -> dict[str, Any]:
+    """Both probes of the references and of backbones, all on the same points.
+
+    Rows: raw columns; the hand-made statistics, with and without intensity; of each backbone config a random
+    network; each network with the batch-norm statistics that it has and with those of the training part; the
+    hand-made statistics beside each network, which show what it adds to them. With a teacher all of it again
+    on the points that a camera sees, and the teacher's features at their pixels.
+
+    Args:
+        train, val: may be of two data sets, with the same classes.
+        backbones: by the name that the table shows.
+        c, k: of the probes. seed: of the random networks.
+        say: is told what is computed.
+
+    Returns:
+        JSON values: `settings`, and under `all` (with a teacher also `seen`) the number of points and `rows`,
+        by name `columns` (width of the features) and what `probe` gives.
+
+    Raises:
+        DataError: the parts have different classes, or no point is seen by a camera.
+        ValueError: two rows would have one name.
+    """
+    _check(train, val, backbones)
+    features: dict[str, Pair] = {}
+    for name, pair in _features(train, val, backbones, seed, say):
+        features[name] = pair
+    table: dict[str, Any] = {
+        "settings": {
+            "c": c,
+            "k": k,
+            "seed": seed,
+            "classes": list(train.classes),
+            "train": _described(train),
+            "val": _described(val),
+        },
+        ALL: _block(train, val, features, c, k, say),
+    }
+    if teacher is not None:
+        say(TEACHER)
+        pair = tuple(of_teacher(data, teacher.encoder, teacher.frames) for data in (train, val))
+        features[TEACHER] = pair  # type: ignore[assignment]
+        features[_beside(TEACHER)] = _joined(features[HAND_MADE], features[TEACHER])
+        table[SEEN] = _seen_block(train, val, features, c, k, say)
+    return json_values(table)
+
+
+def markdown(table: Mapping[str, Any]) -> str:
+    """The mIoU of a reference table, in percent."""
+    titles = {ALL: "All points", SEEN: "Points that a camera sees"}
+    return "\n".join(_block_text(titles[name], table[name]) for name in titles if name in table)
+
+
+def _block_text(title: str, block: Mapping[str, Any]) -> str:
+    lines = [
+        f"{title} ({block['train_points']} training, {block['val_points']} validation points), mIoU in %",
+        "",
+        "| features | columns | logistic | kNN |",
+        "|---|---|---|---|",
+    ]
+    unfinished = False
+    for name, row in block["rows"].items():
+        star = "" if row["logistic"]["fit"]["converged"] else " *"
+        unfinished |= bool(star)
+        scores = f"{100 * row['logistic']['miou']:.1f}{star} | {100 * row['knn']['miou']:.1f}"
+        lines.append(f"| {name} | {row['columns']} | {scores} |")
+    notes = ["", "\\* the logistic regression did not converge"] if unfinished else []
+    return "\n".join([*lines, *notes, ""])
+
+
+def _check(train: ProbeData, val: ProbeData, backbones: Mapping[str, Backbone]) -> None:
+    if train.classes != val.classes:
+        fail(
+            f"the training part has the classes {', '.join(train.classes)}, the validation part "
+            f"{', '.join(val.classes)}",
+            f"{train.index.folder} and {val.index.folder}",
+            "label both with the common classes (`common`), or choose data of the same classes",
+        )
+    taken = {RAW, HAND_MADE, WITHOUT_INTENSITY, TEACHER, *(_random_name(name) for name in backbones), RANDOM}
+    if wrong := sorted(taken & set(backbones)):
+        raise ValueError(f"a backbone is named {wrong[0]!r} as a reference is: give it another name")
+
+
+def _features(
+    train: ProbeData,
+    val: ProbeData,
+    backbones: Mapping[str, Backbone],
+    seed: int,
+    say: Callable[[str], object],
+) -> Iterator[tuple[str, Pair]]:
+    say(RAW)
+    yield RAW, (raw(train), raw(val))
+    say(HAND_MADE)
+    ours = hand_made(train), hand_made(val)
+    yield HAND_MADE, ours
+    yield WITHOUT_INTENSITY, (without_intensity(ours[0]), without_intensity(ours[1]))
+    networks = {**_random_networks(backbones, seed), **backbones}
+    beside_ours = {}
+    for name, backbone in networks.items():
+        say(name)
+        for ending, pair in _encoded(train, val, backbone):
+            yield name + ending, pair
+            beside_ours[_beside(name + ending)] = _joined(ours, pair)
+    yield from beside_ours.items()
+
+
+def _encoded(train: ProbeData, val: ProbeData, backbone: Backbone) -> Iterator[tuple[str, Pair]]:
+    encoder, frames = backbone.encoder, backbone.frames
+    for ending in ("", _ESTIMATED):
+        with estimated_statistics(encoder, train, frames) if ending else nullcontext():
+            yield ending, (of_encoder(train, encoder, frames=frames), of_encoder(val, encoder, frames=frames))
+
+
+def _random_networks(backbones: Mapping[str, Backbone], seed: int) -> dict[str, Backbone]:
+    """A random network of each config that there is."""
+    first: dict[str, str] = {}
+    for name, backbone in backbones.items():
+        first.setdefault(json.dumps(dict(backbone.config), sort_keys=True, default=str), name)
+    several = len(first) > 1
+    return {
+        _random_name(name) if several else RANDOM: backbones[name].random(seed) for name in first.values()
+    }
+
+
+def _random_name(name: str) -> str:
+    return f"{RANDOM} like {name}"
+
+
+def _beside(name: str) -> str:
+    return f"{HAND_MADE} beside {name}"
+
+
+def _joined(ours: Pair, other: Pair) -> Pair:
+    """Hand-made features are there where the other ones are zero, too."""
+    return beside(ours[0], other[0]), beside(ours[1], other[1])
+
+
+def _block(
+    train: ProbeData,
+    val: ProbeData,
+    features: Mapping[str, Pair],
+    c: float,
+    k: int,
+    say: Callable[[str], object],
+) -> dict[str, Any]:
+    rows = {}
+    for name, (x, y) in features.items():
+        say(f"probes of {name}")
+        scores = probe(x.values, train.labels, y.values, val.labels, train.num_classes, train.classes, c, k)
+        rows[name] = {"columns": x.values.shape[1], **scores}
+    return {"train_points": len(train), "val_points": len(val), "rows": rows}
+
+
+def _seen_block(
+    train: ProbeData,
+    val: ProbeData,
+    features: Mapping[str, Pair],
+    c: float,
+    k: int,
+    say: Callable[[str], object],
+) -> dict[str, Any]:
+    masks = [part.seen for part in features[TEACHER]]
+    for data, mask in zip((train, val), masks, strict=True):
+        if not mask.any():
+            remedy = "check the calibration (`pc3d calibration`), or leave the teacher out"
+            fail(f"no camera sees any of the {len(mask)} points", data.index.folder, remedy)
+    chosen = {
+        name: tuple(Features(*(a[mask] for a in part)) for part, mask in zip(pair, masks, strict=True))
+        for name, pair in features.items()
+    }
+    parts = train.select(masks[0]), val.select(masks[1])
+    return _block(*parts, chosen, c, k, say)  # type: ignore[arg-type]
+
+
+def _described(data: ProbeData) -> dict[str, Any]:
+    return {
+        "index": data.index.fingerprint,
+        "dataset": data.index.metadata.get("dataset"),
+        "sweeps": len(data.tokens),
+        "points": len(data),
+    }
