@@ -1,4 +1,4 @@
-"""Measure pc3d: regions, the simulator's realism, lift and pool, NMS, what pretraining buys."""
+"""Measure pc3d: regions, the simulator's realism, lift and pool, NMS, what pretraining buys, transfer."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ examples:
   python tools/benchmark.py realism --real /data/samples
   python tools/benchmark.py bev-pool
   python tools/benchmark.py overfit --real /data/samples
+  python tools/benchmark.py transfer --real /data/samples --backbone slidr=work_dirs/run/backbone.safetensors
   python tools/benchmark.py nms
   python tools/benchmark.py step
   python tools/benchmark.py step --shares
@@ -87,6 +88,32 @@ def overfit(args: argparse.Namespace) -> None:
 
     config = CONFIGS / "finetune/real_overfit.py"
     print(json.dumps(bench_overfit.run(args.real / "nuscenes", config, args.cfg_options), indent=2))
+
+
+def transfer(args: argparse.Namespace) -> None:
+    from pc3d.engine.config import load_config, plain
+    from pc3d.evaluation import bench_transfer
+    from pc3d.evaluation.transfer.table import to_markdown
+    from pc3d.storage.whole import write_bytes, write_json
+
+    lidar = plain(load_config(CONFIGS / "pretrain/sim_slidr.py", "pretrain").lidar)
+    names = [name for name, _ in args.backbone]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"--backbone has the name {twice[0]!r} twice: give each its own")
+    settings = bench_transfer.Settings(tuple(args.seeds), points=args.points, frames=args.frames)
+    result = bench_transfer.run(args.real, lidar, dict(args.backbone), settings)
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_json(args.out / "transfer.json", result)
+    write_bytes(args.out / "transfer.md", to_markdown(result).encode())
+    print(to_markdown(result))
+
+
+def _backbone(text: str) -> tuple[str, Path]:
+    """Name and file of NAME=FILE."""
+    name, _, file = text.partition("=")
+    if not name or not file:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FILE, as slidr=run/backbone.safetensors")
+    return name, Path(file)
 
 
 def _start(text: str) -> tuple[str, Path]:
@@ -163,6 +190,19 @@ def add_real(commands: Commands) -> None:
     command.add_argument("--real", type=Path, required=True, metavar="DATA", help="real samples")
     command.add_argument("--cfg-options", nargs="+", action=OptionsAction, metavar="KEY=VALUE")
     command.set_defaults(run=overfit)
+    text = "probes fitted on one real data set and scored on another, references beside"
+    command = commands.add_parser("transfer", help=text, description=text)
+    command.add_argument("--real", type=Path, required=True, metavar="DATA", help="folder of the data sets")
+    command.add_argument(
+        "--backbone", nargs="+", type=_backbone, default=[], metavar="NAME=FILE", help="pretrained backbones"
+    )
+    command.add_argument(
+        "--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], help="a draw of points for each"
+    )
+    command.add_argument("--points", type=int, default=3000, help="of each data set and draw")
+    command.add_argument("--frames", type=int, default=3, help="key frames of each data set at most")
+    command.add_argument("--out", type=Path, default=Path("work_dirs/transfer"), help="for Markdown and JSON")
+    command.set_defaults(run=transfer)
 
 
 def add_kernels(commands: Commands) -> None:
