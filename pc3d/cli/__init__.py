@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "pretrain": "pretrain",
     "finetune": "finetune",
     "evaluate": "evaluate",
+    "probe": "probe",
     "pseudo-label": "pseudo_label",
     "visualize": "visualize",
     "import": "import_weights",

@@ -34,6 +34,7 @@ MINE = [
     "pretrain",
     "finetune",
     "evaluate",
+    "probe",
     "pseudo-label",
     "visualize",
     "import",

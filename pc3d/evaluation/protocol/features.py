@@ -171,7 +171,7 @@ def of_teacher(data: ProbeData, encoder: ImageEncoder, frames: FrameConfig | Non
 
 
 def _at_points(maps: Tensor, pairs: Pairs, rows: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """(M, C) samples of maps (V, C, h, w) for the pairs of some points, and (M,) each pair's place in `rows`."""
+    """(M, C) samples of maps (V, C, h, w) for the pairs of some points, and (M,) places in `rows`."""
     place = torch.full((batch.now.num_points,), -1)
     place[rows] = torch.arange(len(rows))
     wanted = place[pairs.row] >= 0

@@ -5,17 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
-
 from pc3d.data.errors import fail
-from pc3d.data.frame_types import FrameConfig
-from pc3d.engine.checkpoints import frames_of, load_encoder
-from pc3d.engine.data import frame_config, frame_settings
-from pc3d.engine.settings.files import read_files
 from pc3d.evaluation.label_efficiency import json_values
 from pc3d.evaluation.protocol.data import ProbeData
 from pc3d.evaluation.protocol.features import (
@@ -28,10 +20,8 @@ from pc3d.evaluation.protocol.features import (
     raw,
     without_intensity,
 )
+from pc3d.evaluation.protocol.networks import Backbone, Teacher
 from pc3d.evaluation.protocol.probes import NEIGHBOURS, C, probe
-from pc3d.models.image.base import ImageEncoder
-from pc3d.models.lidar import LidarEncoder, build_lidar_encoder
-from pc3d.models.weights import read_metadata
 
 RAW = "z, intensity, range"
 HAND_MADE = "hand-made"
@@ -40,67 +30,7 @@ RANDOM = "random network"
 TEACHER = "teacher"
 ALL, SEEN = "all", "seen"
 _ESTIMATED = ", estimated statistics"
-_RUN_CONFIG = "config.py"
 Pair = tuple[Features, Features]
-
-
-@dataclass(frozen=True, eq=False)
-class Backbone:
-    """A LiDAR encoder and how a random one like it is made.
-
-    Attributes:
-        config: what `build_lidar_encoder` takes.
-        frames: what the encoder is shown.
-    """
-
-    encoder: LidarEncoder
-    config: Mapping[str, Any]
-    frames: FrameConfig
-
-    @classmethod
-    def of(cls, checkpoint: Path) -> Backbone:
-        """The encoder of a checkpoint.
-
-        What it was shown says the checkpoint, or else the config of the run that it lies in.
-
-        Raises:
-            DataError: the file is missing or broken, or does not say how its encoder was built.
-        """
-        encoder = load_encoder(checkpoint)
-        metadata = read_metadata(checkpoint)
-        described = metadata.get("lidar") or json.dumps(
-            json.loads(metadata.get("network", "{}")).get("lidar")
-        )
-        config = json.loads(described)
-        if not isinstance(config, dict):
-            fail("the checkpoint does not say how its encoder was built", checkpoint, "choose a backbone")
-        return cls(encoder, config, _frames(checkpoint, metadata))
-
-    def random(self, seed: int) -> Backbone:
-        """An untrained encoder of the same config, on the same device."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            encoder = build_lidar_encoder(self.config)
-        device = next((parameter.device for parameter in self.encoder.parameters()), torch.device("cpu"))
-        return Backbone(encoder.to(device).eval(), self.config, self.frames)
-
-
-def _frames(checkpoint: Path, metadata: Mapping[str, str]) -> FrameConfig:
-    if "frames" in metadata:
-        return frames_of(checkpoint)
-    config = Path(checkpoint).parent / _RUN_CONFIG
-    if not config.is_file():
-        return FrameConfig()
-    settings, _ = read_files(config)
-    return frame_config(frame_settings(settings.get("data", {})))
-
-
-@dataclass(frozen=True, eq=False)
-class Teacher:
-    """An image encoder and how images are shown to it."""
-
-    encoder: ImageEncoder
-    frames: FrameConfig
 
 
 def reference_table(
@@ -127,11 +57,11 @@ def reference_table(
         say: is told what is computed.
 
     Returns:
-        JSON values: `settings`, and under `all` (with a teacher also `seen`) the number of points and `rows`,
-        by name `columns` (width of the features) and what `probe` gives.
+        JSON values: `settings`, and under `all` (with a teacher also `seen`) the number of points, the
+        `order` of the rows, and `rows`: by name `columns` (width of the features) and what `probe` gives.
 
     Raises:
-        DataError: the parts have different classes, or no point is seen by a camera.
+        DataError: the parts have different classes or share a sweep; no camera sees a point.
         ValueError: two rows would have one name.
     """
     _check(train, val, backbones)
@@ -172,7 +102,8 @@ def _block_text(title: str, block: Mapping[str, Any]) -> str:
         "|---|---|---|---|",
     ]
     unfinished = False
-    for name, row in block["rows"].items():
+    for name in block["order"]:
+        row = block["rows"][name]
         star = "" if row["logistic"]["fit"]["converged"] else " *"
         unfinished |= bool(star)
         scores = f"{100 * row['logistic']['miou']:.1f}{star} | {100 * row['knn']['miou']:.1f}"
@@ -189,9 +120,17 @@ def _check(train: ProbeData, val: ProbeData, backbones: Mapping[str, Backbone]) 
             f"{train.index.folder} and {val.index.folder}",
             "label both with the common classes (`common`), or choose data of the same classes",
         )
+    twice = sorted(set(train.tokens) & set(val.tokens)) if _same_data(train, val) else []
+    if twice:
+        remedy = "choose splits of different drives"
+        fail(f"{len(twice)} sweeps are in both parts, the first {twice[0]!r}", train.index.folder, remedy)
     taken = {RAW, HAND_MADE, WITHOUT_INTENSITY, TEACHER, *(_random_name(name) for name in backbones), RANDOM}
     if wrong := sorted(taken & set(backbones)):
         raise ValueError(f"a backbone is named {wrong[0]!r} as a reference is: give it another name")
+
+
+def _same_data(train: ProbeData, val: ProbeData) -> bool:
+    return train.index.fingerprint == val.index.fingerprint
 
 
 def _features(
@@ -261,7 +200,7 @@ def _block(
         say(f"probes of {name}")
         scores = probe(x.values, train.labels, y.values, val.labels, train.num_classes, train.classes, c, k)
         rows[name] = {"columns": x.values.shape[1], **scores}
-    return {"train_points": len(train), "val_points": len(val), "rows": rows}
+    return {"train_points": len(train), "val_points": len(val), "order": list(rows), "rows": rows}
 
 
 def _seen_block(
