@@ -94,16 +94,16 @@ def transfer(args: argparse.Namespace) -> None:
     from pc3d.engine.config import load_config, plain
     from pc3d.evaluation import bench_transfer
     from pc3d.evaluation.transfer.table import to_markdown
-    from pc3d.storage.whole import write_bytes, write_json
+    from pc3d.storage.whole import write_bytes
 
     lidar = plain(load_config(CONFIGS / "pretrain/sim_slidr.py", "pretrain").lidar)
     names = [name for name, _ in args.backbone]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"--backbone has the name {twice[0]!r} twice: give each its own")
     settings = bench_transfer.Settings(tuple(args.seeds), points=args.points, frames=args.frames)
-    result = bench_transfer.run(args.real, lidar, dict(args.backbone), settings)
     args.out.mkdir(parents=True, exist_ok=True)
-    write_json(args.out / "transfer.json", result)
+    result = bench_transfer.run(args.real, lidar, dict(args.backbone), settings)
+    write_bytes(args.out / "transfer.json", (json.dumps(result, indent=1) + "\n").encode())
     write_bytes(args.out / "transfer.md", to_markdown(result).encode())
     print(to_markdown(result))
 

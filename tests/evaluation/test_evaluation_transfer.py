@@ -159,7 +159,8 @@ def test_each_part_by_itself_undoes_another_scale() -> None:
 
 
 def _result(**changes: object) -> dict:
-    scores = {"logistic": [10.0, 20.0], "knn": [30.0, 30.0]}
+    scores = {"logistic": [10.0, 20.0, 30.0, 40.0], "knn": [30.0, 30.0, 30.0, 30.0]}
+    reference = {"logistic": [10.0, 20.0], "knn": [40.0, 40.0]}
     direction = {
         "train": "A",
         "val": "B",
@@ -167,7 +168,10 @@ def _result(**changes: object) -> dict:
         "classes": ["car", "road"],
         "left_out_of_the_mean": {"bus": "drawn in one data set only"},
         "out_of_range": {"mine": 0.25, "hand-made beside mine": 0.25},
-        "lines": {"mine": {"train": scores, "each": scores}},
+        "lines": {
+            "hand-made": {"train": reference, "each": reference},
+            "mine": {"train": scores, "each": scores},
+        },
     }
     box = {"ap": [50.0, 60.0], "knn": [50.0, 50.0]}
     boxes = [
@@ -202,9 +206,11 @@ def test_the_table_says_what_it_is() -> None:
     text = to_markdown(_result())
     assert CAUTION in text
     assert "Nothing is claimed from one scan" in text
-    assert (
-        f"| mine | 15.0 ± {statistics.stdev([10, 20]):.1f} | 30.0 ± 0.0 | 15.0 ± 7.1 | 30.0 ± 0.0 |" in text
-    )
+    deviation = f"{statistics.stdev([10, 20, 30, 40]):.1f}"
+    above = f"+10.0 ± {statistics.stdev([0, 0, 20, 20]):.1f}"
+    own = f"25.0 ± {deviation} | 30.0 ± 0.0"
+    assert f"| mine | {own} | {above} | -10.0 ± 0.0 | {own} |" in text
+    assert "| hand-made | 15.0 ± 7.1 | 40.0 ± 0.0 |  |  | 15.0 ± 7.1 | 40.0 ± 0.0 |" in text
     assert "Classes: car, road. Left out of the mean: bus: drawn in one data set only." in text
     assert "mine 25 % of the points" in text
     assert text.count(WITHIN_A_DRIVE) == 1

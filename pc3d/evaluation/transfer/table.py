@@ -6,13 +6,16 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pc3d.evaluation.protocol.references import HAND_MADE
+
 CAUTION = (
     "Mean and sample deviation are over draws of points (and, of random networks, over their seeds), not "
     "over scenes: each data set is one to three scans of one or two places. Nothing is claimed from one scan."
 )
 _ABOUT_POINTS = (
     "mIoU in percent over the classes that both have; points of other classes count as false positives. "
-    "Columns: features standardised by the part that is fitted on, and each part by itself."
+    "Columns: features standardised by the part that is fitted on, what that is above hand-made (paired by "
+    "draw), and features of each part standardised by itself."
 )
 _PROBES = {"logistic": "logistic", "knn": "kNN"}
 _SCALES = ("train", "each")
@@ -67,10 +70,17 @@ def _direction(direction: Mapping[str, Any]) -> list[str]:
     if unseen := {name: share for name, share in direction["out_of_range"].items() if "beside" not in name}:
         shares = "; ".join(f"{name} {100 * share:.0f} %" for name, share in unseen.items())
         about += f" Out of range, with zeros for features: {shares} of the points."
-    head = ["features", *_PROBES.values(), *(f"{name}, each by itself" for name in _PROBES.values())]
+    lines, names = direction["lines"], _PROBES.values()
+    endings = ("", ", above hand-made", ", each by itself")
+    head = ["features", *(name + ending for ending in endings for name in names)]
     rows = [
-        [name, *(_cell(scales[scale][probe]) for scale in _SCALES for probe in _PROBES)]
-        for name, scales in direction["lines"].items()
+        [
+            name,
+            *(_cell(line["train"][probe]) for probe in _PROBES),
+            *(_above(line["train"][probe], lines[HAND_MADE]["train"][probe]) for probe in _PROBES),
+            *(_cell(line["each"][probe]) for probe in _PROBES),
+        ]
+        for name, line in lines.items()
     ]
     note = [f"**{direction['note']}.**"] if direction["note"] else []
     return [title, *note, about, _table(head, rows)]
@@ -95,6 +105,17 @@ def _box_table(boxes: Sequence[Mapping[str, Any]], key: str) -> list[str]:
 def _cell(values: Sequence[float]) -> str:
     deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.1f}{deviation}"
+
+
+def _above(values: Sequence[float], reference: Sequence[float]) -> str:
+    """Mean and deviation of the differences to the reference in the same draw; each random network of a line
+    has all draws, one network after the other."""
+    differences = [value - reference[at % len(reference)] for at, value in enumerate(values)]
+    return (
+        ""
+        if values is reference
+        else f"{'+' if statistics.mean(differences) >= 0 else ''}{_cell(differences)}"
+    )
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
