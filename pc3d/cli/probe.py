@@ -85,14 +85,16 @@ def run(args: argparse.Namespace) -> None:
     backbones = named_backbones(args.checkpoint)
     teacher = Teacher.of(args.teacher) if args.teacher else None
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    for network in (*backbones.values(), *([teacher] if teacher else [])):
-        network.encoder.to(device)
-    parts = [
+    for backbone in backbones.values():
+        backbone.encoder.to(device)
+    if teacher is not None:
+        teacher.encoder.to(device)
+    train, val = (
         draw_points(data, spread_key_frames(data, split, count), args.points, args.seed, args.common)
         for data, split, count in zip((index, other), splits, args.sweeps, strict=True)
-    ]
+    )
     with Console(stderr=True).status("probing") as status:
-        table = reference_table(*parts, backbones, teacher, seed=args.seed, say=status.update)
+        table = reference_table(train, val, backbones, teacher, seed=args.seed, say=status.update)
     if args.json is not None:
         write_json(args.json, table)
     print(markdown(table))

@@ -42,6 +42,10 @@ class Features(NamedTuple):
     values: Float32
     seen: NDArray[np.bool_]
 
+    def select(self, chosen: NDArray[np.bool_]) -> Features:
+        """The points of a (N,) mask, as `ProbeData.select`."""
+        return Features(self.values[chosen], self.seen[chosen])
+
 
 def raw(data: ProbeData) -> Features:
     """Height above the LiDAR (m), intensity (0 to 1) and distance from it in the plane (m)."""

@@ -65,9 +65,7 @@ def reference_table(
         ValueError: two rows would have one name.
     """
     _check(train, val, backbones)
-    features: dict[str, Pair] = {}
-    for name, pair in _features(train, val, backbones, seed, say):
-        features[name] = pair
+    features: dict[str, Pair] = dict(_features(train, val, backbones, seed, say))
     table: dict[str, Any] = {
         "settings": {
             "c": c,
@@ -81,8 +79,8 @@ def reference_table(
     }
     if teacher is not None:
         say(TEACHER)
-        pair = tuple(of_teacher(data, teacher.encoder, teacher.frames) for data in (train, val))
-        features[TEACHER] = pair  # type: ignore[assignment]
+        a, b = (of_teacher(data, teacher.encoder, teacher.frames) for data in (train, val))
+        features[TEACHER] = a, b
         features[_beside(TEACHER)] = _joined(features[HAND_MADE], features[TEACHER])
         table[SEEN] = _seen_block(train, val, features, c, k, say)
     return json_values(table)
@@ -211,17 +209,13 @@ def _seen_block(
     k: int,
     say: Callable[[str], object],
 ) -> dict[str, Any]:
-    masks = [part.seen for part in features[TEACHER]]
-    for data, mask in zip((train, val), masks, strict=True):
+    on_train, on_val = (part.seen for part in features[TEACHER])
+    for data, mask in ((train, on_train), (val, on_val)):
         if not mask.any():
             remedy = "check the calibration (`pc3d calibration`), or leave the teacher out"
             fail(f"no camera sees any of the {len(mask)} points", data.index.folder, remedy)
-    chosen = {
-        name: tuple(Features(*(a[mask] for a in part)) for part, mask in zip(pair, masks, strict=True))
-        for name, pair in features.items()
-    }
-    parts = train.select(masks[0]), val.select(masks[1])
-    return _block(*parts, chosen, c, k, say)  # type: ignore[arg-type]
+    chosen = {name: (a.select(on_train), b.select(on_val)) for name, (a, b) in features.items()}
+    return _block(train.select(on_train), val.select(on_val), chosen, c, k, say)
 
 
 def _described(data: ProbeData) -> dict[str, Any]:
