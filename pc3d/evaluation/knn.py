@@ -1,4 +1,8 @@
-"""kNN probe: how well do the nearest labelled features name a point? No training at all."""
+"""kNN probe by cosine: how well do the nearest labelled features name a point? No training at all.
+
+It is DINO's protocol, for comparison with papers. Tables with references are made with `protocol.probes`,
+whose features are standardised: cosine has no meaning for columns of different units.
+"""
 
 from __future__ import annotations
 

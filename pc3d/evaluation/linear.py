@@ -1,6 +1,7 @@
 """Quick linear probe for monitoring: logistic regression on sampled frozen features.
 
-The protocol that results are reported with is the frozen `PointSegmenter`; its numbers and these
+For comparison with papers there is the frozen `PointSegmenter` (whole sweeps, stochastic gradients), for
+tables with references `protocol.probes` (to convergence, the same points for all). Their numbers and these
 never stand in one column.
 """
 

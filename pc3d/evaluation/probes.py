@@ -1,4 +1,4 @@
-"""Probes of a pretrained backbone that train nothing but a classifier over sampled points."""
+"""The kNN probe of a pretrained backbone as papers have it; `protocol` has the one with references."""
 
 from __future__ import annotations
 

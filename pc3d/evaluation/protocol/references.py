@@ -116,7 +116,7 @@ def _check(train: ProbeData, val: ProbeData, backbones: Mapping[str, Backbone]) 
             f"the training part has the classes {', '.join(train.classes)}, the validation part "
             f"{', '.join(val.classes)}",
             f"{train.index.folder} and {val.index.folder}",
-            "label both with the common classes (`common`), or choose data of the same classes",
+            "label both with the common classes (--common), or choose data of the same classes",
         )
     twice = sorted(set(train.tokens) & set(val.tokens)) if _same_data(train, val) else []
     if twice:

@@ -34,7 +34,7 @@ def _make_head(name: str, channels: int, num_classes: int) -> nn.Module:
 
 
 class PointSegmenter(nn.Module):
-    """A LiDAR encoder with a per-point classifier: fine-tuning, or a linear probe if frozen.
+    """A LiDAR encoder with a per-point classifier: fine-tuning, or a linear probe as in papers if frozen.
 
     Cross-entropy plus `lovasz_weight` times Lovasz-softmax (SuperFlow's downstream loss).
 
