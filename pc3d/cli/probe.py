@@ -116,7 +116,7 @@ def splits_of(args: argparse.Namespace, index: SweepIndex, other: SweepIndex) ->
 def _only(index: SweepIndex, word: str) -> str:
     from pc3d.data.errors import fail
 
-    likely = [name for name in index.splits if word in name]
+    likely = [word] if word in index.splits else [name for name in index.splits if word in name]
     if len(likely) != 1:
         known = ", ".join(index.splits) or "no split"
         remedy = f"name it with --{word}; `pc3d split` puts whole drives into splits"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -113,8 +113,8 @@ def _block_text(title: str, block: Mapping[str, Any]) -> str:
 def _check(train: ProbeData, val: ProbeData, backbones: Mapping[str, Backbone]) -> None:
     if train.classes != val.classes:
         fail(
-            f"the training part has the classes {', '.join(train.classes)}, the validation part "
-            f"{', '.join(val.classes)}",
+            f"the training part has the classes {_listed(train.classes)}, the validation part "
+            f"{_listed(val.classes)}",
             f"{train.index.folder} and {val.index.folder}",
             "label both with the common classes (--common), or choose data of the same classes",
         )
@@ -125,6 +125,10 @@ def _check(train: ProbeData, val: ProbeData, backbones: Mapping[str, Backbone]) 
     taken = {RAW, HAND_MADE, WITHOUT_INTENSITY, TEACHER, *(_random_name(name) for name in backbones), RANDOM}
     if wrong := sorted(taken & set(backbones)):
         raise ValueError(f"a backbone is named {wrong[0]!r} as a reference is: give it another name")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:6]) + (f", ... ({len(names)})" if len(names) > 6 else "")
 
 
 def _same_data(train: ProbeData, val: ProbeData) -> bool:
