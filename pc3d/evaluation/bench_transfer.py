@@ -39,7 +39,7 @@ from pc3d.models.lidar import build_lidar_encoder
 
 BOX_DATA = ("nuscenes", "pandaset", "argoverse2", "kitti_object")
 Encoded = tuple[Draws, list[FeatureSet]]
-WITHIN_A_DRIVE = "Consecutive scans prove nothing: raw coordinates reach 56"
+WITHIN_A_DRIVE = "Consecutive scans prove nothing: raw coordinates reach"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Settings:
         points: drawn of each data set, in equal parts of its frames.
         frames: key frames of a data set at most, its first ones.
         least: points of a class in every draw of both data sets that the mean needs.
-        fit_boxes: boxes with points that a data set needs to be fitted on, and to count in the mean.
+        fit_boxes: boxes with points that a data set needs to be fitted on, and to be in the
+            tables.
         box: which points the boxes give.
 
     Raises:

@@ -15,7 +15,9 @@ from pc3d.geometry.boxes import points_in_boxes
 from pc3d.regions.ground import GroundParams, ground_mask, in_range, sensor_height
 
 KINDS = ("no object", "vehicle", "pedestrian", "other")
-"""Label k of a point is kind k."""
+"""Label k of a point is kind k. What is "other" differs: barriers here, bicycles there."""
+MOVERS = (1, 2)
+"""Kinds that mean the same in every data set."""
 _KIND_OF = {
     **dict.fromkeys(("car", "truck", "construction_vehicle", "bus", "trailer"), 1),
     "pedestrian": 2,

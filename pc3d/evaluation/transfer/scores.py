@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pc3d.evaluation.protocol.logistic import fit_logistic
 from pc3d.evaluation.protocol.probes import nearest_vote, probe, standardise
+from pc3d.evaluation.transfer.boxes import MOVERS
 
 SCALES = ("train", "each")
 """Features are standardised by the fitted part, or each part by itself, which needs no label either."""
@@ -88,8 +89,8 @@ def box_scores(train: Part, val: Part) -> dict[str, float]:
 
     Returns:
         Of "an object": `ap`, average precision by the logistic probe (chance is the share of objects), and
-        `knn`, balanced accuracy. Of the points in boxes: `kinds`, mean recall over the kinds that both parts
-        have, by a logistic probe to which all kinds are equally common; absent where they share one only.
+        `knn`, balanced accuracy. Of the points in boxes of vehicles and pedestrians: `kinds`, mean recall of
+        the two by a logistic probe to which both are equally common; absent where a part lacks one.
     """
     from sklearn.metrics import average_precision_score
 
@@ -102,8 +103,8 @@ def box_scores(train: Part, val: Part) -> dict[str, float]:
         "ap": 100 * float(average_precision_score(truth, objects)),
         "knn": 100 * _mean_recall(truth, near, np.array([0, 1])),
     }
-    both = np.intersect1d(train_y[train_y > 0], val_y[val_y > 0])
-    if len(both) > 1:
+    both = np.array(MOVERS)
+    if np.isin(both, train_y).all() and np.isin(both, val_y).all():
         rows, wanted = _equally_common(train_y, both), np.isin(val_y, both)
         model = fit_logistic(torch.from_numpy(train_x[rows]), torch.from_numpy(train_y[rows]))
         guess = model.predict(torch.from_numpy(val_x[wanted])).numpy()

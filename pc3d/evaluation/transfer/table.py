@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pc3d.evaluation.protocol.references import HAND_MADE
+from pc3d.evaluation.transfer.features import COORDINATES
 
 CAUTION = (
     "Mean and sample deviation are over draws of points (and, of random networks, over their seeds), not "
@@ -22,7 +23,7 @@ _SCALES = ("train", "each")
 _BOX_SCORES = {
     "ap": "An object or none, average precision of the logistic probe (chance: the share of objects, 50)",
     "knn": "An object or none, balanced accuracy of the kNN probe (chance: 50)",
-    "kinds": "Points in boxes: vehicle, pedestrian or other, balanced accuracy of the logistic probe",
+    "kinds": "Points in boxes: vehicle or pedestrian, balanced accuracy of the logistic probe (chance: 50)",
 }
 
 
@@ -57,7 +58,7 @@ def _about_boxes(result: Mapping[str, Any]) -> str:
     return (
         f"Up to {box['per_box']} points of each box, and as many within {box['reach']:g} m of one, {ground}; "
         f"what is outside of all boxes but within {box['margin']:g} m of one is left out. Percent. Boxes "
-        f"with such points: {boxes}; with fewer than {least} a data set is not fitted on and not in the mean."
+        f"with such points: {boxes}; with fewer than {least} a data set is in no table."
     )
 
 
@@ -82,24 +83,27 @@ def _direction(direction: Mapping[str, Any]) -> list[str]:
         ]
         for name, line in lines.items()
     ]
-    note = [f"**{direction['note']}.**"] if direction["note"] else []
+    note = [f"**{direction['note']} {_best(lines[COORDINATES]):.0f}.**"] if direction["note"] else []
     return [title, *note, about, _table(head, rows)]
 
 
 def _box_table(boxes: Sequence[Mapping[str, Any]], key: str) -> list[str]:
-    """One score of all directions that have it."""
-    a_line = next(iter(boxes[0]["lines"]))
-    boxes = [one for one in boxes if key in one["lines"][a_line]["train"]]
+    """One score of all directions that have it, and enough boxes."""
+    has_it = (one for one in boxes if all(key in line["train"] for line in one["lines"].values()))
+    boxes = [one for one in has_it if one["in_mean"]]
     if not boxes:
         return []
-    counted = [one for one in boxes if one["in_mean"]]
     head = ["features", *(f"{one['train']} to {one['val']}" for one in boxes), "mean", "mean, each by itself"]
     rows = []
     for name in boxes[0]["lines"]:
         cells = [_cell(one["lines"][name]["train"][key]) for one in boxes]
-        means = [[statistics.mean(one["lines"][name][scale][key]) for one in counted] for scale in _SCALES]
-        rows.append([name, *cells, *(f"{statistics.mean(of):.1f}" if of else "" for of in means)])
+        means = [[statistics.mean(one["lines"][name][scale][key]) for one in boxes] for scale in _SCALES]
+        rows.append([name, *cells, *(f"{statistics.mean(of):.1f}" for of in means)])
     return [f"{_BOX_SCORES[key]}:", _table(head, rows)]
+
+
+def _best(line: Mapping[str, Mapping[str, Sequence[float]]]) -> float:
+    return max(statistics.mean(values) for values in line["train"].values())
 
 
 def _cell(values: Sequence[float]) -> str:
