@@ -101,7 +101,7 @@ def build_finetuner(config: Config) -> Finetuner:
     return Finetuner(build_segmenter(lidar, head, plain(config.get("init")), config.get("seed", 0)))
 
 
-def _needs(config: Config) -> Needs:
+def task_needs(config: Config) -> Needs:
     """What the task asks of the loader."""
     task = config.get("task", LIDARSEG)
     if task == LIDARSEG:
@@ -150,7 +150,7 @@ def finetune(
     start_distributed(config.get("launcher", "none"))
     name = FILES.get(config.get("task", LIDARSEG), "model")
     refuse_random_frozen(plain(config))
-    dataset = build_dataset(plain(config.data), _needs(config), config.get("seed", 0))
+    dataset = build_dataset(plain(config.data), task_needs(config), config.get("seed", 0))
     config = follow_index(config, dataset)
     described = _described(config, classes_of(dataset, config.get("task", LIDARSEG)))
     findings = check_data(dataset, config.data.get("calibration", "stop"))
