@@ -11,20 +11,36 @@ from pc3d.contrast.nce import _float, check_pair, zero_with_graph
 DISTANCES = ("l2", "cosine")
 
 
-def feature_distance(students: Tensor, teachers: Tensor) -> Tensor:
-    """mean_i || s_i - t_i ||_2, of features that the caller has normalised (ScaLR, CVPR 2024).
+def feature_distance(students: Tensor, teachers: Tensor, distance: str = "l2") -> Tensor:
+    """Mean over rows of the distance of two features.
+
+    `l2`: mean_i || s_i - t_i ||_2, of features that the caller has normalised (ScaLR, CVPR 2024).
+    `cosine`: mean_i 1 - cos(s_i, t_i), whatever their lengths, as half the squared distance of the unit
+    vectors: at equal rows that is 0 exactly, which 1 less a rounded cosine is not. Of unit vectors l2 is
+    sqrt(2 (1 - cos)): its gradient does not fade as they meet, that of the cosine does.
 
     Args:
         students, teachers: (N, D). Computed in float32 whatever their type.
+        distance: of `DISTANCES`.
 
     Returns:
         float32 scalar, 0 with a graph where N is 0; at equal rows its gradient is 0.
     """
     check_pair(students, teachers)
+    check_distance(distance)
     if len(students) == 0:
         return zero_with_graph(students, teachers)
     with torch.autocast(students.device.type, enabled=False):
-        return torch.linalg.vector_norm(_float(students) - _float(teachers), dim=1).mean()
+        s, t = _float(students), _float(teachers)
+        if distance == "l2":
+            return torch.linalg.vector_norm(s - t, dim=1).mean()
+        return (F.normalize(s, dim=1) - F.normalize(t, dim=1)).square().sum(dim=1).mean() / 2
+
+
+def check_distance(distance: str) -> None:
+    """Raise ValueError unless the distance is one of `DISTANCES`."""
+    if distance not in DISTANCES:
+        raise ValueError(f"unknown distance {distance!r}; known: {', '.join(DISTANCES)}")
 
 
 def weighted_distance(students: Tensor, teachers: Tensor, weights: Tensor, distance: str = "l2") -> Tensor:
@@ -44,8 +60,7 @@ def weighted_distance(students: Tensor, teachers: Tensor, weights: Tensor, dista
     check_pair(students, teachers)
     if weights.shape != students.shape[:1]:
         raise ValueError(f"weights must have shape ({len(students)},), got {tuple(weights.shape)}")
-    if distance not in DISTANCES:
-        raise ValueError(f"unknown distance {distance!r}; known: {', '.join(DISTANCES)}")
+    check_distance(distance)
     with torch.autocast(students.device.type, enabled=False):
         s, t, w = _float(students), F.normalize(_float(teachers), dim=1), _float(weights)
         total = w.sum()

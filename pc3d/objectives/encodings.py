@@ -12,6 +12,7 @@ from pc3d.geometry.grid import BevGrid
 from pc3d.models.bev.base import ViewTransform
 from pc3d.models.bev.camera_map import camera_map
 from pc3d.models.image.base import ImageEncoder
+from pc3d.models.image.common import LevelImageEncoder
 from pc3d.models.lidar.base import LidarEncoder, LidarFeatures
 
 
@@ -49,6 +50,7 @@ class Encodings:
         self._want_bev = want_bev
         self._lidar: dict[tuple[str, str, str], LidarFeatures] = {}
         self._images: dict[str, Tensor] = {}
+        self._levels: dict[str, list[Tensor]] = {}
         self._camera_bev: dict[str, Tensor] = {}
 
     def lidar(
@@ -79,15 +81,39 @@ class Encodings:
 
     def image(self, frame: str = "t") -> Tensor:
         """(B * V, C, h, w) dense features of all images of a frame, in the order b * V + v."""
+        if frame not in self._images:
+            encoder = self._images_encoder()
+            if isinstance(encoder, LevelImageEncoder):
+                self._images[frame] = encoder.join(self.pyramid(frame))
+            else:
+                self.passes["image", frame, ""] += 1
+                self._images[frame] = encoder(self._pictures(frame))
+        return self._images[frame]
+
+    def pyramid(self, frame: str = "t") -> list[Tensor]:
+        """The levels of all images of a frame, `ImageEncoder.pyramid`, in the same pass as `image`."""
+        if frame not in self._levels:
+            encoder = self._images_encoder()
+            if isinstance(encoder, LevelImageEncoder):
+                self.passes["image", frame, ""] += 1
+                self._levels[frame] = encoder.pyramid(self._pictures(frame))
+            elif len(encoder.level_channels) == 1:
+                self._levels[frame] = [self.image(frame)]
+            else:  # only the encoder knows how its levels become its map
+                self.passes["pyramid", frame, ""] += 1
+                self._levels[frame] = encoder.pyramid(self._pictures(frame))
+        return self._levels[frame]
+
+    def _images_encoder(self) -> ImageEncoder:
         if self._image_encoder is None:
             raise ValueError("the objective reads images, but the config has no `image` encoder")
-        if frame not in self._images:
-            images = self.batch.frames[frame].images
-            if images is None:
-                raise ValueError(f"frame {frame!r} has no images; ask for them in `Objective.needs`")
-            self.passes["image", frame, ""] += 1
-            self._images[frame] = self._image_encoder(images.flatten(0, 1))
-        return self._images[frame]
+        return self._image_encoder
+
+    def _pictures(self, frame: str) -> Tensor:
+        images = self.batch.frames[frame].images
+        if images is None:
+            raise ValueError(f"frame {frame!r} has no images; ask for them in `Objective.needs`")
+        return images.flatten(0, 1)
 
     def camera_bev(self, view: str = "a") -> Tensor:
         """(B, C, rows, cols) BEV map of the cameras of frame "t", in the frame of a LiDAR view."""
@@ -119,6 +145,7 @@ class Encodings:
             points = leaf(features.points)
             assert points is not None
             copy._lidar[key] = LidarFeatures(points, features.valid, leaf(features.bev))
+        copy._levels = {key: [level.detach() for level in levels] for key, levels in self._levels.items()}
         copy._images = {key: image.detach() for key, image in self._images.items()}
         copy._camera_bev = {key: bev.detach().requires_grad_() for key, bev in self._camera_bev.items()}
         return copy

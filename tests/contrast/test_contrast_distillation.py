@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -29,6 +30,34 @@ def test_feature_distance_is_its_equation(count: int, seed: int) -> None:
     for x, y in zip(s, t, strict=True):
         total = total + sum((a - b) ** 2 for a, b in zip(x, y, strict=True)) ** 0.5
     same_gradients(feature_distance(s, t), total / count, s, t)
+
+
+@settings(max_examples=15, deadline=None)
+@given(count=st.integers(1, 8), seed=st.integers(0, 10_000))
+def test_cosine_distance_is_one_less_the_cosine(count: int, seed: int) -> None:
+    s, t = rows(count, seed), rows(count, seed + 1)
+    total = torch.zeros((), dtype=torch.float64)
+    for x, y in zip(s, t, strict=True):
+        dot = sum(a * b for a, b in zip(x, y, strict=True))
+        total = total + 1 - dot / (x.square().sum() * y.square().sum()).sqrt()
+    same_gradients(feature_distance(s, t, "cosine"), total / count, s, t)
+
+
+def test_l2_of_unit_rows_follows_from_their_cosine() -> None:
+    """|s - t| = sqrt(2 (1 - cos)), row by row."""
+    s, t = (torch.nn.functional.normalize(rows(6, seed).detach(), dim=1) for seed in (0, 1))
+    for x, y in zip(s[:, None], t[:, None], strict=True):
+        cosine = feature_distance(x, y, "cosine")
+        torch.testing.assert_close(feature_distance(x, y), (2 * cosine).sqrt())
+
+
+def test_near_equality_l2_pulls_and_the_cosine_fades() -> None:
+    t = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    for angle in (1e-2, 1e-4):
+        s = torch.tensor([[np.cos(angle), np.sin(angle)]], requires_grad=True)
+        sizes = [torch.autograd.grad(feature_distance(s, t, d), s)[0].norm().item() for d in ("l2", "cosine")]
+        assert sizes[0] == pytest.approx(1.0, rel=1e-3)
+        assert sizes[1] == pytest.approx(angle, rel=1e-3)
 
 
 @settings(max_examples=15, deadline=None)
@@ -64,7 +93,9 @@ def test_no_order_of_rows() -> None:
 
 def test_equal_rows_are_zero_with_a_finite_gradient() -> None:
     s = torch.nn.functional.normalize(rows(3, 0).detach(), dim=1).requires_grad_()
-    for value in (feature_distance(s, s.detach()), weighted_distance(s, s.detach(), torch.ones(3))):
+    cosine = feature_distance(s, s.detach(), "cosine")
+    assert cosine.item() == 0.0
+    for value in (feature_distance(s, s.detach()), cosine, weighted_distance(s, s.detach(), torch.ones(3))):
         assert value.item() == pytest.approx(0.0, abs=1e-12)
         assert bool((torch.autograd.grad(value, s)[0].abs() < 1e-7).all())
 
@@ -74,7 +105,7 @@ def test_nothing_to_compare_gives_zero_with_a_graph(count: int) -> None:
     s, t = rows(count, 0), rows(count, 1)
     values = [weighted_distance(s, t, torch.zeros(count))]
     if not count:
-        values.append(feature_distance(s, t))
+        values += [feature_distance(s, t), feature_distance(s, t, "cosine")]
     for value in values:
         assert value.item() == 0.0
         assert all((g == 0).all() for g in torch.autograd.grad(value, (s, t)))
@@ -101,3 +132,5 @@ def test_mistakes_are_named() -> None:
         weighted_distance(x, x, torch.zeros(2))
     with pytest.raises(ValueError, match="unknown distance 'l1'; known: l2, cosine"):
         weighted_distance(x, x, torch.zeros(3), "l1")
+    with pytest.raises(ValueError, match="unknown distance 'l1'; known: l2, cosine"):
+        feature_distance(x, x, "l1")

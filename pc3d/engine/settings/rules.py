@@ -93,7 +93,7 @@ RULES: dict[str, Rule] = {
         "workers gradients_every weight weight_decay dense_sweeps columns smooth geo fea spatial d2s "
         "temporal cross assignment lovasz_weight box_weight class_weight heatmap_weight code_weights "
         "centre_weight iou_weight gamma min_radius num_background num_background_points expected_losses "
-        "ego_x ego_y cuboid_min_pairs min_pairs",
+        "ego_x ego_y cuboid_min_pairs min_pairs scene_weight",
     ),
     **_names(
         _AT_LEAST_1,
@@ -117,6 +117,7 @@ RULES: dict[str, Rule] = {
     "pairing.window": Rule("above 0 to below 0.5", lambda value: 0 < value < 0.5),
     "pairing.tolerance": Rule("above 0 to below 1", lambda value: 0 < value < 1),
     "fraction": Rule("in percent, above 0 to 100", lambda value: 0 < value <= 100),
+    "fraction_draw": _AT_LEAST_0,
     "sweeps": Rule(f"from 1 to {MAX_SWEEPS}", lambda value: 1 <= value <= MAX_SWEEPS),
     "seed": Rule("from 0 to 4294967295", lambda value: 0 <= value < 2**32),
     "voxel_size": Rule("> 0", lambda value: value > 0, length=3),
@@ -138,14 +139,17 @@ RULES: dict[str, Rule] = {
     "ids": _choice(IDS),
     "teacher_head": _choice(TEACHER_HEADS),
     "d2s_form": _choice(D2S_FORMS),
+    "objectives.layers": Rule("other than 0", lambda value: value != 0),
     "head.head": _choice(POINT_HEADS, " or module:Class"),
 }
-"""By name, or by section and name where one name has two meanings. What is checked together (the edges of a
-grid, the window of the pairs) is checked by the dataclass that it makes."""
+"""By name, or by section and name where one name has two meanings (`objectives.NAME` is of every objective).
+What is checked together (the edges of a grid, the window of the pairs) is checked by the dataclass that it
+makes."""
 
 
 def rule_of(path: Sequence[str]) -> Rule | None:
     """The rule of a setting, by its dotted key in parts; the settings of `init` are places of weights."""
     if "init" in path[:-1]:
         return None
-    return RULES.get(".".join(path[-2:])) or RULES.get(path[-1])
+    in_objective = RULES.get(f"objectives.{path[-1]}") if path[0] == "objectives" else None
+    return in_objective or RULES.get(".".join(path[-2:])) or RULES.get(path[-1])

@@ -21,12 +21,15 @@ from pc3d.models.bev.base import ViewTransform
 from pc3d.models.bev.network import BevNetwork, shared_grid
 from pc3d.models.bev_models import DETECTION_HEADS, BevDetector, BevMapSegmenter
 from pc3d.models.heads.segmentation import PointSegmenter
+from pc3d.models.image import level_count
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar import LidarEncoder, build_lidar_encoder
 from pc3d.objectives.base import Objective
 from pc3d.objectives.registry import build_objective, objective_type
 
 Settings = Mapping[str, Any]
+_MANY = 64
+"""Levels of an image encoder that does not say how many it has: none that is asked for is refused here."""
 _REFUSALS = (ValueError, TypeError, RuntimeError, ArithmeticError)
 
 
@@ -42,9 +45,17 @@ class _Lidar(LidarEncoder):
 
 
 class _Image(ImageEncoder):
-    """An image encoder of some width: the real ones read weights."""
+    """An image encoder of some width, with the levels of the real one: that reads weights."""
 
     channels, stride, frozen = 64, 4, True
+
+    def __init__(self, levels: int | None) -> None:
+        super().__init__()
+        self._levels = _MANY if levels is None else levels
+
+    @property
+    def level_channels(self) -> tuple[int, ...]:
+        return (self.channels,) * self._levels
 
     def forward(self, images: Tensor) -> Tensor:
         raise NotImplementedError
@@ -90,7 +101,8 @@ def trial_faults(config: Settings, kind: str, wrong: Collection[str]) -> list[Fa
     Args:
         wrong: dotted keys of faults that are known; the parts that they stand in are not built.
     """
-    trial, any_lidar, image = _Trial(config, wrong), _Lidar(64, 64, BevGrid()), _Image()
+    trial, any_lidar = _Trial(config, wrong), _Lidar(64, 64, BevGrid())
+    image = _Image(level_count(trial.section("image") or {}))
     with torch.device("meta"):
         lidar = trial.make("lidar", lambda own: _lidar(json.dumps(own, sort_keys=True)))
         camera = trial.make("camera", lambda own: build_view_transform(own, image))

@@ -34,6 +34,15 @@ def build_image_encoder(config: Mapping[str, Any]) -> ImageEncoder:
     return build(config, IMAGE_ENCODERS, "image encoder")
 
 
+def level_count(config: Mapping[str, Any]) -> int | None:
+    """Number of levels of the encoder of a config, without building it; None where its type does not tell."""
+    if config.get("type") == "FPN":
+        return 1
+    if config.get("type") not in ("EfficientNetLite0", "TransformersEncoder"):
+        return None
+    return len(set(config.get("levels") or config.get("stages") or (None,)))
+
+
 __all__ = [
     "FPN",
     "IMAGE_ENCODERS",
@@ -41,4 +50,5 @@ __all__ = [
     "ImageEncoder",
     "TransformersEncoder",
     "build_image_encoder",
+    "level_count",
 ]

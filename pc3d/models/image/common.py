@@ -51,7 +51,12 @@ class LevelImageEncoder(ImageEncoder):
 
         Sides that the coarsest level does not divide are stretched to the next multiple.
         """
-        first, *others = self.pyramid(images)
+        return self.join(self.pyramid(images))
+
+    @staticmethod
+    def join(levels: Sequence[Tensor]) -> Tensor:
+        """The feature map of the maps of `pyramid`."""
+        first, *others = levels
         if not others:
             return first
         size = first.shape[2:]
