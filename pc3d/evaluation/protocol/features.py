@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -14,14 +13,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pc3d.data.batch import Batch, Needs, Pairs
-from pc3d.data.collate import collate
-from pc3d.data.dataset import FrameDataset
 from pc3d.data.frame_types import FrameConfig
 from pc3d.data.local_statistics import HAND_MADE
 from pc3d.data.local_statistics import hand_made as hand_made_of
 from pc3d.data.records import Float32
-from pc3d.data.transforms import NO_AUGMENTATION, PointFilter
 from pc3d.evaluation.protocol.data import ProbeData
+from pc3d.evaluation.protocol.shown import batches, device_of, modes_kept
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder
 from pc3d.ops.interpolate import sample_images
@@ -55,7 +52,7 @@ def raw(data: ProbeData) -> Features:
 
 def hand_made(data: ProbeData) -> Features:
     """The local statistics of `pc3d.data.local_statistics.HAND_MADE`; nothing of them is learned."""
-    return _all_seen([hand_made_of(points)[rows] for points, rows in data.clouds()])
+    return _all_seen([hand_made_of(points, rows) for points, rows in data.clouds()])
 
 
 def without_intensity(features: Features) -> Features:
@@ -96,11 +93,11 @@ def of_encoder(
 
 @torch.no_grad()
 def _encoded(data: ProbeData, encoder: LidarEncoder, frames: FrameConfig | None) -> Features:
-    device = _device(encoder)
+    device = device_of(encoder)
     parts = []
-    with _modes_kept(encoder):
+    with modes_kept(encoder):
         encoder.eval()
-        for number, batch in enumerate(_batches(data, frames, Needs(), 1)):
+        for number, batch in enumerate(batches(data, frames, Needs(), 1)):
             view = batch.now.views["a"]
             position = view.index_of_row(batch.now.num_points)[torch.from_numpy(data.rows[number])]
             output = encoder(batch.to(device).now.views["a"], want_bev=False)
@@ -126,14 +123,14 @@ def estimated_statistics(
     kept = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
     momenta = [norm.momentum for norm in norms]
     try:
-        with _modes_kept(encoder), torch.no_grad():
+        with modes_kept(encoder), torch.no_grad():
             encoder.eval()
             for norm in norms:
                 norm.reset_running_stats()
                 norm.momentum = None
                 norm.train()
-            for batch in _batches(data, frames, Needs(), batch_size) if norms else ():
-                encoder(batch.to(_device(encoder)).now.views["a"], want_bev=False)
+            for batch in batches(data, frames, Needs(), batch_size) if norms else ():
+                encoder(batch.to(device_of(encoder)).now.views["a"], want_bev=False)
             for norm, buffers in zip(norms, kept, strict=True):
                 if not norm.num_batches_tracked:  # of the BEV map alone: nothing went through it
                     _put_back(norm, buffers)
@@ -158,11 +155,11 @@ def of_teacher(data: ProbeData, encoder: ImageEncoder, frames: FrameConfig | Non
     Raises:
         DataError: a sweep has no camera, or an image is missing.
     """
-    device = _device(encoder)
+    device = device_of(encoder)
     parts = []
-    with _modes_kept(encoder):
+    with modes_kept(encoder):
         encoder.eval()
-        for number, batch in enumerate(_batches(data, frames, Needs(images=True), 1)):
+        for number, batch in enumerate(batches(data, frames, Needs(images=True), 1)):
             images, pairs = batch.now.images, batch.now.pairs
             assert images is not None
             assert pairs is not None
@@ -185,41 +182,9 @@ def _at_points(maps: Tensor, pairs: Pairs, rows: Tensor, batch: Batch) -> tuple[
     return sample_images(maps, camera, uv, (height, width)).float().cpu(), place[pairs.row[wanted]]
 
 
-def _batches(data: ProbeData, frames: FrameConfig | None, needs: Needs, size: int) -> Iterator[Batch]:
-    """The sweeps in their order, each whole, without what only training does to a frame."""
-    shown = frames or FrameConfig()
-    shown = replace(
-        shown,
-        num_cameras=None,
-        image_flip=0.0,
-        image_crop=None,
-        augmentation=(NO_AUGMENTATION,),
-        points=PointFilter(shown.points.point_range),
-        paste=None,
-    )
-    dataset = FrameDataset(data.index, needs, tokens=data.tokens, config=shown)
-    for start in range(0, len(dataset), size):
-        yield collate([dataset[number] for number in range(start, min(start + size, len(dataset)))])
-
-
-@contextmanager
-def _modes_kept(module: nn.Module) -> Iterator[None]:
-    """Inside, modules may be put into other modes; each gets its own back."""
-    modes = [(part, part.training) for part in module.modules()]
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
-
-
 def _put_back(norm: nn.Module, buffers: dict[str, Tensor]) -> None:
     for name, buffer in buffers.items():
         norm.get_buffer(name).copy_(buffer)
-
-
-def _device(module: nn.Module) -> torch.device:
-    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
 
 
 def _all_seen(parts: list[NDArray]) -> Features:
