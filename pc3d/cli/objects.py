@@ -24,6 +24,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fraction", type=float, default=100.0, help="percent of the split, as in the config"
     )
+    parser.add_argument("--fraction-rule", default="auto", help="as `data.fraction_rule`")
+    parser.add_argument("--fraction-draw", type=int, default=0, help="as `data.fraction_draw`")
     parser.add_argument("--features", nargs="*", default=["intensity"], help="as `data.features`")
     parser.add_argument("--sweeps", type=int, default=1, help="as `data.sweeps`")
     parser.add_argument("--min-points", type=int, default=5, help="leave out objects with fewer points")
@@ -36,7 +38,8 @@ def run(args: argparse.Namespace) -> None:
     from pc3d.data.splits import label_fraction, read_tokens
 
     index = SweepIndex.open(args.index)
-    tokens = read_tokens(args.tokens) if args.tokens else label_fraction(index, args.split, args.fraction)
+    share = (args.fraction, args.fraction_rule, args.fraction_draw)
+    tokens = read_tokens(args.tokens) if args.tokens else label_fraction(index, args.split, *share)
     database = build_paste_database(index, tokens, args.out, args.features, args.sweeps, args.min_points)
     classes = ClassSet.of(index.metadata)
     assert classes is not None  # or there were no objects

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -17,7 +19,7 @@ from pc3d.data.errors import DataError, fail, some
 from pc3d.data.index import SweepIndex
 from pc3d.storage.whole import write_bytes
 
-RULES = ("scenes", "last_scenes", "frames")
+RULES = ("scenes", "last_scenes", "frames", "nested")
 PERCENTS = (1, 5, 10, 20, 25, 50, 100)
 """Label fractions of which lists are published, `configs/splits/`."""
 
@@ -28,8 +30,10 @@ def _stride(percent: float) -> int:
     return max(1, round(100 / percent))
 
 
-def label_fraction(index: SweepIndex, split: str, percent: float, rule: str = "auto") -> list[str]:
-    """Sweep tokens of a share of a split's key frames, by a stride, without randomness.
+def label_fraction(
+    index: SweepIndex, split: str, percent: float, rule: str = "auto", draw: int = 0
+) -> list[str]:
+    """Sweep tokens of a share of a split's key frames, by a stride without randomness, or nested.
 
     Args:
         index: of the data set.
@@ -38,13 +42,21 @@ def label_fraction(index: SweepIndex, split: str, percent: float, rule: str = "a
         rule: "scenes" takes all key frames of every k-th scene, the first included (CALICO); "last_scenes"
             those of the last of each k (SLidR); "frames" takes every k-th key frame of the split
             (SuperFlow's lists are of frames); "auto" takes "scenes" where there are at least k of them,
-            else "frames".
+            else "frames"; "nested" the first of all key frames in a random order (`nested_order`), so that
+            of one draw each share holds every smaller one.
+        draw: which of the random orders, of "nested" alone; at least one frame is taken.
+
+    Returns:
+        Tokens in the order of the index.
 
     Raises:
         DataError: no such split, or it has fewer scenes than a rule by scenes needs for one whole
             stride.
+        ValueError: a share, a rule or a draw that there is not.
     """
     stride = _stride(percent)
+    if draw != 0 and (rule != "nested" or draw < 0):
+        raise ValueError(f"draw is {draw}: rule 'nested' has draws from 0, and rule {rule!r} has no other")
     rows = index.key_rows(split)
     scenes = _by_scene(index, rows)
     if rule == "auto":
@@ -61,9 +73,42 @@ def label_fraction(index: SweepIndex, split: str, percent: float, rule: str = "a
         ]
     elif rule == "frames":
         chosen = rows[::stride].tolist()
+    elif rule == "nested":
+        number = max(1, math.floor(percent * len(rows) / 100 + 0.5))
+        chosen = sorted(nested_order(index, split, draw)[:number])
     else:
         raise ValueError(f"unknown rule {rule!r}, use one of {RULES} or 'auto'")
     return [index[row].token for row in chosen]
+
+
+def nested_order(index: SweepIndex, split: str, draw: int) -> list[int]:
+    """The rows of a split's key frames in a random order whose first N are spread over all scenes.
+
+    Stratified: a scene's frames are shuffled, and its r-th stands at `(r + u) / frames` of the order, where u
+    is `k / scenes` for the k-th scene of a random order of scenes. So a first share has that share of each
+    scene, to about a frame; of scenes of one length all come once before one comes twice.
+
+    "Random" is SHA-256 of the draw, the token of the scene's first key frame and the place in the scene: the
+    same on every machine and with every version of numpy, and other frames in data sets whose scenes have
+    the same names.
+    """
+    scenes = _by_scene(index, index.key_rows(split))
+    names = [index[scene[0]].token for scene in scenes]
+    places: list[tuple[float, int, int]] = []
+    for k, number in enumerate(sorted(range(len(scenes)), key=lambda n: _random(draw, names[n]))):
+        scene = scenes[number]
+        shuffled = sorted(range(len(scene)), key=lambda place: _random(draw, names[number], place))
+        # One division, correctly rounded, so that equal places are equal and k decides.
+        places += [
+            ((r * len(scenes) + k) / (len(scenes) * len(scene)), k, scene[place])
+            for r, place in enumerate(shuffled)
+        ]
+    return [row for _, _, row in sorted(places)]
+
+
+def _random(*what: object) -> bytes:
+    """Of equal distribution, and the same for the same `what`."""
+    return hashlib.sha256("\n".join(map(str, what)).encode()).digest()
 
 
 def _by_scene(index: SweepIndex, rows: NDArray[np.int64]) -> list[list[int]]:

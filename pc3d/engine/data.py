@@ -50,6 +50,8 @@ class SourceSettings:
     root: Path | None = None
     split: str | None = None
     fraction: float | None = None
+    fraction_rule: Literal["auto", "scenes", "last_scenes", "frames", "nested"] = "auto"
+    fraction_draw: int = 0
     tokens: Path | None = None
     scenes: Path | None = None
     repeat: int = 1
@@ -81,6 +83,7 @@ class LoaderSettings:
 SOURCE_KEYS = {field.name for field in fields(SourceSettings)}
 LOADER_KEYS = {field.name for field in fields(LoaderSettings)}
 FRAME_SOURCE_DEFAULTS = {"repeat": 1, "balance": False}
+FRACTION_DEFAULTS = {"fraction_rule": "auto", "fraction_draw": 0}
 FRAME_KEYS = {
     "cameras": "num_cameras",
     "camera_names": "cameras",
@@ -118,8 +121,9 @@ def build_dataset(config: dict[str, Any], needs: Needs, seed: int = 0) -> MixedD
     """The training data of a `data` section.
 
     Args:
-        config: one source (`index`, `split`, and where asked for `fraction` in percent, or `tokens`, a
-            token list, or `scenes`, a list of scene names; `regions`, the folder of `pc3d regions`,
+        config: one source (`index`, `split`, and where asked for `fraction` in percent, with `fraction_rule`
+            and `fraction_draw`, see `label_fraction`, or `tokens`, a token list, or `scenes`, a list of
+            scene names; `regions`, the folder of `pc3d regions`,
             with `region_params`, `superpixel_params`, ... where they were not made with the defaults;
             `pseudo_labels`, the folder of `pc3d pseudo-label`, to read labels from; `repeat`, how often
             each of its frames comes in a pass; `balance`, to repeat frames so that each detection class
@@ -248,15 +252,17 @@ def _which(index: SweepIndex, source: dict[str, Any]) -> dict[str, Any]:
     if source.get("scenes") is not None:
         return {"rows": rows_of_scenes(index, read_tokens(Path(source["scenes"])))}
     if source.get("fraction") is not None:
-        return {"tokens": _fraction(index, source["split"], source["fraction"])}
+        return {"tokens": _fraction(index, source)}
     if source.get("split") is not None:
         return {"split": source["split"]}
     return {"rows": index.key_rows(None)}
 
 
-def _fraction(index: SweepIndex, split: str, percent: float) -> list[str]:
-    """`label_fraction`; it says on the terminal where less than one frame was asked for."""
-    tokens, frames = label_fraction(index, split, percent), len(index.key_rows(split))
+def _fraction(index: SweepIndex, source: dict[str, Any]) -> list[str]:
+    """`label_fraction` of a source; it says on the terminal where less than one frame was asked for."""
+    split, percent = source["split"], source["fraction"]
+    rule, draw = (source.get(key, default) for key, default in FRACTION_DEFAULTS.items())
+    tokens, frames = label_fraction(index, split, percent, rule, draw), len(index.key_rows(split))
     if percent / 100 * frames < 1 and rank() == 0:
         text = (
             f"{percent:g} % of the {frames:,} frames of {split} is less than one: {len(tokens):,} are taken"

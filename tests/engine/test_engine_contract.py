@@ -64,6 +64,8 @@ GOES_ON: dict[str, Any] = {
     "lidar.point_range": (-54.0, -54.0, -5.0, 54.0, 54.0, 3.0),
     "data.repeat": 1,
     "data.image_flip": 0,
+    "data.fraction_rule": "auto",
+    "data.fraction_draw": 0,
     "schedule.kind": "one_cycle",
 }
 """What changes nothing of the weights after a number of steps, and defaults that are written out."""

@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from engine_configs import CONFIGS
+from engine_configs import CONFIGS, finetune_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pc3d.data.batch import Needs
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex
+from pc3d.data.splits import label_fraction
 from pc3d.engine.command_line import training_parser
 from pc3d.engine.config import faults_of, load_config
 from pc3d.engine.data import build_dataset
+from pc3d.engine.runs.settings import run_contract
 from pc3d.engine.settings.expected import fits, options
 from pc3d.engine.settings.files import read_files
 from pc3d.engine.settings.options import read
@@ -190,6 +192,10 @@ def test_what_ships_has_no_fault(path: Path) -> None:
         (SEGMENTATION, "head.numclasses=3", "did you mean `head.num_classes`"),
         (SEGMENTATION, "init.run=/run", "init.checkpoint=RUN/backbone.safetensors"),
         (SEGMENTATION, "data.tokens=", "expected a path"),
+        (SEGMENTATION, "data.fraction_rule=nestd", "expected one of 'auto', 'scenes', 'last_scenes'"),
+        (SEGMENTATION, "data.fraction_draw=-1", "`data.fraction_draw` is -1, expected a whole number >= 0"),
+        (SEGMENTATION, "data.fraction_draw=2", "is 2: only `fraction_rule='nested'` has draws"),
+        (PRC, "data.fraction_rule=nested", "is read with `fraction`: set that too"),
     ],
 )
 def test_a_wrong_setting_is_named(path: Path, argument: str, said: str) -> None:
@@ -439,3 +445,18 @@ def test_less_than_one_frame_is_said(tiny_index: Path, capsys: pytest.CaptureFix
     assert f"0.001 % of the {frames} frames of {split} is less than one" in capsys.readouterr().out
     build_dataset({**config, "fraction": 100}, Needs())
     assert not capsys.readouterr().out
+
+
+def test_nested_fractions_of_a_config(tiny_index: Path) -> None:
+    index = SweepIndex.open(tiny_index)
+    contracts = set()
+    for percent, draw in ((34, 0), (34, 1), (67, 1)):
+        options = {"data.fraction": percent, "data.fraction_rule": "nested", "data.fraction_draw": draw}
+        config = finetune_config(tiny_index, 1, **options)
+        data = build_dataset(config.data.to_dict(), Needs(labels=True))
+        tokens = [index[int(row)].token for row in data.parts[0].rows]
+        assert tokens == label_fraction(index, "sim_train", percent, "nested", draw)
+        contract = run_contract(config, data, 1, 1)
+        assert (contract["data.fraction_rule"], contract.get("data.fraction_draw", 0)) == ("nested", draw)
+        contracts.add(str(contract))
+    assert len(contracts) == 3

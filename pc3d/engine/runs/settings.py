@@ -13,6 +13,7 @@ from pc3d.data.dataset import FrameDataset
 from pc3d.data.errors import fail
 from pc3d.engine.config import plain
 from pc3d.engine.data import (
+    FRACTION_DEFAULTS,
     FRAME_KEYS,
     FRAME_SOURCE_DEFAULTS,
     PARAM_KEYS,
@@ -130,6 +131,9 @@ def _source(source: dict[str, Any], datasets: list[FrameDataset]) -> dict[str, A
             settings[name] = file_content(settings[name])
     for name in ("root", "regions", "pseudo_labels", *PARAM_KEYS.values()):
         settings.pop(name, None)
+    for name, default in FRACTION_DEFAULTS.items():  # an older contract has no word of them
+        if settings.get(name) == default:
+            settings.pop(name)
     # A cache's folder is named for all that made it.
     caches = {name: cache.folder.name for name, cache in first.caches.items()}
     rows = b"".join(dataset.rows.tobytes() for dataset in datasets)

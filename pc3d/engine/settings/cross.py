@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pc3d.data.frame_types import FrameConfig
+from pc3d.engine.data import FRACTION_DEFAULTS
 from pc3d.engine.settings.check import Fault
 from pc3d.engine.settings.expected import arguments
 from pc3d.engine.settings.index_classes import paste_faults
@@ -71,6 +72,7 @@ def _sources(data: Settings) -> Iterator[Fault]:
         listed = whole.get("tokens") is not None or whole.get("scenes") is not None
         if whole.get("fraction") is not None and whole.get("split") is None and not listed:
             yield Fault(f"{where}.split", "is missing: `fraction` is the share of a split")
+        yield from _fraction_rule(source if "sources" in data else data, whole, where)
     views = data.get("augmentation", {})
     if isinstance(views, list | tuple) and len(views) not in (1, 2):
         yield Fault(
@@ -81,6 +83,16 @@ def _sources(data: Settings) -> Iterator[Fault]:
         yield Fault("data.camera_names", "is empty: name cameras, or leave it out for all")
     if names is not None and count is not None and count > len(names):
         yield Fault("data.cameras", f"is {count}, but `data.camera_names` has {len(names)}")
+
+
+def _fraction_rule(own: Settings, whole: Settings, where: str) -> Iterator[Fault]:
+    """A rule or a draw that would not be read, in a source (`own`) or of it and what all share (`whole`)."""
+    rule, draw = whole.get("fraction_rule", "auto"), whole.get("fraction_draw", 0)
+    if draw and rule != "nested":
+        yield Fault(f"{where}.fraction_draw", f"is {draw}: only `fraction_rule='nested'` has draws")
+    for key, default in FRACTION_DEFAULTS.items():
+        if own.get(key, default) != default and whole.get("fraction") is None:
+            yield Fault(f"{where}.{key}", "is read with `fraction`: set that too, or leave this out")
 
 
 def _parts(config: Settings) -> Iterator[Fault]:
