@@ -21,6 +21,7 @@ examples:
   python tools/benchmark.py bev-pool
   python tools/benchmark.py overfit --real /data/samples
   python tools/benchmark.py transfer --real /data/samples --backbone slidr=work_dirs/run/backbone.safetensors
+  python tools/benchmark.py bev-probe --runs work_dirs/sim_calico
   python tools/benchmark.py nms
   python tools/benchmark.py step
   python tools/benchmark.py step --shares
@@ -106,6 +107,25 @@ def transfer(args: argparse.Namespace) -> None:
     write_bytes(args.out / "transfer.json", (json.dumps(result, indent=1) + "\n").encode())
     write_bytes(args.out / "transfer.md", to_markdown(result).encode())
     print(to_markdown(result))
+
+
+def bev_probe(args: argparse.Namespace) -> None:
+    from pc3d.data.index import SweepIndex
+    from pc3d.evaluation.protocol.bev_table import bev_markdown, bev_table
+    from pc3d.storage.whole import write_json
+
+    runs = {}
+    for text in args.runs:
+        name, _, folder = text.rpartition("=")
+        runs[name or Path(folder).name] = Path(folder)
+    if len(runs) < len(args.runs):
+        raise ValueError(f"two of --runs {' '.join(args.runs)} have one name: give each its own, NAME=FOLDER")
+    table = bev_table(
+        SweepIndex.open(args.index), runs, tuple(args.splits), tuple(args.sweeps), args.cells, seed=args.seed
+    )
+    if args.json is not None:
+        write_json(args.json, table)
+    print(bev_markdown(table))
 
 
 def _backbone(text: str) -> tuple[str, Path]:
@@ -205,6 +225,19 @@ def add_real(commands: Commands) -> None:
     command.set_defaults(run=transfer)
 
 
+def add_bev_probe(commands: Commands) -> None:
+    text = "probe the cameras' and the LiDAR's BEV maps of pretraining runs at cells, references beside"
+    command = commands.add_parser("bev-probe", help=text, description=text)
+    command.add_argument("--runs", nargs="+", required=True, metavar="[NAME=]FOLDER", help="run folders")
+    command.add_argument("--index", type=Path, default=Path("data/sim-index"))
+    command.add_argument("--splits", nargs=2, default=["sim_train", "sim_val"], metavar=("TRAIN", "VAL"))
+    command.add_argument("--sweeps", nargs=2, type=int, default=[80, 60], metavar=("TRAIN", "VAL"))
+    command.add_argument("--cells", type=int, default=500, help="of each sweep (default %(default)s)")
+    command.add_argument("--seed", type=int, default=0, help="of the cells and of what is untrained")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write all scores as JSON, too")
+    command.set_defaults(run=bev_probe)
+
+
 def add_kernels(commands: Commands) -> None:
     text = "time and memory of the fused lift and pool beside the outer product"
     command = commands.add_parser("bev-pool", help=text, description=text)
@@ -269,7 +302,7 @@ def main() -> None:
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="WHAT")
-    for add in (add_real, add_kernels, add_step, add_label_efficiency):
+    for add in (add_real, add_bev_probe, add_kernels, add_step, add_label_efficiency):
         add(commands)
     args = parser.parse_args()
     args.run(args)
