@@ -51,7 +51,7 @@ def lidar_statistics(data: BevData) -> Float32:
         tables = _tables(load_sweep(data.index[data.index.row_of(token)]), data.grid)
         col = ((xy[:, 0] - data.grid.x_min) / data.grid.cell).astype(np.int64)
         row = ((xy[:, 1] - data.grid.y_min) / data.grid.cell).astype(np.int64)
-        parts.append(np.hstack([_statistics(*_spread(tables, around), row, col) for around in (0, _AROUND)]))
+        parts.append(np.hstack([_statistics(_spread(tables, around), row, col) for around in (0, _AROUND)]))
     return np.concatenate(parts)
 
 
@@ -72,26 +72,19 @@ def _tables(points: Float32, grid: BevGrid) -> list[Float64]:
 
 def _spread(tables: list[Float64], around: int) -> list[Float64]:
     """The same of the squares of 1 + 2 * `around` cells around each cell."""
-    fills, joins = (0.0, 0.0, 0.0, np.inf, -np.inf), (np.sum, np.sum, np.sum, np.min, np.max)
+    fills = (0.0, 0.0, 0.0, np.inf, -np.inf)
     width = 2 * around + 1
     windows = [
         np.lib.stride_tricks.sliding_window_view(np.pad(table, around, constant_values=fill), (width, width))
         for table, fill in zip(tables, fills, strict=True)
     ]
-    return [join(window, axis=(2, 3)) for join, window in zip(joins, windows, strict=True)]
+    sums = [window.sum(axis=(2, 3)) for window in windows[:3]]
+    return [*sums, windows[3].min(axis=(2, 3)), windows[4].max(axis=(2, 3))]
 
 
-def _statistics(
-    count: Float64,
-    height: Float64,
-    bright: Float64,
-    low: Float64,
-    high: Float64,
-    row: NDArray[np.int64],
-    col: NDArray[np.int64],
-) -> Float32:
+def _statistics(tables: list[Float64], row: NDArray[np.int64], col: NDArray[np.int64]) -> Float32:
     """(n, 6) `STATISTICS` at some cells."""
-    n, h, i, a, b = (table[row, col] for table in (count, height, bright, low, high))
+    n, h, i, a, b = (table[row, col] for table in tables)
     filled, some = n > 0, np.maximum(n, 1)
     values = [filled, np.log1p(n), np.where(filled, a, 0), np.where(filled, b, 0), h / some, i / some]
     return np.stack(values, axis=1).astype(np.float32)
