@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 from pathlib import Path
@@ -21,7 +22,7 @@ from pc3d.data.errors import DataError
 from pc3d.data.frame_types import FrameConfig
 from pc3d.data.index import SweepIndex
 from pc3d.data.points import load_sweep
-from pc3d.evaluation.bench_transfer import WITHIN_A_DRIVE, Settings, run
+from pc3d.evaluation.bench_transfer import WITHIN_A_DRIVE, Settings, _networks, run
 from pc3d.evaluation.protocol.data import draw_points
 from pc3d.evaluation.protocol.networks import Backbone
 from pc3d.evaluation.transfer.features import Draws, feature_sets
@@ -236,16 +237,27 @@ def test_bad_input_is_said_at_once(tmp_path: Path) -> None:
         run(tmp_path, MINK, {"hand-made": tmp_path / "none.safetensors"})
 
 
+def test_random_networks_are_made_as_the_given_ones(tmp_path: Path) -> None:
+    wide = {**MINK, "bev_channels": 16}
+    files = {}
+    for name, config in (("a", MINK), ("b", MINK), ("wide", wide)):
+        files[name] = tmp_path / f"{name}.safetensors"
+        save_backbone(build_lidar_encoder(config), files[name], {"lidar": json.dumps(config)})
+    alike = _networks(wide, {"a": files["a"], "b": files["b"]}, (0, 1))
+    assert [name for name, _ in alike] == ["random network", "random network", "a", "b"]
+    assert all(network.encoder.bev_channels == MINK["bev_channels"] for _, network in alike)
+    first, second = (next(network.encoder.parameters()) for _, network in alike[:2])
+    assert not torch.equal(first, second)
+    both = [name for name, _ in _networks(MINK, files, (0,))]
+    assert both == ["random network like a, b", "random network like wide", "a", "b", "wide"]
+    assert [name for name, _ in _networks(wide, {}, (0,))] == ["random network"]
+
+
 def test_real_samples(real_data: Path, tmp_path: Path) -> None:
     for name in ("semantic_kitti", "pandaset", "nuscenes"):
         os.symlink(real_data / name, tmp_path / name)
-    (tmp_path / "b.safetensors").parent.mkdir(exist_ok=True)
-    torch.manual_seed(3)
-    import json
-
-    save_backbone(build_lidar_encoder(MINK), tmp_path / "b.safetensors", {"lidar": json.dumps(MINK)})
     tiny = Settings(seeds=(0, 1), random_seeds=(0,), points=400, frames=2, least=5)
-    result = run(tmp_path, MINK, {"mine": tmp_path / "b.safetensors"}, tiny)
+    result = run(tmp_path, MINK, settings=tiny)
     directions = {(one["train"], one["val"]): one for one in result["points"]}
     assert len(directions) == 5
     there, back = (
@@ -259,7 +271,7 @@ def test_real_samples(real_data: Path, tmp_path: Path) -> None:
     knn = {one["note"]: statistics.mean(one["lines"]["x, y, z"]["train"]["knn"]) for one in (within, there)}
     assert knn[WITHIN_A_DRIVE] > knn[""] + 15
     assert list(there["lines"]) == list(within["lines"])
-    assert "hand-made beside mine, re-estimated" in there["lines"]
+    assert "hand-made beside random network, re-estimated" in there["lines"]
     assert len(there["lines"]["random network"]["each"]["logistic"]) == 2
     assert {(one["train"], one["val"]) for one in result["boxes"]} == {
         ("nuScenes", "PandaSet"),
