@@ -7,6 +7,6 @@ setup(
     package_dir={"pc3d.configs": "configs"},
     package_data={
         "pc3d": ["py.typed", "**/*.txt", "**/*.json", "**/*.html", "**/*.yaml"],
-        "pc3d.configs": ["*.json", "*/*.py", "*/*.txt"],
+        "pc3d.configs": ["*.json", "*/*.py", "*/*.txt", "*/*.yaml"],
     },
 )

@@ -1,0 +1,71 @@
+"""Publication of a study: `tables.md`, pictures, and `results.json` with everything raw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pc3d.engine.environment import environment
+from pc3d.evaluation.evidence.description import TASKS, Study
+from pc3d.evaluation.evidence.pictures import draw_labels, draw_probes
+from pc3d.evaluation.evidence.places import Places
+from pc3d.evaluation.evidence.plan import Known, plan
+from pc3d.evaluation.evidence.results import Finished, finished
+from pc3d.evaluation.evidence.step_time import Measured, read_times
+from pc3d.evaluation.evidence.tables import NOTE, budget_table, probe_tables, task_tables, teacher_table
+from pc3d.storage.whole import write_bytes, write_json
+
+CAVEATS = """\
+- All simulated worlds share assets, materials and their reflectivities: another world is another town and
+  other traffic, not another sensor or country.
+- The image teacher was trained with the labels of ImageNet: distillation is free of labels of drives only.
+- One network size; equal seconds are CPU seconds of one thread, loading of the frames included.
+- Probes are means over drawn points and compare with each other only; fine-tuning is scored by the official
+  evaluator where the data have one.
+"""
+
+
+def publish(study: Study, places: Places, known: Known) -> str:
+    """Write the tables of what is finished; returns their text."""
+    done = finished(study, places, known)
+    times = read_times(places.folder)
+    parts = [f"# {study.name}", _how(study, done, len(plan(study, known)))]
+    if study.probes is not None:
+        parts += ["## Probes on the own world", NOTE, probe_tables(study, done, other=False)]
+        if study.probes.other_world and len(study.worlds) > 1:
+            parts += ["## Probes on another world", probe_tables(study, done, other=True)]
+        if study.probes.teacher:
+            parts += ["## What the teacher knows", teacher_table(study, done)]
+        if draw_probes(study, done, places.folder / "probes.png"):
+            parts.append("![Probes](probes.png)")
+    for task in TASKS:
+        if getattr(study, task) is not None:
+            parts += [f"## Few labels: {task}", task_tables(study, done, task)]
+            if draw_labels(study, done, task, places.folder / f"labels-{task}.png"):
+                parts.append(f"![Labels](labels-{task}.png)")
+    parts += ["## What it cost", budget_table(study, done, times), "## What it does not show", CAVEATS]
+    text = "\n\n".join(part.rstrip() for part in parts if part) + "\n"
+    write_raw(study, places, done, times)
+    write_bytes(places.folder / "tables.md", text.encode())
+    return text
+
+
+def write_raw(study: Study, places: Places, done: Sequence[Finished], times: Measured) -> None:
+    """Write `results.json`: every finished unit with its settings, the measured step times, versions."""
+    units = [{"unit": one.unit.describe(), "result": one.result, "made": one.made} for one in done]
+    content = {"study": study.name, "step_seconds": times, "environment": environment(), "units": units}
+    write_json(places.folder / "results.json", content)
+
+
+def _how(study: Study, done: Sequence[Finished], count: int) -> str:
+    dates = sorted({one.made["date"] for one in done})
+    when = " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else "nothing yet"
+    machines = ", ".join(sorted({one.made["machine"] for one in done}))
+    hours = sum(one.made["cpu_seconds"] for one in done) / 3600
+    worlds = ", ".join(world.name for world in study.worlds)
+    budget = study.budget
+    each = f"{budget.steps} steps" if budget.steps else f"{budget.seconds:g} CPU seconds of one thread"
+    return (
+        f"{len(done)} of {count} units, {when}, {hours:.1f} CPU hours on {machines or 'no machine'}. "
+        f"Worlds {worlds}; seeds {', '.join(map(str, study.seeds))} of pretraining and fine-tuning; "
+        f"pretraining of {each}."
+    )
