@@ -54,6 +54,7 @@ class PointView:
         lidar_SE3: (B, 4, 4) float32 the affine map (rotation, scale, flip) from the loaded sweep
             to this view.
         size: number of samples B.
+        lengths: columns of `points` after x y z that are metres of the view: what scales it scales them.
     """
 
     points: Tensor
@@ -61,6 +62,7 @@ class PointView:
     row: Tensor
     lidar_SE3: Tensor
     size: int
+    lengths: tuple[int, ...] = ()
 
     def index_of_row(self, num_rows: int) -> Tensor:
         """(num_rows,) int64: position in this view of each row of the frame, -1 where dropped."""
@@ -105,6 +107,7 @@ class FrameBatch:
             none, or None.
         moving: (num_points,) bool, True for points of a segment that moves, or None.
         labels: (num_points,) int64 class of each row, -1 ignored, or None.
+        statistics: (num_points, 13) float32 `pc3d.data.local_statistics` of the loaded sweep, or None.
         world_SE3_lidar: (B, 4, 4) float64.
         intrinsics: (B, V, 3, 3) float32 of the resized image (a mirrored one has fx < 0), or None.
         cam_SE3_lidar: (B, V, 4, 4) float32 from the loaded sweep to the camera, the motion between
@@ -129,6 +132,7 @@ class FrameBatch:
     tracks: Tensor | None = None
     moving: Tensor | None = None
     labels: Tensor | None = None
+    statistics: Tensor | None = None
     intrinsics: Tensor | None = None
     cam_SE3_lidar: Tensor | None = None
     lens: Tensor | None = None
@@ -183,6 +187,7 @@ class Needs:
         neighbour_images: whether images and their ids are read of "t-1" and "t+1", too.
         superpixels, semantics, regions, supervoxels, tracks: which cached ids are read.
         frames: names of the frames.
+        statistics: whether the local statistics of the points of frame "t" are made, as a target.
     """
 
     views: int = 1
@@ -196,6 +201,7 @@ class Needs:
     labels: bool = False
     boxes: bool = False
     maps: bool = False
+    statistics: bool = False
     frames: tuple[str, ...] = ("t",)
 
     @property

@@ -80,6 +80,7 @@ def _collate_frame(parts: list[FrameSample], images_of: FrameBatch | None) -> Fr
         tracks=_join([part.tracks for part in parts]),
         moving=_join([part.moving for part in parts]),
         labels=_join([part.labels for part in parts]),
+        statistics=_join([part.statistics for part in parts]),
         boxes=[part.boxes for part in parts if part.boxes is not None] or None,
         box_labels=[part.box_labels for part in parts if part.box_labels is not None] or None,
         maps=None if parts[0].maps is None else _stack([part.maps for part in parts]),
@@ -135,6 +136,7 @@ def _collate_view(views: list[ViewSample], first_row: list[int]) -> PointView:
         row=torch.from_numpy(np.concatenate(rows)),
         lidar_SE3=_stack([view.view_T_lidar for view in views]).float(),
         size=len(views),
+        lengths=views[0].lengths,
     )
 
 

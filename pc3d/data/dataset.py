@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from pc3d.data.map_targets import scene_maps
 from pc3d.data.paste import PasteDatabase
 from pc3d.data.records import Sweep
 from pc3d.data.region_cache import RegionCache
+from pc3d.data.statistics_cache import StatisticsCache
+from pc3d.data.sweeps import stored_features
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +50,7 @@ def _objects(config: FrameConfig, needs: Needs, classes: ClassSet | None) -> Pas
             "are read, or set its `with_images` to accept that"
         )
     objects = PasteDatabase.open(config.paste.database)
-    objects.check(config.features, config.sweeps, config.paste, classes)
+    objects.check(stored_features(config.features), config.sweeps, config.paste, classes)
     return objects
 
 
@@ -93,6 +96,8 @@ class FrameDataset(Dataset[Sample]):
                 raise ValueError(
                     f"the objectives need {name}: give FrameDataset their cache, caches={{{name!r}: ...}}"
                 )
+        if needs.statistics and "intensity" not in (config or FrameConfig()).features:
+            raise ValueError('the objectives read local statistics: `features` must have "intensity"')
         unknown = set(needs.frames) - {"t", "t-1", "t+1", "dense"}
         if unknown:
             raise ValueError(f"unknown frames {sorted(unknown)}, there are t, t-1, t+1 and dense")
@@ -125,6 +130,11 @@ class FrameDataset(Dataset[Sample]):
     def rows(self) -> NDArray[np.int64]:
         """Index rows of the samples."""
         return self.index.key_rows(self._split) if self._rows is None else self._rows
+
+    def keep_statistics(self, folder: str | Path) -> None:
+        """Read the local statistics of frames from a folder; what is not there is computed and written."""
+        cache = StatisticsCache.create(folder, self.index.fingerprint, self.config.sweeps)
+        self._sources = replace(self._sources, statistics=cache)
 
     @property
     def caches(self) -> Mapping[str, RegionCache]:

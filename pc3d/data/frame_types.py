@@ -18,6 +18,8 @@ from pc3d.data.pairing import PairingConfig
 from pc3d.data.paste import PasteConfig, PasteDatabase
 from pc3d.data.records import Boxes, Float32, Float64
 from pc3d.data.region_cache import RegionCache
+from pc3d.data.statistics_cache import StatisticsCache
+from pc3d.data.sweeps import check_features
 from pc3d.data.transforms import NO_AUGMENTATION, PointAugmentation, PointFilter, ViewSample
 from pc3d.geometry.grid import BevGrid
 
@@ -44,7 +46,9 @@ class FrameConfig:
             frames of a sample draw theirs alone.
         image_flip: probability of mirroring an image.
         features: point channels after x y z: "intensity"; of nuScenes sweeps "ring"; "time", the seconds
-            from the point's sweep to the key frame, 0 for the key frame's own points.
+            from the point's sweep to the key frame, 0 for the key frame's own points; and as the last one
+            "statistics", the 13 columns of `pc3d.data.local_statistics`, of all points that are loaded and
+            before augmentation (their lengths are scaled as the view is).
         sweeps: sweeps that a view shows, 1 to 10: the key frame and those before it in its scene (other
             key frames too), moved into its LiDAR frame by the poses. BEVFusion takes 10. At the start
             of a scene there are fewer. Rows of the earlier ones follow the key frame's own; they have
@@ -82,13 +86,14 @@ class FrameConfig:
             raise ValueError("`image_crop` stretches the parts that it draws: set `resize` to stretch, too")
         if not 1 <= self.sweeps <= MAX_SWEEPS:
             raise ValueError(f"sweeps is {self.sweeps}, expected 1 to {MAX_SWEEPS}")
+        check_features(self.features)
 
 
 @dataclass(frozen=True, eq=False)
 class FrameSources:
     """What frames are loaded from: needs, settings, classes of labels, and the caches of ids by need.
 
-    A cache `pseudo_labels` stands in for the label files. `scene_maps` holds the map of each scene.
+    A cache `pseudo_labels` stands in for the label files; `statistics` keeps what is computed of points. `scene_maps` holds the map of each scene.
     `objects` are those that `config.paste` pastes.
     """
 
@@ -99,6 +104,7 @@ class FrameSources:
     ego_masks: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     objects: PasteDatabase | None = None
     scene_maps: Mapping[str, MapRasteriser] = field(default_factory=dict)
+    statistics: StatisticsCache | None = None
 
     def of_frame(self, name: str) -> FrameSources:
         """The same for one frame of a sample; objects are pasted into "t" alone."""
@@ -167,6 +173,7 @@ class FrameSample:
     tracks: NDArray[np.int64] | None = None
     moving: NDArray[np.bool_] | None = None
     labels: NDArray[np.int64] | None = None
+    statistics: Float32 | None = None
     boxes: Boxes | None = None
     box_labels: NDArray[np.int64] | None = None
     maps: NDArray[np.bool_] | None = None

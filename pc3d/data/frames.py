@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pc3d.data.errors import fail
 from pc3d.data.frame_images import image_ids, images_of, pairs_of, seen_pairs, with_boxes
+from pc3d.data.frame_statistics import frame_statistics, with_statistics
 from pc3d.data.frame_types import (
     NOT_LOOKED_AT,
     FrameConfig,
@@ -23,7 +24,7 @@ from pc3d.data.frame_types import (
 from pc3d.data.labels import load_labels
 from pc3d.data.pairing import CameraPairs
 from pc3d.data.records import Boxes, Float32, Float64, Sweep
-from pc3d.data.sweeps import stack_sweeps
+from pc3d.data.sweeps import STATISTICS, stack_sweeps, stored_features
 from pc3d.data.transforms import ViewSample, make_view, without_cuboid
 
 __all__ = [
@@ -66,11 +67,12 @@ def load_frame(
         DataError: a file is missing or broken, or does not fit the sweep.
     """
     needs = sources.needs
-    points, own = stack_sweeps(sweep, earlier, sources.config.features)
+    points, own = stack_sweeps(sweep, earlier, stored_features(sources.config.features))
     boxes = _boxes(sweep) if needs.boxes else None
     points, boxes, hidden = _pasted(sources, points, boxes, rng)
     seen = seen_pairs(sources, points[:own], sweep, draw)
-    views = _views(sources, points, seen, rng, hidden)
+    statistics = frame_statistics(sources, sweep.token, points, hidden)
+    views = _views(sources, points, seen, rng, hidden, statistics)
     draw = with_boxes(sources, sweep, draw, seen, views, rng)
     of_points = _ids_of_points(sources, sweep, own, tracks_from)
     ids: dict[str, Any] = {
@@ -85,6 +87,7 @@ def load_frame(
         images=images_of(sweep, draw, needs.images) if draw.cameras else None,
         pairs=pairs_of(seen, sweep, draw) if draw.cameras else None,
         **ids,
+        statistics=statistics if needs.statistics else None,
         boxes=boxes,
         box_labels=None if boxes is None else _box_labels(sources, boxes, sweep),
         maps=_maps(sources, sweep, views["a"].view_T_lidar) if needs.maps else None,
@@ -98,10 +101,11 @@ def load_dense_frame(
 
     The first rows are the key frame's own; the sweeps follow, the nearest in time first.
     """
-    points, _ = stack_sweeps(sweep, earlier, sources.config.features, without_ego=False)
+    points, _ = stack_sweeps(sweep, earlier, stored_features(sources.config.features), without_ego=False)
     seen = seen_pairs(sources, points, sweep, now.draw)
+    statistics = frame_statistics(sources, None, points)
     return FrameSample(
-        views=_views(sources, points, seen, rng),
+        views=_views(sources, points, seen, rng, statistics=statistics),
         num_points=len(points),
         world_SE3_lidar=now.world_SE3_lidar,
         draw=now.draw,
@@ -149,6 +153,7 @@ def _views(
     seen: Mapping[int, CameraPairs],
     rng: np.random.Generator,
     hidden: NDArray[np.bool_] | None = None,
+    statistics: Float32 | None = None,
 ) -> dict[str, ViewSample]:
     settings = sources.config.augmentation
     shown = None if hidden is None or not hidden.any() else np.flatnonzero(~hidden)
@@ -159,7 +164,10 @@ def _views(
         augmentation = settings[min(number, len(settings) - 1)]
         view = make_view(visible, augmentation, sources.config.points, rng)
         view = view if shown is None else replace(view, row=shown[view.row])
-        views[name] = without_cuboid(view, augmentation, paired, rng)
+        view = without_cuboid(view, augmentation, paired, rng)
+        if statistics is not None and STATISTICS in sources.config.features:
+            view = with_statistics(view, statistics)
+        views[name] = view
     return views
 
 

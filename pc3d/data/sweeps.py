@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pc3d.data.errors import fail
+from pc3d.data.local_statistics import NAMES
 from pc3d.data.points import load_sweep
 from pc3d.data.points.formats import COLUMNS
 from pc3d.data.points.load import available
@@ -16,8 +17,32 @@ from pc3d.geometry.rigid import invert_SE3, transform_points
 TIME = "time"
 """Of a feature, the time of its sweep; of a column, that of each point."""
 FEATURES = tuple(name for name in COLUMNS if name not in ("x", "y", "z", TIME))
+STATISTICS = "statistics"
+"""Feature that stands for all columns of `pc3d.data.local_statistics`."""
 EGO_REACH = 1.0
 """Metres in x and in y around the LiDAR where earlier sweeps show the ego vehicle (as OpenPCDet does)."""
+
+
+def check_features(features: Sequence[str]) -> None:
+    """Refuse statistics that would not stand after the other columns, or have no intensity to be made of.
+
+    Raises:
+        ValueError: says so.
+    """
+    if STATISTICS in features and (features[-1] != STATISTICS or "intensity" not in features):
+        raise ValueError(
+            f"features are {tuple(features)}: {STATISTICS!r} comes last, with 'intensity' before it"
+        )
+
+
+def stored_features(features: Sequence[str]) -> tuple[str, ...]:
+    """The features that are read from the points' files."""
+    return tuple(name for name in features if name != STATISTICS)
+
+
+def point_columns(features: Sequence[str]) -> tuple[str, ...]:
+    """Names of the columns of a view's points."""
+    return ("x", "y", "z", *stored_features(features), *(NAMES if STATISTICS in features else ()))
 
 
 def load_features(sweep: Sweep, features: Sequence[str], seconds: float = 0.0) -> Float32:

@@ -85,11 +85,15 @@ class PointFilter:
 
 @dataclass(frozen=True, eq=False)
 class ViewSample:
-    """One view of one sample: points (P, C) float32, their rows (P,) and the affine map (4, 4)."""
+    """One view of one sample: points (P, C) float32, their rows (P,) and the affine map (4, 4).
+
+    `lengths` are the columns after x y z that are metres of the view.
+    """
 
     points: Float32
     row: NDArray[np.int64]
     view_T_lidar: Float64
+    lengths: tuple[int, ...] = ()
 
 
 def make_view(

@@ -72,12 +72,15 @@ class LoaderSettings:
     Attributes:
         bad_samples: share of the frames that may be unreadable, see `engine/bad_samples.py`; 0 for none.
         calibration: what a calibration that looks wrong does to a run: stop it, `warn`, or (`off`) nothing.
+        statistics_cache: folder of the local statistics of frames (26 bytes a point), which are made when a
+            frame is first read; None to make them each time. They are the same either way.
     """
 
     batch_size: int
     workers: int = 0
     bad_samples: float = 0.0
     calibration: Literal["stop", "warn", "off"] = "stop"
+    statistics_cache: Path | None = None
 
 
 SOURCE_KEYS = {field.name for field in fields(SourceSettings)}
@@ -141,7 +144,11 @@ def build_dataset(config: dict[str, Any], needs: Needs, seed: int = 0) -> MixedD
     if unknown:
         raise ValueError(f"data has no setting {', '.join(unknown)}; known: {', '.join(sorted(known))}")
     frames, sources = frame_config(config), source_settings(config)
-    return MixedDataset([dataset for source in sources for dataset in _repeated(source, frames, needs, seed)])
+    datasets = [dataset for source in sources for dataset in _repeated(source, frames, needs, seed)]
+    if config.get("statistics_cache") is not None:
+        for dataset in datasets:
+            dataset.keep_statistics(config["statistics_cache"])
+    return MixedDataset(datasets)
 
 
 def source_settings(config: dict[str, Any]) -> list[dict[str, Any]]:
