@@ -88,6 +88,19 @@ class Pairs:
 
 
 @dataclass
+class TeacherMaps:
+    """The maps of a frozen image encoder, read instead of the images.
+
+    Attributes:
+        levels: (B, V, C, h, w) float16 by the number of the level, "0" the finest.
+        image_size: (height, width) of the images that they cover.
+    """
+
+    levels: dict[str, Tensor]
+    image_size: tuple[int, int]
+
+
+@dataclass
 class FrameBatch:
     """B samples at one time (the key frame itself, a neighbour in time, or the dense sweep).
 
@@ -96,6 +109,7 @@ class FrameBatch:
         num_points: rows of the packed numbering.
         row_batch: (num_points,) int64 sample of each row.
         images: (B, V, 3, H, W) float32 RGB in 0..1, or None. A camera that is missing is black.
+        teacher: the maps of the image encoder in the images' stead, or None.
         camera_mask: (B, V) bool, False where the camera is missing, or None.
         pairs: point-pixel pairs, or None.
         superpixels: (B, V, H, W) int64 segment id within its image, -1 outside, or None.
@@ -103,6 +117,7 @@ class FrameBatch:
             every sample, -1 for none, or None.
         regions: (num_points,) int64 region id within its sweep, -1 semantic-less, or None.
         supervoxels: (num_points,) int64 supervoxel within its sweep, -1 for none, or None.
+        objects: (num_points,) int64 object within its sweep, -1 for none, or None.
         tracks: (num_points,) int64 segment that is the same thing in "t" and "t+1" of a sample, -1 for
             none, or None.
         moving: (num_points,) bool, True for points of a segment that moves, or None.
@@ -129,6 +144,7 @@ class FrameBatch:
     semantics: Tensor | None = None
     regions: Tensor | None = None
     supervoxels: Tensor | None = None
+    objects: Tensor | None = None
     tracks: Tensor | None = None
     moving: Tensor | None = None
     labels: Tensor | None = None
@@ -139,6 +155,14 @@ class FrameBatch:
     boxes: list[Boxes] | None = None
     box_labels: list[NDArray[np.int64]] | None = None
     maps: Tensor | None = None
+    teacher: TeacherMaps | None = None
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """(height, width) of the images in pixels, None where the frame was loaded without any."""
+        if self.images is not None:
+            return self.images.shape[-2], self.images.shape[-1]
+        return None if self.teacher is None else self.teacher.image_size
 
 
 @dataclass
@@ -172,6 +196,7 @@ ID_KINDS: dict[str, str] = {
     "superpixels": "superpixels",
     "semantics": "semantics",
     "supervoxels": "supervoxels",
+    "objects": "objects",
     "tracks": "tracks",
 }
 """The ids that `Needs` may ask for, and the kind of region cache that holds each."""
@@ -185,7 +210,7 @@ class Needs:
         views: number of augmented views of frame "t" (1 or 2); other frames have one.
         images, labels, boxes, maps: whether each is read; maps of frame "t" alone.
         neighbour_images: whether images and their ids are read of "t-1" and "t+1", too.
-        superpixels, semantics, regions, supervoxels, tracks: which cached ids are read.
+        superpixels, semantics, regions, supervoxels, objects, tracks: which cached ids are read.
         frames: names of the frames.
         statistics: whether the local statistics of the points of frame "t" are made, as a target.
     """
@@ -197,6 +222,7 @@ class Needs:
     semantics: bool = False
     regions: bool = False
     supervoxels: bool = False
+    objects: bool = False
     tracks: bool = False
     labels: bool = False
     boxes: bool = False

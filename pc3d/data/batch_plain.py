@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pc3d.data.batch import Batch, FrameBatch, Pairs, PointView
+from pc3d.data.batch import Batch, FrameBatch, Pairs, PointView, TeacherMaps
 from pc3d.data.records import Boxes
 
-_KINDS = {kind.__name__: kind for kind in (Batch, FrameBatch, Pairs, PointView, Boxes)}
+_KINDS = {kind.__name__: kind for kind in (Batch, FrameBatch, Pairs, PointView, TeacherMaps, Boxes)}
 _KIND = "__kind__"
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from pc3d.data.batch import Batch, FrameBatch, Pairs, PointView, named_tensors
+from pc3d.data.batch import Batch, FrameBatch, Pairs, PointView, TeacherMaps, named_tensors
 from pc3d.data.dataset import Sample
 from pc3d.data.errors import fail
 from pc3d.data.frames import FrameSample
@@ -77,6 +77,7 @@ def _collate_frame(parts: list[FrameSample], images_of: FrameBatch | None) -> Fr
         pairs=_collate_pairs(parts, first_row),
         regions=_join([part.regions for part in parts]),
         supervoxels=_join([part.supervoxels for part in parts]),
+        objects=_join([part.objects for part in parts]),
         tracks=_join([part.tracks for part in parts]),
         moving=_join([part.moving for part in parts]),
         labels=_join([part.labels for part in parts]),
@@ -88,6 +89,7 @@ def _collate_frame(parts: list[FrameSample], images_of: FrameBatch | None) -> Fr
     if images_of is not None:
         for name in (
             "images",
+            "teacher",
             "camera_mask",
             "superpixels",
             "semantics",
@@ -112,6 +114,10 @@ def _collate_frame(parts: list[FrameSample], images_of: FrameBatch | None) -> Fr
         pixels = [image.rgb for image in images if image.rgb is not None]
         if pixels:
             frame.images = _stack(pixels).permute(0, 1, 4, 2, 3).contiguous().float().div_(255.0)
+        levels = [image.levels for image in images if image.levels is not None]
+        if levels:
+            joined = {str(n): _stack(list(maps)) for n, maps in enumerate(zip(*levels, strict=True))}
+            frame.teacher = TeacherMaps(joined, parts[0].draw.size)
     for name in ("superpixels", "semantics"):
         maps = [getattr(part, name) for part in parts if getattr(part, name) is not None]
         setattr(frame, name, _stack(maps) if maps else None)

@@ -25,6 +25,10 @@ from pc3d.data.records import Sweep
 from pc3d.data.region_cache import RegionCache
 from pc3d.data.statistics_cache import StatisticsCache
 from pc3d.data.sweeps import stored_features
+from pc3d.data.teacher_cache import TeacherCache
+
+_OTHER = 0x0F0A
+"""Sets the draw of another frame's images apart from the other draws of a sample."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +121,8 @@ class FrameDataset(Dataset[Sample]):
         self.seed = seed
         self._split = split
         self._rows = self._choose(tokens, rows)
+        if self.config.other_frames_images and len(self.rows):
+            self.shown_row(0)  # that there is one is known at once
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def _choose(self, tokens: Iterable[str] | None, rows: Sequence[int] | None) -> NDArray[np.int64] | None:
@@ -160,22 +166,74 @@ class FrameDataset(Dataset[Sample]):
             fail("the sweep is no key frame", f"sweep {sweep.token} (row {row})", "name key frames only")
         cameras = self._draw_cameras(sweep, rng) if self.needs.cameras else ()
         draw = self._draw(cameras, rng)
-        frames = {"t": load_frame(self._sources, sweep, draw, rng, earlier=self._earlier(row))}
+        other = self.shown_row(position)
+        shown = None if other is None else self.index[other]
+        frames = {"t": load_frame(self._sources, sweep, draw, rng, earlier=self._earlier(row), shown=shown)}
         for name in self.needs.frames:
             if name == "dense":
                 frames[name] = self._dense(row, sweep, frames["t"], rng)
             elif name != "t":
-                other = self.index.neighbour(row, int(name[1:]))
-                # At the end of a scene the current frame stands in.
-                shown_row = row if other is None else other
-                shown = self.index[shown_row]
+                then = self._neighbour(row, name)
+                shown = None if other is None else self.index[self._neighbour(other, name)]
                 sources = self._sources.of_frame(name)
                 draw = self._draw(cameras if sources.needs.cameras else (), rng)
                 frames[name] = load_frame(
-                    sources, shown, draw, rng, tracks_from=sweep.token, earlier=self._earlier(shown_row)
+                    sources,
+                    self.index[then],
+                    draw,
+                    rng,
+                    tracks_from=sweep.token,
+                    earlier=self._earlier(then),
+                    shown=shown,
                 )
         meta = {"scene": sweep.scene, "sample_token": sweep.sample_token, "path": str(sweep.path), "row": row}
         return Sample(sweep.token, frames, meta)
+
+    def _neighbour(self, row: int, name: str) -> int:
+        """Row of the frame "t-1" or "t+1"; at the end of a scene the current frame stands in."""
+        other = self.index.neighbour(row, int(name[1:]))
+        return row if other is None else other
+
+    def shown_row(self, position: int) -> int | None:
+        """Row of the key frame whose images a sample shows, None for its own: `other_frames_images`.
+
+        Raises:
+            DataError: all frames are of one scene.
+        """
+        if not self.config.other_frames_images:
+            return None
+        rows, scene = self.rows, self.index.scene_rows(int(self.rows[position]))
+        others = rows[(rows < scene.start) | (rows >= scene.stop)]
+        if not len(others):
+            fail(
+                "the images of another scene are asked for, and there is one scene only",
+                self.index.folder,
+                "give more scenes, or leave data.other_frames_images out",
+            )
+        return int(np.random.default_rng([self.seed, position, _OTHER]).choice(others))
+
+    def image_rows(self) -> NDArray[np.int64]:
+        """Rows of all sweeps whose images the samples show, ascending."""
+        rows = set(self.rows.tolist())
+        if self.needs.neighbour_images:
+            names = [name for name in self.needs.frames if name in ("t-1", "t+1")]
+            rows |= {self._neighbour(row, name) for row in rows for name in names}
+        return np.array(sorted(rows), dtype=np.int64)
+
+    def image_draw(self, sweep: Sweep) -> ImageDraw:
+        """All cameras of a sweep that samples may show, drawn without any augmentation."""
+        names = self.config.cameras or tuple(camera.name for camera in sweep.cameras)
+        return ImageDraw(names, (False,) * len(names), self.config.image_size, self.config.resize)
+
+    def use_teacher(self, cache: TeacherCache) -> None:
+        """Read the maps of a teacher instead of the images.
+
+        Raises:
+            ValueError: the images are augmented.
+        """
+        if self.config.image_flip or self.config.image_crop is not None:
+            raise ValueError("images that are augmented have no maps to be read: image_flip=0, no image_crop")
+        self._sources = replace(self._sources, teacher=cache)
 
     def _draw_cameras(self, sweep: Sweep, rng: np.random.Generator) -> tuple[str, ...]:
         names = [camera.name for camera in sweep.cameras]

@@ -13,6 +13,7 @@ from pc3d.data.frame_types import FrameSources, ImageDraw, ImagesSample, PairsSa
 from pc3d.data.images import ImageMap, check_aspect, load_image
 from pc3d.data.pairing import CameraPairs, cam_SE3_lidar, pair_camera
 from pc3d.data.records import Camera, Float32, Sweep
+from pc3d.data.teacher_cache import NO_CAMERA, Float16, TeacherCache
 from pc3d.data.transforms import ViewSample
 from pc3d.geometry.lens import PINHOLE
 
@@ -61,10 +62,26 @@ def with_boxes(
     return replace(draw, boxes=boxes)
 
 
-def images_of(sweep: Sweep, draw: ImageDraw, pixels: bool) -> ImagesSample:
-    """The images, without their colours where no `pixels` are asked for, and their cameras."""
-    count = len(draw.cameras)
-    rgb = np.zeros((count, *draw.size, 3), dtype=np.uint8) if pixels else None
+def picture(sweep: Sweep, camera: Camera, image_map: ImageMap) -> NDArray[np.uint8]:
+    """(H, W, 3) image of a camera of a sweep as a frame shows it."""
+    image = load_image(camera.path, sweep.token, at_least=image_map.enough, size=camera.size, key=camera.key)
+    return image_map.image(image)
+
+
+def images_of(
+    sweep: Sweep,
+    draw: ImageDraw,
+    pixels: bool,
+    shown: Sweep | None = None,
+    teacher: TeacherCache | None = None,
+) -> ImagesSample:
+    """The cameras of a sweep, and their images where `pixels` are asked for.
+
+    Args:
+        shown: whose images, the sweep's own with None.
+        teacher: whose maps are read instead of the images.
+    """
+    shown, count = shown or sweep, len(draw.cameras)
     mask = np.zeros(count, dtype=np.bool_)
     intrinsics, poses = np.tile(np.eye(3), (count, 1, 1)), np.tile(np.eye(4), (count, 1, 1))
     lens = np.tile(PINHOLE.row, (count, 1))
@@ -73,12 +90,27 @@ def images_of(sweep: Sweep, draw: ImageDraw, pixels: bool) -> ImagesSample:
         intrinsics[number] = image_map.intrinsics(camera.intrinsics)
         poses[number] = cam_SE3_lidar(sweep, camera)
         lens[number] = camera.lens.row
-        if rgb is not None:
-            image = load_image(
-                camera.path, sweep.token, at_least=image_map.enough, size=camera.size, key=camera.key
-            )
-            rgb[number] = image_map.image(image)
-    return ImagesSample(rgb, mask, intrinsics, poses, lens)
+    rgb = _pictures(shown, draw) if pixels and teacher is None else None
+    levels = _maps(teacher, shown, draw) if pixels and teacher is not None else None
+    return ImagesSample(rgb, mask, intrinsics, poses, lens, levels)
+
+
+def _pictures(sweep: Sweep, draw: ImageDraw) -> NDArray[np.uint8]:
+    """(V, H, W, 3) images of the drawn cameras, black where one is missing."""
+    rgb = np.zeros((len(draw.cameras), *draw.size, 3), dtype=np.uint8)
+    for number, camera, image_map in drawn(sweep, draw):
+        rgb[number] = picture(sweep, camera, image_map)
+    return rgb
+
+
+def _maps(teacher: TeacherCache, sweep: Sweep, draw: ImageDraw) -> list[Float16]:
+    """(V, C, h, w) each level of the drawn cameras."""
+    there = {number: camera.name for number, camera, _ in drawn(sweep, draw)}
+    loaded = [
+        teacher.load(sweep.token if number in there else "", there.get(number, NO_CAMERA))
+        for number in range(len(draw.cameras))
+    ]
+    return [np.stack(maps) for maps in zip(*loaded, strict=True)]
 
 
 def pairs_of(seen: Mapping[int, CameraPairs], sweep: Sweep, draw: ImageDraw) -> PairsSample:

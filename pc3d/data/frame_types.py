@@ -20,6 +20,7 @@ from pc3d.data.records import Boxes, Float32, Float64
 from pc3d.data.region_cache import RegionCache
 from pc3d.data.statistics_cache import StatisticsCache
 from pc3d.data.sweeps import check_features
+from pc3d.data.teacher_cache import Float16, TeacherCache
 from pc3d.data.transforms import NO_AUGMENTATION, PointAugmentation, PointFilter, ViewSample
 from pc3d.geometry.grid import BevGrid
 
@@ -61,6 +62,9 @@ class FrameConfig:
             vehicle: not black where it is. Its pixels take part in no pair.
         dense_sweeps: plain sweeps before the key frame that the "dense" frame adds.
         map_grid: of the masks of the map, in the frame of view "a".
+        other_frames_images: a control that must lose: each frame shows the images and the ids of pixels of a
+            key frame of another scene, always the same one, under its own point-pixel pairs. The
+            neighbours in time show those of the other one's neighbours.
     """
 
     num_cameras: int | None = None
@@ -78,6 +82,7 @@ class FrameConfig:
     paste: PasteConfig | None = None
     resize: Literal["crop", "stretch"] = "crop"
     image_crop: ImageCrop | None = None
+    other_frames_images: bool = False
 
     def __post_init__(self) -> None:
         if self.resize not in ("crop", "stretch"):
@@ -94,7 +99,8 @@ class FrameSources:
     """What frames are loaded from: needs, settings, classes of labels, and the caches of ids by need.
 
     A cache `pseudo_labels` stands in for the label files; `statistics` keeps what is computed of points. `scene_maps` holds the map of each scene.
-    `objects` are those that `config.paste` pastes.
+    `objects` are those that `config.paste` pastes. Where there is a `teacher`, its maps are read instead of
+    the images.
     """
 
     needs: Needs
@@ -105,6 +111,7 @@ class FrameSources:
     objects: PasteDatabase | None = None
     scene_maps: Mapping[str, MapRasteriser] = field(default_factory=dict)
     statistics: StatisticsCache | None = None
+    teacher: TeacherCache | None = None
 
     def of_frame(self, name: str) -> FrameSources:
         """The same for one frame of a sample; objects are pasted into "t" alone."""
@@ -146,7 +153,7 @@ class PairsSample:
 class ImagesSample:
     """V images of one sample: rgb (V, H, W, 3) uint8 or None, mask (V,), K (V, 3, 3), poses (V, 4, 4).
 
-    `lens` (V, 12) is the `Lens.row` of each.
+    `lens` (V, 12) is the `Lens.row` of each; `levels`, a teacher's maps (V, C, h, w), stand for rgb.
     """
 
     rgb: NDArray[np.uint8] | None
@@ -154,6 +161,7 @@ class ImagesSample:
     intrinsics: Float64
     cam_SE3_lidar: Float64
     lens: Float64
+    levels: list[Float16] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +178,7 @@ class FrameSample:
     semantics: NDArray[np.int64] | None = None
     regions: NDArray[np.int64] | None = None
     supervoxels: NDArray[np.int64] | None = None
+    objects: NDArray[np.int64] | None = None
     tracks: NDArray[np.int64] | None = None
     moving: NDArray[np.bool_] | None = None
     labels: NDArray[np.int64] | None = None

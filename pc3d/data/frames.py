@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 IMAGE_IDS = ("superpixels", "semantics")
-POINT_IDS = ("regions", "supervoxels")
+POINT_IDS = ("regions", "supervoxels", "objects")
 PADDING = {"labels": -1, "moving": False}
 """What points of earlier sweeps and of pasted objects have instead of `NOT_LOOKED_AT`."""
 NO_PSEUDO_LABEL = 255
@@ -54,6 +54,7 @@ def load_frame(
     rng: np.random.Generator,
     tracks_from: str | None = None,
     earlier: Sequence[Sweep] = (),
+    shown: Sweep | None = None,
 ) -> FrameSample:
     """Load what `sources.needs` asks for of one sweep.
 
@@ -62,6 +63,7 @@ def load_frame(
         earlier: sweeps before it that its views show too, the nearest first. Their points are rows after
             its own, `NOT_LOOKED_AT` in every kind of ids, without a label, in no pair. So are the points of
             pasted objects, which come last.
+        shown: the sweep whose images, and ids of their pixels, it shows; its own with None.
 
     Raises:
         DataError: a file is missing or broken, or does not fit the sweep.
@@ -76,7 +78,9 @@ def load_frame(
     draw = with_boxes(sources, sweep, draw, seen, views, rng)
     of_points = _ids_of_points(sources, sweep, own, tracks_from)
     ids: dict[str, Any] = {
-        **{name: image_ids(sources, sweep, draw, name) for name in IMAGE_IDS if getattr(needs, name)},
+        **{
+            name: image_ids(sources, shown or sweep, draw, name) for name in IMAGE_IDS if getattr(needs, name)
+        },
         **{name: _pad(name, array, len(points)) for name, array in of_points.items()},
     }
     return FrameSample(
@@ -84,7 +88,7 @@ def load_frame(
         num_points=len(points),
         world_SE3_lidar=sweep.world_SE3_ego @ sweep.ego_SE3_lidar,
         draw=draw,
-        images=images_of(sweep, draw, needs.images) if draw.cameras else None,
+        images=(images_of(sweep, draw, needs.images, shown, sources.teacher) if draw.cameras else None),
         pairs=pairs_of(seen, sweep, draw) if draw.cameras else None,
         **ids,
         statistics=statistics if needs.statistics else None,

@@ -27,6 +27,7 @@ from pc3d.findings import Finding
 from pc3d.geometry.grid import BevGrid
 from pc3d.regions.build import KINDS, open_cache
 from pc3d.regions.lidar_regions import RegionParams
+from pc3d.regions.objects import ObjectParams
 from pc3d.regions.semantics import SemanticParams
 from pc3d.regions.superpixels import SuperpixelParams
 from pc3d.regions.supervoxels import SupervoxelParams
@@ -37,6 +38,7 @@ PARAM_KEYS = {
     "superpixels": "superpixel_params",
     "semantics": "semantic_params",
     "supervoxels": "supervoxel_params",
+    "objects": "object_params",
     "tracks": "track_params",
 }
 """Setting with the parameters of each kind of cached ids."""
@@ -62,6 +64,7 @@ class SourceSettings:
     superpixel_params: SuperpixelParams | None = None
     semantic_params: SemanticParams | None = None
     supervoxel_params: SupervoxelParams | None = None
+    object_params: ObjectParams | None = None
     track_params: TrackParams | None = None
 
 
@@ -74,6 +77,8 @@ class LoaderSettings:
         calibration: what a calibration that looks wrong does to a run: stop it, `warn`, or (`off`) nothing.
         statistics_cache: folder of the local statistics of frames (26 bytes a point), which are made when a
             frame is first read; None to make them each time. They are the same either way.
+        teacher_cache: folder of the maps of a frozen image encoder, which are made once and read instead of
+            the images, see `engine/teacher_maps.py`; None to run the encoder in each step.
     """
 
     batch_size: int
@@ -81,6 +86,7 @@ class LoaderSettings:
     bad_samples: float = 0.0
     calibration: Literal["stop", "warn", "off"] = "stop"
     statistics_cache: Path | None = None
+    teacher_cache: Path | None = None
 
 
 SOURCE_KEYS = {field.name for field in fields(SourceSettings)}
@@ -97,6 +103,7 @@ FRAME_KEYS = {
     "features": "features",
     "dense_sweeps": "dense_sweeps",
     "sweeps": "sweeps",
+    "other_frames_images": "other_frames_images",
 }
 NESTED_KEYS = {"augmentation", "points", "pairing", "map_grid", "paste", "image_crop"}
 
@@ -159,7 +166,7 @@ def source_settings(config: dict[str, Any]) -> list[dict[str, Any]]:
 
 def frame_settings(config: dict[str, Any]) -> dict[str, Any]:
     """The settings of a `data` section that prediction shares with training: what a frame shows."""
-    drawn = {"cameras", "image_flip", "dense_sweeps"}
+    drawn = {"cameras", "image_flip", "dense_sweeps", "other_frames_images"}
     return {key: config[key] for key in (*FRAME_KEYS, "map_grid") if key in config and key not in drawn}
 
 

@@ -29,7 +29,8 @@ def refuse_random_frozen(config: Mapping[str, Any]) -> None:
             f"{', '.join(parts)} would stay at random weights: nothing is learned from them\n"
             "  where: the config, `frozen`, `head.freeze` or `image`\n"
             "  remedy: start from weights (init.run=RUN, or a file: init.checkpoint=FILE in fine-tuning, "
-            "init.lidar=FILE in pretraining), let the part train, or ask for it: init.random=True"
+            "init.lidar=FILE in pretraining), let the part train, or ask for it, as a control does: "
+            "init.random=True"
         )
 
 

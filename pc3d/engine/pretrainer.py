@@ -24,6 +24,7 @@ from pc3d.engine.gradients import gradient_conflicts
 from pc3d.engine.initial_weights import FILES, HEADS, layer_of, load_initial
 from pc3d.engine.runs.run import Mode
 from pc3d.engine.stages import run_stages, stage_configs
+from pc3d.engine.teacher_maps import use_teacher_cache
 from pc3d.engine.training import TrainableModel, open_run, seeded, start_distributed, train
 from pc3d.findings import Finding
 from pc3d.models.bev import build_view_transform
@@ -197,6 +198,7 @@ def _pretrain(config: Config, work_dir: Path, mode: Mode) -> Path:
         if not run.start.finished:
             write_checks(run.folder, findings)
             model = build_pretrainer(config)
+            use_teacher_cache(config, dataset, model.image)
             saved: dict[str, nn.Module] = {
                 FILES[name]: part
                 for name, part in model.parts.items()

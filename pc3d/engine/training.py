@@ -122,7 +122,8 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _begin_worker(worker: int) -> None:
+def begin_worker(worker: int) -> None:
+    """What a data worker does first."""
     ignore_in_worker()
     torch.set_num_threads(1)
 
@@ -137,7 +138,7 @@ def build_loader(dataset: Dataset, batch_size: int, workers: int, seed: int) -> 
         num_workers=workers,
         collate_fn=collate_shared,
         persistent_workers=workers > 0,
-        worker_init_fn=_begin_worker,
+        worker_init_fn=begin_worker,
         generator=torch.Generator().manual_seed(seed),  # else the state of the global one depends on restarts
         pin_memory=torch.cuda.is_available(),
     )

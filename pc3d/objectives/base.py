@@ -23,11 +23,14 @@ class Objective(nn.Module):
         reads_camera_bev: whether it reads the BEV map of the cameras.
         learns_from: one example of what its loss is a mean over, for a person.
         terms: the parts of its loss that may lack examples alone, and why they do.
+        later: options with their defaults that came after its first release; where they are not given, a
+            run is the same as before there were any.
     """
 
     needs: Needs
     learns_from: ClassVar[str] = "example"
     terms: ClassVar[Mapping[str, str]] = {}
+    later: ClassVar[Mapping[str, Any]] = {}
     reads_bev: bool = False
     reads_image: bool = False
     reads_camera_bev: bool = False

@@ -85,6 +85,8 @@ class Encodings:
             encoder = self._images_encoder()
             if isinstance(encoder, LevelImageEncoder):
                 self._images[frame] = encoder.join(self.pyramid(frame))
+            elif (cached := self._cached(frame)) is not None:
+                self._images[frame] = cached[0]
             else:
                 self.passes["image", frame, ""] += 1
                 self._images[frame] = encoder(self._pictures(frame))
@@ -93,8 +95,10 @@ class Encodings:
     def pyramid(self, frame: str = "t") -> list[Tensor]:
         """The levels of all images of a frame, `ImageEncoder.pyramid`, in the same pass as `image`."""
         if frame not in self._levels:
-            encoder = self._images_encoder()
-            if isinstance(encoder, LevelImageEncoder):
+            encoder, cached = self._images_encoder(), self._cached(frame)
+            if cached is not None:
+                self._levels[frame] = cached
+            elif isinstance(encoder, LevelImageEncoder):
                 self.passes["image", frame, ""] += 1
                 self._levels[frame] = encoder.pyramid(self._pictures(frame))
             elif len(encoder.level_channels) == 1:
@@ -108,6 +112,13 @@ class Encodings:
         if self._image_encoder is None:
             raise ValueError("the objective reads images, but the config has no `image` encoder")
         return self._image_encoder
+
+    def _cached(self, frame: str) -> list[Tensor] | None:
+        """The levels as the loader read them, where it did."""
+        teacher = self.batch.frames[frame].teacher
+        if teacher is None:
+            return None
+        return [teacher.levels[str(n)].flatten(0, 1).float() for n in range(len(teacher.levels))]
 
     def _pictures(self, frame: str) -> Tensor:
         images = self.batch.frames[frame].images

@@ -54,9 +54,9 @@ def matched_pixels(encodings: Encodings, count: int | None = None) -> tuple[Pair
 
 def pixels_at(maps: Tensor, pairs: Pairs, encodings: Encodings) -> Tensor:
     """(M, C) bilinear samples of maps (B * V, C, h, w) of the key frame's images at the pairs."""
-    images = encodings.batch.now.images
-    assert images is not None
-    return sample_images(maps, pairs.camera, pairs.uv, (images.shape[-2], images.shape[-1]))
+    size = encodings.batch.now.image_size
+    assert size is not None
+    return sample_images(maps, pairs.camera, pairs.uv, size)
 
 
 def _draw(eligible: Tensor, count: int | None, generator: torch.Generator) -> Tensor:

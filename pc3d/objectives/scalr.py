@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +55,11 @@ class ScaLR(Objective):
     needs = Needs(images=True)
     reads_image = True
     learns_from = "point-pixel pair"
-    terms: ClassVar = {"scene": "no sample has a point with a pixel"}
+    terms: ClassVar[Mapping[str, str]] = {"scene": "no sample has a point with a pixel"}
+    later: ClassVar[Mapping[str, Any]] = {
+        **{"head": "linear", "hidden": 2048, "layers": None, "distance": "l2"},
+        **{"scene_weight": 0.0, "scene_pool": "max"},
+    }
 
     def __init__(
         self,
@@ -146,8 +150,8 @@ def check_layers(layers: Sequence[int], image: ImageEncoder) -> tuple[int, ...]:
         more = "; give it more (`levels` of EfficientNetLite0, `stages` of TransformersEncoder)"
         levels = "1 level" if count == 1 else f"{count} levels"
         raise ValueError(
-            f"layers {tuple(layers)} of a teacher with {levels}: expected some of {known}, each once, or None "
-            f"for its whole map{more if count == 1 else ''}"
+            f"layers {tuple(layers)} of a teacher with {levels}: expected some of {known}, each once, or "
+            f"None for its whole map{more if count == 1 else ''}"
         )
     return tuple(layers)
 

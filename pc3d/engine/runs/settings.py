@@ -58,7 +58,7 @@ def run_contract(config: Config, dataset: MixedDataset, iterations: int, ranks: 
     }
     objectives = plain(config.get("objectives") or {})
     settings["objectives"] = {
-        name: {"weight": 1.0, **_built(objective, OBJECTIVES)} for name, objective in objectives.items()
+        name: {"weight": 1.0, **_objective(objective)} for name, objective in objectives.items()
     }
     for name in ("frozen", "shared_heads"):
         settings[name] = plain(config.get(name)) or None
@@ -68,7 +68,10 @@ def run_contract(config: Config, dataset: MixedDataset, iterations: int, ranks: 
     settings["schedule"] = {**SCHEDULE_DEFAULTS, **plain(config.schedule), "iterations": iterations}
     settings["schedule"].pop("epochs", None)
     settings["data"] = {**_data(plain(config.data), dataset), "batch_size": config.data.batch_size}
-    settings["data"]["bad_samples"] = config.data.get("bad_samples") or None
+    for name in ("bad_samples", "other_frames_images"):  # as before there were such settings
+        settings["data"][name] = config.data.get(name) or None
+    # Wherever the maps lie; they are rounded, so that the losses move.
+    settings["data"]["teacher_cache"] = "float16" if config.data.get("teacher_cache") else None
     settings["init"] = _init(plain(config.get("init")) or {})
     runtime = config.get("runtime", {})
     settings["runtime"] = {
@@ -87,6 +90,13 @@ def _built(section: Mapping[str, Any], registry: Mapping[str, Callable[..., Any]
     if isinstance(settings.get("grid"), Mapping):
         settings["grid"] = with_defaults(settings["grid"], BevGrid)
     return settings
+
+
+def _objective(section: Mapping[str, Any]) -> dict[str, Any]:
+    """An objective with its defaults, but for options of which an older contract has no word."""
+    later = getattr(OBJECTIVES.get(str(section.get("type"))), "later", {})
+    settings = _built(section, OBJECTIVES)
+    return {key: v for key, v in settings.items() if key not in later or v != later[key]}
 
 
 def _task(config: Config) -> dict[str, Any]:

@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pc3d.data.frame_types import FrameConfig
+from pc3d.data.sweeps import point_columns
 from pc3d.engine.data import FRACTION_DEFAULTS
 from pc3d.engine.settings.check import Fault
 from pc3d.engine.settings.expected import arguments
 from pc3d.engine.settings.index_classes import paste_faults
 from pc3d.engine.settings.sections import PARTS
+from pc3d.engine.settings.statistics import statistics_faults
+from pc3d.engine.settings.teacher import teacher_faults
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.lidar import LIDAR_ENCODERS
 from pc3d.models.lidar.inputs import FEWEST
@@ -31,6 +34,8 @@ def cross_faults(config: Settings, kind: str) -> Iterator[Fault]:
     yield from _length(config["schedule"])
     yield from _sources(config["data"])
     yield from paste_faults(config["data"])
+    yield from teacher_faults(config, kind)
+    yield from statistics_faults(config, kind)
     yield from _parts(config)
     yield from _columns(config)
     for where, grid in _grids(config):
@@ -138,11 +143,12 @@ def _columns(config: Settings) -> Iterator[Fault]:
     if columns is not None and channels is not None and len(columns) != channels:
         yield Fault("lidar.columns", f"names {len(columns)} columns, but `lidar.in_channels` is {channels}")
     last = max(columns, default=0) if columns is not None else (channels or 4) - 1
-    if last >= 3 + len(features):
+    known = len(point_columns(features))
+    if last >= known:
         key = "columns" if columns is not None else "in_channels"
         yield Fault(
             f"lidar.{key}",
-            f"reads column {last} of the points, which have {3 + len(features)}: x, y, z and `data.features` "
+            f"reads column {last} of the points, which have {known}: x, y, z and `data.features` "
             f"({', '.join(features)})",
         )
 

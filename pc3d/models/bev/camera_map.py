@@ -24,12 +24,11 @@ def camera_map(transform: ViewTransform, features: Tensor, frame: FrameBatch, vi
     Raises:
         ValueError: the frame was loaded without images.
     """
-    cameras = (frame.images, frame.intrinsics, frame.cam_SE3_lidar, frame.camera_mask)
-    images, intrinsics, cam_SE3_lidar, mask = cameras
-    if images is None or intrinsics is None or cam_SE3_lidar is None or mask is None:
+    cameras = (frame.image_size, frame.intrinsics, frame.cam_SE3_lidar, frame.camera_mask)
+    image_size, intrinsics, cam_SE3_lidar, mask = cameras
+    if image_size is None or intrinsics is None or cam_SE3_lidar is None or mask is None:
         raise ValueError("a camera map needs the images of the frame: ask for them in `Needs(images=True)`")
     size = (features.shape[-2], features.shape[-1])
     depth = lidar_depth(frame, size, view) if transform.reads_depth else None
-    image_size = (images.shape[-2], images.shape[-1])
     cam_SE3_view = cameras_from_view(cam_SE3_lidar, frame.views[view].lidar_SE3)
     return transform(features, intrinsics, cam_SE3_view, mask, image_size, depth, frame.lens)

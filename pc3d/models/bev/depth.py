@@ -35,7 +35,7 @@ def lidar_depth(frame: FrameBatch, size: tuple[int, int], view: str = "a") -> Te
     Raises:
         ValueError: the frame was loaded without images.
     """
-    if frame.pairs is None or frame.images is None or frame.cam_SE3_lidar is None:
+    if frame.pairs is None or frame.image_size is None or frame.cam_SE3_lidar is None:
         raise ValueError(
             "LiDAR depth needs images and pairs of the frame; ask for them in `Needs(images=True)`"
         )
@@ -46,8 +46,9 @@ def lidar_depth(frame: FrameBatch, size: tuple[int, int], view: str = "a") -> Te
     axis = cameras_from_view(frame.cam_SE3_lidar, cloud.lidar_SE3).flatten(0, 1)[image, 2]
     depth = (axis[:, :3] * cloud.points[index, :3]).sum(dim=1) + axis[:, 3]
     rows, cols = size
-    row = (uv[:, 1] * (rows / frame.images.shape[-2])).long().clamp_(0, rows - 1)
-    col = (uv[:, 0] * (cols / frame.images.shape[-1])).long().clamp_(0, cols - 1)
+    height, width = frame.image_size
+    row = (uv[:, 1] * (rows / height)).long().clamp_(0, rows - 1)
+    col = (uv[:, 0] * (cols / width)).long().clamp_(0, cols - 1)
     count = len(frame.cam_SE3_lidar) * cameras
     nearest = depth.new_zeros(count * rows * cols)
     nearest.scatter_reduce_(0, (image * rows + row) * cols + col, depth, "amin", include_self=False)
