@@ -70,12 +70,14 @@ def _map(scale: float, degrees: float, flip: str) -> Float64:
 
 
 def moved_view(view: PointView, copy_T_view: Float64) -> PointView:
-    """The view with its points moved by an affine map (4, 4); what else the points carry stays."""
+    """The view with its points moved by an affine map (4, 4); lengths that they carry are scaled with it."""
     affine = torch.from_numpy(copy_T_view).to(view.points.device)
     xyz = view.points[:, :3].double() @ affine[:3, :3].T + affine[:3, 3]
     points = torch.cat([xyz.to(view.points.dtype), view.points[:, 3:]], dim=1)
+    if view.lengths:
+        points[:, list(view.lengths)] *= torch.linalg.det(affine[:3, :3]).abs().pow(1 / 3).to(points.dtype)
     lidar_SE3 = (affine @ view.lidar_SE3.double()).to(view.lidar_SE3.dtype)
-    return PointView(points, view.batch, view.row, lidar_SE3, view.size)
+    return PointView(points, view.batch, view.row, lidar_SE3, view.size, view.lengths)
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from pc3d.models.lidar.base import LidarEncoder
 from pc3d.objectives.base import Objective
 from pc3d.objectives.bev_distill import BEVDistill
 from pc3d.objectives.fac import FAC
+from pc3d.objectives.local_statistics import LocalStatistics
 from pc3d.objectives.point_contrast import PointContrast
 from pc3d.objectives.ppkt import PPKT
 from pc3d.objectives.prc import PRC
@@ -31,6 +32,7 @@ OBJECTIVES: Registry[Objective] = Registry(
     {
         "BEVDistill": BEVDistill,
         "FAC": FAC,
+        "LocalStatistics": LocalStatistics,
         "PPKT": PPKT,
         "PRC": PRC,
         "PointContrast": PointContrast,

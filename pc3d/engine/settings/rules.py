@@ -8,7 +8,7 @@ from typing import Any
 
 from pc3d.data.frame_types import MAX_SWEEPS
 from pc3d.data.sweeps import FEATURES as COLUMNS
-from pc3d.data.sweeps import TIME
+from pc3d.data.sweeps import STATISTICS, TIME
 from pc3d.models.heads.segmentation import POINT_HEADS
 from pc3d.models.image.efficientnet import CHANNELS
 from pc3d.models.lidar.inputs import DEFAULT_SIZES, VOXEL_FEATURES
@@ -20,7 +20,7 @@ from pc3d.objectives.groups import IDS
 from pc3d.objectives.rad import TEACHER_HEADS
 from pc3d.objectives.superflow import D2S_FORMS
 
-FEATURES = (*COLUMNS, TIME)
+FEATURES = (*COLUMNS, TIME, STATISTICS)
 
 
 @dataclass(frozen=True)
