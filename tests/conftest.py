@@ -64,6 +64,7 @@ def tiny_regions(tmp_path_factory: pytest.TempPathFactory, tiny_index: Path) -> 
     from pc3d.demo.steps import REGIONS
     from pc3d.regions.build import build_sweep, prepare
     from pc3d.regions.key_frame import key_frames
+    from pc3d.regions.objects import ObjectParams
     from pc3d.regions.semantics import SemanticParams
     from pc3d.regions.supervoxels import SupervoxelParams
     from pc3d.regions.tracks import TrackParams
@@ -74,6 +75,7 @@ def tiny_regions(tmp_path_factory: pytest.TempPathFactory, tiny_index: Path) -> 
             **REGIONS,
             "semantics": SemanticParams(),
             "supervoxels": SupervoxelParams(),
+            "objects": ObjectParams(),
             "tracks": TrackParams(),
         }
         prepare(index, folder, kinds)

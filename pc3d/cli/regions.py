@@ -25,6 +25,7 @@ EXAMPLES = """\
   pc3d regions index/mini --out cache/mini --kinds semantics --semantics-clusters 64
   pc3d regions index/mini --out cache/mini --kinds semantics --semantics-source png \\
       --semantics-folder maps/mini
+  pc3d regions index/mini --out cache/mini --kinds objects --objects-max-regions 128
   pc3d regions index/mini --out cache/mini --kinds supervoxels tracks --sensor-height 1.8
 """
 DEFAULT_KINDS = ["clusters", "superpixels"]
@@ -47,7 +48,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help=f"default: {' '.join(DEFAULT_KINDS)}",
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default %(default)s)")
-    _add_parameters(parser, "ground", "of clusters, supervoxels and tracks", GroundParams)
+    _add_parameters(parser, "ground", "of clusters, supervoxels, objects and tracks", GroundParams)
     for name, kind in KINDS.items():
         _add_parameters(parser, name, f"of {name}", kind.params)
 
@@ -82,7 +83,7 @@ def _add_parameters(parser: argparse.ArgumentParser, kind: str, whose: str, para
 
 
 def _of_ground() -> set[str]:
-    """The parameters that clusters, supervoxels and tracks share."""
+    """The parameters that clusters, supervoxels, objects and tracks share."""
     from pc3d.regions.ground import GroundParams
 
     return {field.name for field in fields(GroundParams)}

@@ -20,10 +20,8 @@ from pc3d.models.lidar.momentum import MomentumEncoder
 from pc3d.objectives.base import Objective
 from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.matches import feature_index
+from pc3d.objectives.segments import segments_field, segments_of, with_segments
 from pc3d.ops.sampling import balanced_sample
-
-SEGMENTS = {"clusters": "regions", "supervoxels": "supervoxels"}
-"""Kind of foreground segment, and the field of the batch that holds it."""
 
 
 class FAC(Objective):
@@ -36,7 +34,7 @@ class FAC(Objective):
 
     Args:
         lidar: the encoder that is trained.
-        segments: `clusters` (the regions of CALICO) or `supervoxels`.
+        segments: `clusters` (the regions of CALICO), `supervoxels` or `objects`.
         num_anchors: foreground points of a sweep, balanced over its segments; they are also the keys of
             view b.
         num_background: background points of a sweep.
@@ -60,18 +58,15 @@ class FAC(Objective):
         fea: float = 1.0,
     ) -> None:
         super().__init__()
-        if segments not in SEGMENTS:
-            raise ValueError(f"unknown segments {segments!r}; known: {', '.join(SEGMENTS)}")
         require_weight(geo=geo, fea=fea)
         self.key = MomentumEncoder(lidar, momentum)
         self.gate = nn.Linear(lidar.point_channels, lidar.point_channels)
-        self.segments, self.num_points = SEGMENTS[segments], (num_anchors, num_background)
+        self.segments, self.num_points = segments_field(segments), (num_anchors, num_background)
         self.temperature, self.matches, self.weights = temperature, matches, (geo, fea)
 
     @classmethod
     def needs_of(cls, config: Mapping[str, Any]) -> Needs:
-        ids: dict[str, Any] = {SEGMENTS.get(config.get("segments", "clusters"), "regions"): True}
-        return Needs(views=2, **ids)
+        return with_segments(Needs(views=2), config)
 
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
         if self.training:
@@ -84,7 +79,7 @@ class FAC(Objective):
         d_a, f_a = self._features(queries[in_a[chosen]])
         with torch.no_grad():
             d_b, f_b = self._features(keys[in_b[chosen]])
-        segments, sample = self._segments(frame)[chosen], frame.row_batch[chosen]
+        segments, sample = segments_of(frame, self.segments, "FAC")[chosen], frame.row_batch[chosen]
 
         geo, fea = [], []
         for b in range(len(encodings.batch)):
@@ -109,15 +104,9 @@ class FAC(Objective):
         gated = self.gate(points).sigmoid() * points
         return F.normalize(points, dim=1), F.normalize(gated, dim=1)
 
-    def _segments(self, frame: FrameBatch) -> Tensor:
-        ids: Tensor | None = getattr(frame, self.segments)
-        if ids is None:
-            raise ValueError(f"FAC needs {self.segments}; run `pc3d regions` and set `data.regions`")
-        return ids
-
     def _sample(self, frame: FrameBatch, usable: Tensor, generator: torch.Generator) -> Tensor:
         """Rows that are compared: anchors balanced over segments, and background, of each sweep."""
-        segments = self._segments(frame)
+        segments = segments_of(frame, self.segments, "FAC")
         usable = usable & (segments != NOT_LOOKED_AT)
         chosen = []
         for b in range(frame.views["a"].size):

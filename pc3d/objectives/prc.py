@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,6 +18,7 @@ from pc3d.data.frame_types import NOT_LOOKED_AT
 from pc3d.models.lidar.base import LidarEncoder
 from pc3d.objectives.base import Objective, projector
 from pc3d.objectives.encodings import Encodings
+from pc3d.objectives.segments import segments_field, segments_of, with_segments
 from pc3d.ops.interpolate import sample_bev
 
 
@@ -35,11 +39,13 @@ class PRC(Objective):
         across_batch: contrast over all sweeps of the batch at once, region ids offset by sweep
             (our option); by default the loss is computed per sweep and averaged.
         gather: with `across_batch`, the points of the other ranks are negatives too (our option).
+        segments: `clusters` (the regions of CALICO), `objects` or `supervoxels` (our option).
     """
 
     needs = Needs(views=2, regions=True)
     reads_bev = True
     learns_from = "point of a region that both views show on their map"
+    later: ClassVar[Mapping[str, Any]] = {"segments": "clusters"}
 
     def __init__(
         self,
@@ -51,6 +57,7 @@ class PRC(Objective):
         alpha: float = 0.5,
         across_batch: bool = False,
         gather: bool = False,
+        segments: str = "clusters",
     ) -> None:
         super().__init__()
         if gather and not across_batch:
@@ -62,6 +69,11 @@ class PRC(Objective):
         self.temperature = temperature
         self.alpha = alpha
         self.across_batch, self.gather = across_batch, gather
+        self.segments = segments_field(segments)
+
+    @classmethod
+    def needs_of(cls, config: Mapping[str, Any]) -> Needs:
+        return with_segments(Needs(views=2), config)
 
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
         frame = encodings.batch.now
@@ -70,8 +82,8 @@ class PRC(Objective):
         g, in_b = self._features(encodings, "b", rows)
         kept = in_a & in_b
         f, g, rows = f[kept], g[kept], rows[kept]
-        assert frame.regions is not None
-        regions, sample = frame.regions[rows], frame.row_batch[rows]
+        regions = segments_of(frame, self.segments, "PRC")[rows]
+        sample = frame.row_batch[rows]
 
         # No region goes on in the sweep of another rank, so that its ids need not come along.
         extra = rows_of_other_ranks(g) if self.gather else None
@@ -108,14 +120,13 @@ class PRC(Objective):
 
     def _sample_rows(self, frame: FrameBatch, encodings: Encodings) -> Tensor:
         """Rows that are compared: at most N region points and M others of each sweep."""
-        if frame.regions is None:
-            raise ValueError("PRC needs region ids; run `pc3d regions` and set `data.regions`")
+        regions = segments_of(frame, self.segments, "PRC")
         present = torch.zeros(frame.num_points, dtype=torch.long, device=frame.row_batch.device)
         for view in ("a", "b"):
             present[frame.views[view].row] += 1
         order = torch.randperm(frame.num_points, generator=encodings.generator).to(present.device)
-        order = order[(present[order] == 2) & (frame.regions[order] != NOT_LOOKED_AT)]
-        sample, of_region = frame.row_batch[order], frame.regions[order] >= 0
+        order = order[(present[order] == 2) & (regions[order] != NOT_LOOKED_AT)]
+        sample, of_region = frame.row_batch[order], regions[order] >= 0
         chosen = [
             order[(sample == b) & (of_region == wanted)][:count]
             for b in range(len(encodings.batch))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from pc3d.models.bev.base import ViewTransform
 from pc3d.models.lidar.base import LidarEncoder
 from pc3d.objectives.base import Objective, projector
 from pc3d.objectives.encodings import Encodings
+from pc3d.objectives.segments import segments_field, segments_of, with_segments
 from pc3d.ops.interpolate import sample_bev
 from pc3d.ops.sampling import sample_rows
 
@@ -42,6 +43,7 @@ class RAD(Objective):
         teacher_head: `frozen`: `teacher_projector` is PRC's projector, to be loaded from the first stage,
             because behind the stop-gradient it would never train (our choice). `trained`: it learns with
             h_c, on stopgrad(BEV_lidar).
+        segments: `clusters` (the regions of CALICO), `objects` or `supervoxels` (our option).
     """
 
     needs = Needs(images=True, regions=True)
@@ -49,6 +51,7 @@ class RAD(Objective):
     reads_image = True
     reads_camera_bev = True
     learns_from = "point of a region on both maps"
+    later: ClassVar[Mapping[str, Any]] = {"segments": "clusters"}
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class RAD(Objective):
         temperature: float = 0.07,
         mask_own_region: bool = False,
         teacher_head: str = "frozen",
+        segments: str = "clusters",
     ) -> None:
         super().__init__()
         if teacher_head not in TEACHER_HEADS:
@@ -71,6 +75,11 @@ class RAD(Objective):
         self.num_points = num_points
         self.temperature = temperature
         self.mask_own_region = mask_own_region
+        self.segments = segments_field(segments)
+
+    @classmethod
+    def needs_of(cls, config: Mapping[str, Any]) -> Needs:
+        return with_segments(Needs(images=True), config)
 
     @classmethod
     def frozen_heads(cls, config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -82,7 +91,6 @@ class RAD(Objective):
         sample = frame.row_batch[rows]
         lidar_bev = encodings.lidar("a").bev
         assert lidar_bev is not None
-        assert frame.regions is not None
         seen, on_camera = sample_bev(encodings.camera_bev("a"), self.camera_grid, xy, sample)
         known, on_lidar = sample_bev(lidar_bev.detach(), encodings.grid, xy, sample)
         kept = on_camera & on_lidar
@@ -90,7 +98,8 @@ class RAD(Objective):
         teachers = F.normalize(self.teacher_projector(known[kept]).float(), dim=1)
         if not self.trains_teacher:  # in a joint step the head may be PRC's own, which PRC trains
             teachers = teachers.detach()
-        regions, sample = frame.regions[rows][kept], sample[kept]
+        regions = segments_of(frame, self.segments, "RAD")[rows][kept]
+        sample = sample[kept]
 
         terms = [
             region_distillation(
@@ -107,11 +116,9 @@ class RAD(Objective):
 
     def _sample_points(self, frame: FrameBatch, encodings: Encodings) -> tuple[Tensor, Tensor]:
         """Rows of region points, at most `num_points` of each sweep, and their x, y in view "a"."""
-        if frame.regions is None:
-            raise ValueError("RAD needs region ids; run `pc3d regions` and set `data.regions`")
         view = frame.views["a"]
         index = view.index_of_row(frame.num_points)
-        eligible = (frame.regions >= 0) & (index >= 0)
+        eligible = (segments_of(frame, self.segments, "RAD") >= 0) & (index >= 0)
         rows = sample_rows(
             eligible, frame.row_batch, len(encodings.batch), self.num_points, encodings.generator
         )

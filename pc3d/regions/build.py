@@ -59,8 +59,8 @@ class BuildSummary:
 def open_cache(folder: str | Path, kind: str, params: Params | None = None) -> RegionCache:
     """The cache of one kind of regions under `folder`.
 
-    By sweep token `clusters` and `supervoxels` hold a (P,) array `regions`, `superpixels` and `semantics`
-    (H, W) ids by camera name, `tracks` the arrays of `pc3d.regions.tracks.tracks`.
+    By sweep token `clusters`, `supervoxels` and `objects` hold a (P,) array `regions`, `superpixels` and
+    `semantics` (H, W) ids by camera name, `tracks` the arrays of `pc3d.regions.tracks.tracks`.
     """
     return RegionCache(Path(folder), kind, asdict(params or KINDS[kind].params()))
 

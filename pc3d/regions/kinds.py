@@ -16,6 +16,7 @@ from pc3d.geometry.rigid import compose_SE3, invert_SE3
 from pc3d.regions.ground import sensor_height
 from pc3d.regions.key_frame import KeyFrame
 from pc3d.regions.lidar_regions import RegionParams, lidar_regions
+from pc3d.regions.objects import ObjectParams, objects
 from pc3d.regions.semantics import SemanticParams, semantic_ids
 from pc3d.regions.semantics.oracle import pixel_truth, truth_path
 from pc3d.regions.statistics import (
@@ -33,7 +34,7 @@ from pc3d.regions.track_statistics import TrackCounts, count_tracks
 from pc3d.regions.tracks import TrackParams, tracks, tracks_of_one
 
 Arrays = dict[str, NDArray]
-Params = RegionParams | SupervoxelParams | TrackParams | SuperpixelParams | SemanticParams
+Params = RegionParams | SupervoxelParams | ObjectParams | TrackParams | SuperpixelParams | SemanticParams
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ def _clusters(frame: KeyFrame, params: RegionParams, _: RegionCache) -> Arrays:
 
 def _supervoxels(frame: KeyFrame, params: SupervoxelParams, _: RegionCache) -> Arrays:
     return {"regions": supervoxels(frame.points, sensor_height(frame.now, params), params)}
+
+
+def _objects(frame: KeyFrame, params: ObjectParams, _: RegionCache) -> Arrays:
+    return {"regions": objects(frame.points, sensor_height(frame.now, params), params)}
 
 
 def _count_regions(frame: KeyFrame, arrays: Arrays) -> RegionCounts:
@@ -121,6 +126,7 @@ def _truth(camera: Camera) -> NDArray[np.int16] | None:
 KINDS: dict[str, Kind] = {
     "clusters": Kind(RegionParams, _clusters, _count_regions),
     "supervoxels": Kind(SupervoxelParams, _supervoxels, _count_regions),
+    "objects": Kind(ObjectParams, _objects, _count_regions),
     "tracks": Kind(TrackParams, _tracks, _count_tracks),
     "superpixels": Kind(SuperpixelParams, _superpixels, _count_superpixels),
     "semantics": Kind(SemanticParams, _semantics, _count_semantics),

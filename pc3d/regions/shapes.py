@@ -70,10 +70,17 @@ def _area(hull):
 
 @njit(cache=True)
 def _side_ratio(hull):
-    """Shorter over longer side of the least rectangle: one of its sides lies on an edge of the hull."""
+    """Shorter over longer side of the least rectangle."""
     if len(hull) < 3:
         return 0.0
-    best_area, best_ratio = np.inf, 0.0
+    long, short = _sides(hull)
+    return short / long if long > 0.0 else 0.0
+
+
+@njit(cache=True)
+def _sides(hull):
+    """Longer and shorter side of the least rectangle: one of its sides lies on an edge of the hull."""
+    best_area, long, short = np.inf, 0.0, 0.0
     for i in range(len(hull)):
         edge = hull[(i + 1) % len(hull)] - hull[i]
         length = np.sqrt(edge[0] * edge[0] + edge[1] * edge[1])
@@ -83,5 +90,35 @@ def _side_ratio(hull):
         across = (hull[:, 1] * edge[0] - hull[:, 0] * edge[1]) / length
         a, b = along.max() - along.min(), across.max() - across.min()
         if a * b < best_area:
-            best_area, best_ratio = a * b, min(a, b) / max(a, b)
-    return best_ratio
+            best_area, long, short = a * b, max(a, b), min(a, b)
+    return long, short
+
+
+def sides_and_tops(
+    xyz: NDArray[np.float64], begin: NDArray[np.int64], end: NDArray[np.int64], limit: float = np.inf
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Sides of the footprint and highest point of ranges of points, which may overlap.
+
+    Args:
+        xyz: (P, 3) float64.
+        begin, end: (N,) range of each segment, not empty.
+        limit: of a segment that is longer than this along x or y, no rectangle is sought.
+
+    Returns:
+        (N,) longer and (N,) shorter side of the rectangle of least area in x, y, infinite beyond the
+        limit, and (N,) greatest z.
+    """
+    return _sides_and_tops(np.ascontiguousarray(xyz), begin, end, limit)
+
+
+@njit(cache=True)
+def _sides_and_tops(xyz, begin, end, limit):
+    long, short = np.full(len(begin), np.inf), np.full(len(begin), np.inf)
+    top = np.empty(len(begin))
+    for s in range(len(begin)):
+        members = xyz[begin[s] : end[s]]
+        top[s] = members[:, 2].max()
+        extent = max(members[:, 0].max() - members[:, 0].min(), members[:, 1].max() - members[:, 1].min())
+        if extent <= limit:
+            long[s], short[s] = _sides(convex_hull(members[:, :2].copy()))
+    return long, short, top

@@ -138,6 +138,7 @@ def count_regions(
     labels: NDArray | None = None,
     min_points: int = 5,
     min_iou: float = 0.5,
+    within: float = np.inf,
 ) -> RegionCounts:
     """Counts of one sweep.
 
@@ -149,6 +150,7 @@ def count_regions(
         min_points: boxes with fewer points are not counted.
         min_iou: a region covers a box if its points and the points in the box have this intersection
             over union.
+        within: boxes whose centre lies further than this along x or y are not counted, metres.
 
     Raises:
         ValueError: boxes without points, or another number of points or labels than regions.
@@ -176,7 +178,7 @@ def count_regions(
     box_sizes = np.bincount(box, minlength=len(boxes) + 1)
     shared = overlaps(regions[inside], box[inside], (len(sizes), len(boxes) + 1))
     iou = shared / np.maximum(sizes[:, None] + box_sizes - shared, 1)
-    counted = box_sizes[1:] >= min_points
+    counted = (box_sizes[1:] >= min_points) & (np.abs(boxes.centers[:, :2]) <= within).all(axis=1)
     return counts + RegionCounts(
         labelled_points=counts.region_points,
         pure_points=int(shared.max(axis=1).sum()),

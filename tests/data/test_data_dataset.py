@@ -33,6 +33,7 @@ EVERYTHING = Needs(
     semantics=True,
     regions=True,
     supervoxels=True,
+    objects=True,
     tracks=True,
     labels=True,
     boxes=True,
@@ -55,7 +56,7 @@ def caches(drive: SweepIndex, tmp_path_factory: pytest.TempPathFactory) -> dict[
     blocks = (np.arange(90)[:, None] // 10 * 16 + np.arange(160)[None] // 10).astype(np.int16)
     for row in drive.key_rows():
         sweep = drive[int(row)]
-        for name in ("regions", "supervoxels"):
+        for name in ("regions", "supervoxels", "objects"):
             caches[name].save(sweep.token, (np.arange(400) // 50 - 1).astype(np.int16))
         for name in ("superpixels", "semantics"):
             caches[name].save(sweep.token, {camera.name: blocks for camera in sweep.cameras})

@@ -65,7 +65,7 @@ class TinyCamera(ViewTransform):
 def make_batch(seed: int = 0, size: int = 2, points: int = 60, cameras: int = 2, segments: int = 5) -> Batch:
     """Random clouds inside +-8 m at four times, with ids of every kind.
 
-    Regions and supervoxels are -1..2, tracks -1..4, superpixels and semantics -1..segments-1; t has a
+    Regions, supervoxels and objects are -1..2, tracks -1..4, superpixels and semantics -1..segments-1; t has a
     second view that lacks a tenth of the points.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -108,5 +108,6 @@ def make_frame(g: torch.Generator, size: int, points: int, cameras: int, segment
         supervoxels=torch.randint(-1, 3, (rows,), generator=g),
         tracks=torch.randint(-1, 5, (rows,), generator=g),
         moving=torch.rand(rows, generator=g) < 0.3,
+        objects=torch.randint(-1, 3, (rows,), generator=g),
         **ids,
     )

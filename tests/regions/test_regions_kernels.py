@@ -16,7 +16,7 @@ from pc3d.regions.build import open_cache
 from pc3d.regions.key_frame import key_frames
 
 FRAMES = 4
-KINDS = ("clusters", "supervoxels", "tracks")
+KINDS = ("clusters", "supervoxels", "objects", "tracks")
 OLD = {
     "OPENBLAS_CORETYPE": "Nehalem",
     "NPY_DISABLE_CPU_FEATURES": "AVX F16C FMA3 AVX2 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_ICL",

@@ -36,7 +36,7 @@ def test_every_kind(
     for frame in key_frames(index, rows):
         summary = build_sweep(frame, str(tmp_path), ALL)
         assert not summary.failures
-        for kind in ("clusters", "supervoxels"):
+        for kind in ("clusters", "supervoxels", "objects"):
             assert summary.statistics()[kind]["regions per sweep"] > 5  # type: ignore[operator]
         assert summary.statistics()["semantics"]["ids per image"] > 4  # type: ignore[operator]
     caches = {name: open_cache(tmp_path, kind, ALL[kind]) for name, kind in ID_KINDS.items()}
@@ -47,7 +47,7 @@ def test_every_kind(
     now = dataset[0].frames["t"]
     assert now.tracks.max() > 20
     assert now.tracks.shape == now.moving.shape == (now.num_points,)
-    for ids in (now.regions, now.supervoxels):
+    for ids in (now.regions, now.supervoxels, now.objects):
         assert ids.shape == (now.num_points,)
         np.testing.assert_array_equal(np.unique(ids), np.arange(-1, ids.max() + 1))
     assert now.semantics.shape == now.superpixels.shape == (len(now.draw.cameras), 112, 224)

@@ -15,9 +15,9 @@ from pc3d.models.lidar.inputs import DEFAULT_SIZES, VOXEL_FEATURES
 from pc3d.models.lidar.minkunet import LAYERS
 from pc3d.models.lidar.second import LAST_PADDING, POINT_SOURCES
 from pc3d.objectives.bev_distill import DISTANCES
-from pc3d.objectives.fac import SEGMENTS
 from pc3d.objectives.groups import IDS
 from pc3d.objectives.rad import TEACHER_HEADS
+from pc3d.objectives.segments import SEGMENTS
 from pc3d.objectives.superflow import D2S_FORMS
 
 FEATURES = (*COLUMNS, TIME, STATISTICS)
