@@ -155,7 +155,9 @@ def test_clean_simulated_drives_fit_and_scores_are_the_same_again(tiny_index: Pa
     assert {score.verdict for score in scores} == {"fits"}
     assert len(scores) == 6
     assert all(0.4 < score.coverage / score.expected < 1.6 for score in scores)
-    assert calibration_scores(index) == scores
+    assert calibration_scores(index, ["CAM_BACK", "CAM_FRONT"]) == [
+        score for score in scores if score.camera in ("CAM_BACK", "CAM_FRONT")
+    ]
     assert calibration_findings(index, ["CAM_BACK"])[0].state == "ok"
 
 
@@ -163,7 +165,8 @@ def test_a_yaw_of_five_degrees_names_the_turn_back(tiny_index: Path) -> None:
     only = cameras(
         lambda _, c: replace(c, ego_SE3_cam=yaw(5)(c.ego_SE3_cam)) if c.name == "CAM_FRONT_LEFT" else c
     )
-    found = {f.name: f for f in calibration_findings(Changed(tiny_index, only))}
+    looked_at = ["CAM_BACK", "CAM_FRONT", "CAM_FRONT_LEFT"]
+    found = {f.name: f for f in calibration_findings(Changed(tiny_index, only), looked_at)}
     wrong = found.pop("calibration CAM_FRONT_LEFT")
     assert wrong.state == "problem"
     assert "turned by 5 degrees to the right about the vertical axis" in wrong.text
@@ -285,7 +288,8 @@ def test_pictures_of_another_place_fit_no_camera(tiny_index: Path) -> None:
     paths = [{camera.name: camera.path for camera in index[row].cameras} for row in rows]
     other = {index[row].token: paths[(at + len(rows) // 2) % len(rows)] for at, row in enumerate(rows)}
     moved = cameras(lambda sweep, camera: replace(camera, path=other[sweep.token][camera.name]))
-    found = {one.name: one for one in calibration_findings(Changed(tiny_index, moved))}
+    two = ["CAM_BACK_LEFT", "CAM_FRONT"]
+    found = {one.name: one for one in calibration_findings(Changed(tiny_index, moved), two)}
     assert found["calibration"].state == "warning"
     assert "no camera fits" in found["calibration"].text
 
@@ -304,8 +308,8 @@ def test_one_drive_with_a_wrong_calibration_is_seen_beside_right_ones(tiny_index
 def test_real_key_frame(real_index: Path) -> None:
     """One frame is enough, for each of six cameras."""
     assert set(states(SweepIndex.open(real_index)).values()) == {"ok"}
-    for change in (poses(yaw(5)), lidar(yaw(-5)), poses(invert_SE3), exchanged("ego_SE3_cam")):
-        found = states(Changed(real_index, change))
+    for change in (lidar(yaw(-5)), poses(invert_SE3), exchanged("ego_SE3_cam")):
+        found = states(Changed(real_index, change), ["CAM_FRONT", "CAM_BACK_LEFT"])
         assert found["CAM_FRONT"] == found["CAM_BACK_LEFT"] == "problem"
     assert set(states(Changed(real_index, poses(yaw(5)))).values()) == {"problem"}
 
