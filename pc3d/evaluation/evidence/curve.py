@@ -50,9 +50,8 @@ def curve_study(
         raise ValueError(f"steps {list(steps)} and scenes {list(scenes)}: expected numbers above 0")
     for world in worlds:
         if world.index is None and world.sim_size().train_scenes < max(scenes):
-            raise ValueError(
-                f"{world.name} has {world.sim_size().train_scenes} scenes, {max(scenes)} are asked"
-            )
+            there = world.sim_size().train_scenes
+            raise ValueError(f"{world.name} has {there} scenes, {max(scenes)} are asked for")
     starts = [
         Start(_name(config, count, of), pretrain=config, budget=Budget(steps=count), scenes=of)
         for of in dict.fromkeys(scenes)
