@@ -28,7 +28,7 @@ def teacher_faults(config: Mapping[str, Any], kind: str) -> Iterator[Fault]:
             "data.teacher_cache out (data.teacher_cache=None in a stage that trains it)",
         )
     for key in ("image_flip", "image_crop"):
-        if data.get(key):
+        if data.get(key) not in (None, 0):  # {} is a crop with its defaults
             yield Fault(
                 _KEY, f"keeps the maps of images as they are, and `data.{key}` augments them: drop one"
             )
