@@ -221,7 +221,7 @@ def counts_of(frame: KeyFrame, ids: np.ndarray) -> RegionCounts:
 
 def test_the_real_key_frame(real_data: Path, tmp_path: Path) -> None:
     """Found with the default parameters: 15 boxes of 28 in 118 objects; the published clusters find 2."""
-    index = build_index("nuscenes", real_data / "nuscenes", tmp_path, "the test", version="v1.0-mini")
+    index = build_index("nuscenes", real_data / "nuscenes", tmp_path / "i", "the test", version="v1.0-mini")
     (frame,) = key_frames(index, index.key_rows(None))
     counts = counts_of(frame, objects(frame.points, float(frame.now.ego_SE3_lidar[2, 3])))
     assert counts.boxes_covered >= 13
