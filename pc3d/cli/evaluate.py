@@ -44,12 +44,13 @@ def data_of(args: argparse.Namespace) -> tuple[SweepIndex, str, str | None]:
 
 
 def knn(args: argparse.Namespace) -> None:
-    from pc3d.engine.checkpoints import load_encoder
+    from pc3d.engine.checkpoints import frames_of, load_encoder
     from pc3d.evaluation.probes import knn_of_encoder
 
     index, split, trained_on = data_of(args)
     train = args.train_split or trained_on or split.replace("val", "train")
-    result = knn_of_encoder(load_encoder(args.checkpoint), index, train, split, args.percent)
+    encoder, features = load_encoder(args.checkpoint), frames_of(args.checkpoint).features
+    result = knn_of_encoder(encoder, index, train, split, args.percent, features=features)
     print(f"kNN probe: mIoU {100 * result['miou']:.1f} %, accuracy {100 * result['accuracy']:.1f} %")
 
 

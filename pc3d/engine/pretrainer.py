@@ -17,7 +17,7 @@ from typing_extensions import Self
 
 from pc3d.data.batch import Batch, Needs
 from pc3d.engine.config import plain
-from pc3d.engine.data import MixedDataset, build_dataset
+from pc3d.engine.data import MixedDataset, build_dataset, frame_settings
 from pc3d.engine.data_checks import check_data, write_checks
 from pc3d.engine.frozen_parts import refuse_random_frozen
 from pc3d.engine.gradients import gradient_conflicts
@@ -206,6 +206,7 @@ def _pretrain(config: Config, work_dir: Path, mode: Mode) -> Path:
             }
             saved[HEADS] = model.objectives
             described = {key: plain(config.get(key)) for key in ("lidar", "image", "camera", "objectives")}
+            described["frames"] = frame_settings(plain(config.data))  # what its input columns are
             metadata = {key: json.dumps(value) for key, value in described.items() if value is not None}
             train(model, dataset, config, run, "pretrain", saved, metadata)
     return work_dir / "backbone.safetensors"

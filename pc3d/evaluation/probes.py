@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 from pc3d.data.batch import Needs
 from pc3d.data.collate import collate
 from pc3d.data.dataset import FrameDataset
+from pc3d.data.frame_types import FrameConfig
 from pc3d.data.index import SweepIndex
 from pc3d.data.splits import label_fraction
 from pc3d.evaluation.features import collect_features
@@ -27,6 +29,7 @@ def knn_of_encoder(
     percent: float = 100.0,
     points_per_sweep: int = 500,
     seed: int = 0,
+    features: Sequence[str] = FrameConfig.features,
 ) -> dict[str, Any]:
     """kNN probe (k = 20, weights exp(cosine / 0.07)): bank from `train`, queries from `val`.
 
@@ -35,6 +38,7 @@ def knn_of_encoder(
         index: with point labels, or its folder.
         train, val: splits. percent: label fraction of the bank.
         points_per_sweep: labelled points drawn of each sweep, the same ones for every encoder.
+        features: columns that the encoder is given, see `FrameConfig`.
 
     Returns:
         `miou`, `accuracy`, `iou`, ... over the drawn points. These are no official metrics: they
@@ -45,7 +49,8 @@ def knn_of_encoder(
     for number, tokens in enumerate(
         (label_fraction(drives, train, percent), label_fraction(drives, val, 100.0))
     ):
-        dataset = FrameDataset(drives, Needs(labels=True), tokens=tokens)
+        config = FrameConfig(features=tuple(features))
+        dataset = FrameDataset(drives, Needs(labels=True), tokens=tokens, config=config)
         loader = DataLoader(dataset, batch_size=1, collate_fn=collate)
         generator = torch.Generator().manual_seed(2 * seed + number)
         parts.append(collect_features(encoder.eval(), loader, points_per_sweep, generator).within_range())

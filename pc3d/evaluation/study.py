@@ -15,6 +15,7 @@ from pc3d.data.errors import fail
 from pc3d.data.index import SweepIndex
 from pc3d.engine.checkpoints import load_encoder
 from pc3d.engine.config import load_config, plain
+from pc3d.engine.data import frame_config
 from pc3d.engine.finetuner import build_segmenter, finetune
 from pc3d.engine.pretrainer import pretrain
 from pc3d.evaluation.downstream import check_evaluation, evaluate_checkpoint
@@ -213,7 +214,8 @@ class _RunCell:
         head = {"num_classes": 2, **plain(config.head)}  # only the encoder is asked
         model = build_segmenter(plain(config.lidar), head, plain(config.get("init")), cell.seed)
         data, split = config.data, self.study.eval_split
-        return knn_of_encoder(model.encoder, data.index, data.split, split, **KNN)
+        features = frame_config(plain(data)).features
+        return knn_of_encoder(model.encoder, data.index, data.split, split, **KNN, features=features)
 
 
 def _map(function: Callable[[T], R], items: Iterable[T], jobs: int) -> list[R]:
