@@ -151,9 +151,9 @@ def bootstrap_means(worlds: list[list[float]], resamples: int, seed: int = 0) ->
         values[world, : len(runs)] = runs
     rng = np.random.default_rng(seed)
     drawn = rng.integers(0, len(worlds), (resamples, len(worlds)))
-    runs = rng.integers(0, counts[drawn][..., None], (*drawn.shape, counts.max()))
+    chosen = rng.integers(0, counts[drawn][..., None], (*drawn.shape, counts.max()))
     kept = np.arange(counts.max()) < counts[drawn][..., None]
-    means = (values[drawn[..., None], runs] * kept).sum(axis=-1) / counts[drawn]
+    means = (values[drawn[..., None], chosen] * kept).sum(axis=-1) / counts[drawn]
     return means.mean(axis=1)
 
 
