@@ -135,7 +135,7 @@ RULES: dict[str, Rule] = {
     "point_source": _choice(POINT_SOURCES),
     "blocks": _choice(tuple(LAST_PADDING)),
     "distance": _choice(DISTANCES),
-    "segments": _choice(tuple(SEGMENTS)),
+    "objectives.segments": _choice(tuple(SEGMENTS)),
     "ids": _choice(IDS),
     "teacher_head": _choice(TEACHER_HEADS),
     "d2s_form": _choice(D2S_FORMS),
