@@ -47,6 +47,9 @@ class ScaLR(Objective):
             and the pooled map of the last of `layers` over its cameras. HilDA pools the class tokens of a
             ViT, which a map does not have.
         scene_pool: `max` or `mean` over the cells of the teacher's map.
+        standardise: the teacher's channels are standardised over the pairs of the batch before they are
+            normalised (batch norm without weights), so that no channel decides the direction by its scale
+            alone. Ours, for convolutional teachers, whose channels differ by orders of magnitude.
 
     Raises:
         ValueError: the teacher has no such layer, or an option is unknown.
@@ -58,7 +61,7 @@ class ScaLR(Objective):
     terms: ClassVar[Mapping[str, str]] = {"scene": "no sample has a point with a pixel"}
     later: ClassVar[Mapping[str, Any]] = {
         **{"head": "linear", "hidden": 2048, "layers": None, "distance": "l2"},
-        **{"scene_weight": 0.0, "scene_pool": "max"},
+        **{"scene_weight": 0.0, "scene_pool": "max", "standardise": False},
     }
 
     def __init__(
@@ -72,6 +75,7 @@ class ScaLR(Objective):
         distance: Literal["l2", "cosine"] = "l2",
         scene_weight: float = 0.0,
         scene_pool: Literal["max", "mean"] = "max",
+        standardise: bool = False,
     ) -> None:
         super().__init__()
         check_distance(distance)
@@ -82,23 +86,26 @@ class ScaLR(Objective):
         self.num_pairs, self.distance = num_pairs, distance
         self.scene_weight, self.scene_pool = scene_weight, scene_pool
         width = lidar.point_channels
+        widths = [image.channels] if layers is None else [image.level_channels[layer] for layer in layers]
         if self.layers is None:
             self.head = _head(head, width, hidden, image.channels)
-            last = image.channels
         else:
-            widths = [image.level_channels[layer] for layer in self.layers]
             self.heads = nn.ModuleList(_head(head, width, hidden, channels) for channels in widths)
-            last = widths[-1]
-        self.scene_head = _head(head, width, hidden, last) if scene_weight else None
+        self.scene_head = _head(head, width, hidden, widths[-1]) if scene_weight else None
+        norms = [nn.BatchNorm1d(channels, affine=False) for channels in widths] if standardise else []
+        self.teacher_norms = nn.ModuleList(norms)
 
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
         pairs, index = matched_pixels(encodings, self.num_pairs)
         features = encodings.lidar("a").points[index]
         teachers = self._teachers(encodings)
         losses = []
-        for head, maps in zip(self._heads, teachers, strict=True):
+        for number, (head, maps) in enumerate(zip(self._heads, teachers, strict=True)):
             points = F.normalize(head(features).float(), dim=1)
-            pixels = F.normalize(pixels_at(maps, pairs, encodings), dim=1)
+            pixels = pixels_at(maps, pairs, encodings)
+            if self.teacher_norms and len(pixels) > 1:  # one has no deviation
+                pixels = self.teacher_norms[number](pixels)
+            pixels = F.normalize(pixels, dim=1)
             losses.append(feature_distance(points, pixels, self.distance))
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
         share = len(pairs.row.unique()) / max(encodings.batch.now.num_points, 1)

@@ -94,6 +94,30 @@ def test_each_layer_has_its_head_and_is_read_at_its_own_resolution(
     assert ("layer-2" in result) == (len(layers) == 2)
 
 
+def test_the_teachers_channels_are_standardised_over_the_pairs() -> None:
+    batch, lidar, image = make_batch(points=20), TinyLidar(), TwoLevels()
+    objective = ScaLR(lidar, image, layers=(-2, -1), standardise=True)
+    result = objective(Encodings(batch, lidar, image))
+    pairs, features = batch.now.pairs, lidar(batch.now.views["a"]).points
+    total = []
+    for head, level in zip(objective.heads, image.pyramid(batch.now.images.flatten(0, 1)), strict=True):
+        read = [read_at(level[camera], uv) for camera, uv in zip(pairs.camera, pairs.uv, strict=True)]
+        x = torch.stack(read).detach().double()
+        x = (x - x.mean(dim=0)) / (x.var(dim=0, unbiased=False) + 1e-5).sqrt()
+        ours = head(features[pairs.row])
+        total.append(np.mean([plain_distance(s, t, "l2") for s, t in zip(ours, x, strict=True)]))
+    assert result["loss"].item() == pytest.approx(np.mean(total), rel=1e-4)
+    assert not [name for name, _ in objective.named_parameters() if "norm" in name]
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+def test_one_pair_has_a_finite_loss(standardise: bool) -> None:
+    batch, lidar, image = make_batch(), TinyLidar(), TwoLevels()
+    objective = ScaLR(lidar, image, num_pairs=1, layers=(-1,), standardise=standardise)
+    loss = objective(Encodings(batch, lidar, image))["loss"]
+    assert 0 < loss.item() <= 2
+
+
 @pytest.mark.parametrize("pool", ["max", "mean"])
 def test_the_scene_is_pooled_points_against_pooled_maps_of_the_cameras_that_are_there(pool: Any) -> None:
     batch, lidar, image = make_batch(points=20, size=3), TinyLidar(), TwoLevels()
