@@ -38,7 +38,16 @@ def list_units(study: Study, places: Places, known: Known, only: Sequence[str] =
         if budget_of(study, start).seconds is not None and key not in known.seconds
     ]
     if unmeasured:
-        lines.append(f"not measured, and therefore not listed: {', '.join(unmeasured)}")
+        lines.append(
+            f"the step is not measured yet, so that neither pretraining nor its tasks are listed: "
+            f"{', '.join(unmeasured)}"
+        )
+        seconds = sum(
+            (budget_of(study, start).seconds or 0) * len(study.worlds) * len(study.seeds)
+            for key, (start, _) in timed_runs(study).items()
+            if key not in known.seconds
+        )
+        lines.append(f"these pretrainings take about {duration(seconds / jobs)} with {jobs} at a time")
     times = [guess(unit) for unit in units if unit.key in missing]
     known_times = [time for time in times if time is not None]
     unknown = len(times) - len(known_times)

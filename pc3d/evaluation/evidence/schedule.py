@@ -128,8 +128,8 @@ def check_only(study: Study, only: Iterable[str]) -> None:
     words = [*KINDS, *(world.name for world in study.worlds), *study.names]
     for word in only:
         if word not in words:
-            near = did_you_mean(word, words)
-            raise ValueError(f"--only names {word!r}{near}; this study has: {', '.join(words)}")
+            near = did_you_mean(word, words) or "."
+            raise ValueError(f"--only names {word!r}{near} This study has: {', '.join(words)}")
 
 
 def chosen(study: Study, units: Sequence[Unit], only: Sequence[str]) -> list[Unit]:

@@ -23,6 +23,7 @@ from pc3d.engine.data_classes import follow_index
 from pc3d.engine.finetuner import build_finetuner, task_needs
 from pc3d.engine.optimization import build_optimizer, prepare
 from pc3d.engine.pretrainer import build_pretrainer, objective_needs
+from pc3d.engine.teacher_maps import use_teacher_cache
 from pc3d.engine.training import TrainableModel
 from pc3d.evaluation.evidence import effective
 from pc3d.evaluation.evidence.description import Start, Study
@@ -123,7 +124,10 @@ class Step:
         if config.get("objectives"):
             needs: Needs = objective_needs(plain(config.objectives))
             self.dataset = build_dataset(settings, needs, seed)
-            self.model = build_pretrainer(config)
+            pretrainer = self.model = build_pretrainer(config)
+            use_teacher_cache(
+                config, self.dataset, pretrainer.image
+            )  # made before the first step, as in training
         else:
             self.dataset = build_dataset(settings, task_needs(config), seed)
             self.model = build_finetuner(follow_index(config, self.dataset))
