@@ -14,6 +14,7 @@ from pc3d.evaluation.evidence import command as evidence
 EXAMPLES = """\
 examples:
   python tools/benchmark.py regions --real /data/samples
+  python tools/benchmark.py regions --real /data/samples --boxes --index data/sim-index
   python tools/benchmark.py realism --real /data/samples
   python tools/benchmark.py bev-pool
   python tools/benchmark.py overfit --real /data/samples
@@ -30,6 +31,11 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 def regions(args: argparse.Namespace) -> None:
     from pc3d.evaluation import bench_regions
 
+    if args.boxes:
+        from pc3d.evaluation import region_recall
+
+        print(region_recall.to_markdown(region_recall.run(args.real, args.index, args.every)))
+        return
     print(json.dumps(bench_regions.run(args.real), indent=2))
 
 
@@ -130,7 +136,16 @@ def add_real(commands: Commands) -> None:
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--real", type=Path, required=True, metavar="DATA", help="real samples")
-        command.add_argument("--seed", type=int, default=0, help="of the simulated scenes")
+        if name == "realism":
+            command.add_argument("--seed", type=int, default=0, help="of the simulated scenes")
+        else:
+            command.add_argument(
+                "--boxes",
+                action="store_true",
+                help="instead: which annotated boxes each kind of regions finds",
+            )
+            command.add_argument("--index", type=Path, help="with --boxes: simulated drives, too")
+            command.add_argument("--every", type=int, default=1, help="of their key frames, each so-manieth")
         command.set_defaults(run=run)
     text = "a detector that learns the real nuScenes key frame by heart"
     command = commands.add_parser("overfit", help=text, description=text)

@@ -14,6 +14,7 @@ from pc3d.data.points import load_points
 from pc3d.regions.clusters import dbscan
 from pc3d.regions.ground import ground_mask
 from pc3d.regions.lidar_regions import RegionParams, lidar_regions
+from pc3d.regions.objects import objects
 from pc3d.regions.superpixels import SuperpixelParams, superpixels
 from pc3d.regions.supervoxels import supervoxels
 from pc3d.regions.tracks import tracks
@@ -49,6 +50,7 @@ def run(real_data: Path) -> dict[str, Any]:
     regions_time, regions = _best(lambda: lidar_regions(points, _HEIGHT, params), 20)
     ground_time, _ = _best(lambda: ground_mask(points, _HEIGHT, params), 20)
     supervoxel_time, segments = _best(lambda: supervoxels(points, _HEIGHT), 20)
+    object_time, found = _best(lambda: objects(points, _HEIGHT), 20)
     track_time, _ = _best(lambda: tracks(points, points, np.eye(4), 0.5, _HEIGHT), 5)
     result = {
         "points": len(points),
@@ -63,6 +65,8 @@ def run(real_data: Path) -> dict[str, Any]:
         "regions of a sweep (s)": regions_time,
         "supervoxels": int(segments.max()) + 1,
         "supervoxels of a sweep (s)": supervoxel_time,
+        "objects": int(found.max()) + 1,
+        "objects of a sweep (s)": object_time,
         "tracks of the sweep and itself (s)": track_time,
     }
     for width in (None, 800, 448):
