@@ -108,6 +108,7 @@ def make_frame(g: torch.Generator, size: int, points: int, cameras: int, segment
         supervoxels=torch.randint(-1, 3, (rows,), generator=g),
         tracks=torch.randint(-1, 5, (rows,), generator=g),
         moving=torch.rand(rows, generator=g) < 0.3,
+        statistics=torch.rand(rows, 13, generator=torch.Generator().manual_seed(rows)),
         objects=torch.randint(-1, 3, (rows,), generator=g),
         **ids,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -131,4 +132,4 @@ def test_what_it_cannot_do_is_refused() -> None:
     with pytest.raises(ValueError, match="above 0"):
         LocalStatistics(lidar, unit=0.0)
     with pytest.raises(ValueError, match="ask for them"):
-        LocalStatistics(lidar)(Encodings(make_batch(), lidar))
+        LocalStatistics(lidar)(Encodings(Batch([], {"t": replace(make_batch().now, statistics=None)}), lidar))
