@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MAX_ROWS = 2048
+MAX_ROWS = 512
 
 
 def _rows(features: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ def uniformity(features: Tensor) -> Tensor:
 
 @torch.no_grad()
 def collapse_metrics(features_a: Tensor, features_b: Tensor | None = None) -> dict[str, Tensor]:
-    """Collapse monitors of one compared feature, on at most 2048 evenly spaced rows.
+    """Collapse monitors of one compared feature, on at most 512 evenly spaced rows (2048 cost a fifth of a step).
 
     All are taken of the L2-normalised rows, in float32 and without a gradient.
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pc3d.contrast.distillation import check_distance, feature_distance
 from pc3d.contrast.monitors import collapse_metrics
+from pc3d.contrast.nce import info_nce
 from pc3d.data.batch import Needs, Pairs
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder
@@ -50,6 +51,9 @@ class ScaLR(Objective):
         standardise: the teacher's channels are standardised over the pairs of the batch before they are
             normalised (batch norm without weights), so that no channel decides the direction by its scale
             alone. Ours, for convolutional teachers, whose channels differ by orders of magnitude.
+        temperature: None, or that of an InfoNCE over the pairs of the batch, in the teacher's own space, which
+            then stands in for their distance: PPKT's contrast (arXiv 2104.04687) without
+            its pixel head. Its logits are num_pairs squared. Ours.
 
     Raises:
         ValueError: the teacher has no such layer, or an option is unknown.
@@ -62,6 +66,7 @@ class ScaLR(Objective):
     later: ClassVar[Mapping[str, Any]] = {
         **{"head": "linear", "hidden": 2048, "layers": None, "distance": "l2"},
         **{"scene_weight": 0.0, "scene_pool": "max", "standardise": False},
+        "temperature": None,
     }
 
     def __init__(
@@ -76,14 +81,17 @@ class ScaLR(Objective):
         scene_weight: float = 0.0,
         scene_pool: Literal["max", "mean"] = "max",
         standardise: bool = False,
+        temperature: float | None = None,
     ) -> None:
         super().__init__()
         check_distance(distance)
+        if temperature is not None and (temperature <= 0 or num_pairs is None):
+            raise ValueError(f"temperature is {temperature}, num_pairs {num_pairs}: both must be positive")
         for name, value, known in (("head", head, HEADS), ("scene_pool", scene_pool, POOLS)):
             if value not in known:
                 raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")
         self.layers = None if layers is None else check_layers(layers, image)
-        self.num_pairs, self.distance = num_pairs, distance
+        self.num_pairs, self.distance, self.temperature = num_pairs, distance, temperature
         self.scene_weight, self.scene_pool = scene_weight, scene_pool
         width = lidar.point_channels
         widths = [image.channels] if layers is None else [image.level_channels[layer] for layer in layers]
@@ -106,7 +114,7 @@ class ScaLR(Objective):
             if self.teacher_norms and len(pixels) > 1:  # one has no deviation
                 pixels = self.teacher_norms[number](pixels)
             pixels = F.normalize(pixels, dim=1)
-            losses.append(feature_distance(points, pixels, self.distance))
+            losses.append(self._apart(points, pixels))
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
         share = len(pairs.row.unique()) / max(encodings.batch.now.num_points, 1)
         logged = {"examples": torch.tensor(float(len(points))), "point_share": torch.tensor(share)}
@@ -119,6 +127,11 @@ class ScaLR(Objective):
             logged |= {"pixels": loss.detach(), "scene": scene.detach(), "scene_examples": count}
             loss = loss + self.scene_weight * scene
         return {"loss": loss, **logged, **collapse_metrics(points, pixels)}
+
+    def _apart(self, points: Tensor, pixels: Tensor) -> Tensor:
+        if self.temperature is None:
+            return feature_distance(points, pixels, self.distance)
+        return info_nce(points, pixels, self.temperature)
 
     @property
     def _heads(self) -> Sequence[nn.Module]:

@@ -110,6 +110,24 @@ def test_the_teachers_channels_are_standardised_over_the_pairs() -> None:
     assert not [name for name, _ in objective.named_parameters() if "norm" in name]
 
 
+def test_with_a_temperature_the_other_pairs_are_negatives() -> None:
+    batch, lidar, image = make_batch(points=20), TinyLidar(), TwoLevels()
+    objective = ScaLR(lidar, image, num_pairs=1000, layers=(-1,), temperature=0.2)
+    result = objective(Encodings(batch, lidar, image))
+    pairs = batch.now.pairs
+    level = image.pyramid(batch.now.images.flatten(0, 1))[-1]
+    read = [read_at(level[camera], uv) for camera, uv in zip(pairs.camera, pairs.uv, strict=True)]
+    t = torch.stack(read).detach().double().numpy()
+    s = objective.heads[0](lidar(batch.now.views["a"]).points[pairs.row]).detach().double().numpy()
+    s, t = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (s, t))
+    logits = s @ t.T / 0.2
+    expected = np.mean(np.log(np.exp(logits).sum(axis=1)) - np.diag(logits))
+    assert result["loss"].item() == pytest.approx(expected, rel=1e-4)
+    for wrong in ({"num_pairs": None}, {"temperature": 0.0}):
+        with pytest.raises(ValueError, match="both must be positive"):
+            ScaLR(lidar, image, **{"num_pairs": 9, "temperature": 0.1, **wrong})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("standardise", [False, True])
 def test_one_pair_has_a_finite_loss(standardise: bool) -> None:
     batch, lidar, image = make_batch(), TinyLidar(), TwoLevels()
