@@ -15,7 +15,7 @@ from pc3d.engine.config import config_file, load_config, plain
 from pc3d.evaluation.evidence.description import Start, Study
 from pc3d.evaluation.evidence.places import Places
 
-_PLACES = ("index", "root", "regions", "teacher_cache", "scenes", "tokens", "workers")
+_PLACES = ("index", "root", "regions", "teacher_cache", "statistics_cache", "scenes", "tokens", "workers")
 """Settings of `data` that say where something lies, or how quick it is, and change no result."""
 SEGMENTATION, DETECTION = "segmentation", "detection"
 
@@ -23,7 +23,10 @@ SEGMENTATION, DETECTION = "segmentation", "detection"
 def of_places(study: Study, places: Places, world: str, start: Start | None = None) -> dict[str, Any]:
     """Where the data of a world lie, as settings."""
     folders = places.of(study.world(world))
-    found: dict[str, Any] = {"data.index": str(folders.index)}
+    found: dict[str, Any] = {
+        "data.index": str(folders.index),
+        "data.statistics_cache": str(folders.statistics),
+    }
     if folders.root is not None:
         found["data.root"] = str(folders.root)
     if start is not None and start.pretrain:

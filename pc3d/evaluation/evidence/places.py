@@ -15,7 +15,7 @@ class WorldFolders:
     Attributes:
         base: what the study makes of it. sim: of the simulation, None for an index of the user's.
         index, regions: as configs take them. root: of the raw files, None for where the index says.
-        teacher: cached features of teachers.
+        teacher, statistics: cached features of teachers, cached local statistics of points.
     """
 
     base: Path
@@ -24,6 +24,7 @@ class WorldFolders:
     regions: Path
     root: Path | None
     teacher: Path
+    statistics: Path
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,10 @@ class Places:
     def of(self, world: World) -> WorldFolders:
         """Folders of a world."""
         base = (self.worlds or self.folder / "worlds") / world.name
-        regions, teacher = world.regions or base / "regions", base / "teacher"
+        regions, caches = world.regions or base / "regions", (base / "teacher", base / "statistics")
         if world.index is not None:
-            return WorldFolders(base, None, world.index, regions, world.root, teacher)
-        return WorldFolders(base, base / "sim", base / "index", regions, base / "sim", teacher)
+            return WorldFolders(base, None, world.index, regions, world.root, *caches)
+        return WorldFolders(base, base / "sim", base / "index", regions, base / "sim", *caches)
 
     @property
     def units(self) -> Path:
