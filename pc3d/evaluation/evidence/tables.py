@@ -159,11 +159,14 @@ def _task_row(
     if name == base or not own:
         return [*line, "", "", ""]
     line.append(difference(by_seed(own), by_seed(task_scores(done, task, base, metric, percent, steps))))
+    if not curve:
+        return [*line, "", ""]
     try:
         worth = label_multiplier(curve, by_draw(own), percent)
-    except ValueError:  # the curve is not there, or not yet
-        return [*line, "", ""]
-    return [*line, worth.gap_text(), f"x {worth.text()}"]
+    except ValueError as error:  # a study that is not finished has a part of the curve
+        return [*line, "", f"({error})"]
+    note = f" ({worth.note})" if worth.note else ""
+    return [*line, worth.gap_text(), f"x {worth.text()}{note}"]
 
 
 def _curve_table(

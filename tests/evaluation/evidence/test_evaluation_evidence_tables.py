@@ -73,7 +73,7 @@ def test_tables_are_those_by_hand(tmp_path: Path) -> None:
     assert _lines(other, "prc")[0][1] == "20.0"
     few = _lines(other, "prc")[2]
     # 30 at 5 %, 50 at 20 %: 40 is at 5 * 4^(1/2) = 10 %, twice the labels; (40 - 30) / (60 - 30) of the gap.
-    assert few[1:] == ["40.0", "+10.0 [+10.0 to +10.0]", "33 %", "x 2.0"]
+    assert few[1:] == ["40.0", "+10.0 [+10.0 to +10.0]", "33 %", "x 2.0 (too few worlds for a bootstrap)"]
     assert _lines(other, "random, 80 % of the frames")[0][1] == "60.0"
     assert _lines(other, "5 %, 18 steps")[0][1].startswith("30.1")
     cost = _lines(other, "prc (segmentation)")[0]
