@@ -74,9 +74,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory, tiny_region
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(place), *packages])}
 
     def run(*arguments: object, code: str | None = None) -> str:
-        command = ["-c", code] if code else [str(place / "bin" / "pc3d"), *map(str, arguments)]
+        program = ["-c", code] if code else [str(place / "bin" / "pc3d")]
         done = subprocess.run(
-            [sys.executable, "-S", *command],
+            [sys.executable, "-S", *program, *map(str, arguments)],
             cwd=here,
             env=environment,
             capture_output=True,
@@ -113,19 +113,39 @@ def test_it_holds_every_config_and_every_file_that_is_no_code(installed: Install
         assert not lacking
 
 
-def test_the_whole_way_on_tiny(installed: Installed) -> None:
+ALL_OF_THEM = """\
+import json, sys
+from pc3d.cli import dispatch
+if __name__ == "__main__":
+    for command in json.loads(sys.argv[1]):
+        dispatch(command)
+"""
+"""A process for several commands: to start one takes longer than what they do here."""
+
+
+def test_the_whole_way_on_tiny(installed: Installed, tiny_nuscenes: Path) -> None:
     options = ["--cfg-options", *QUICK, *NARROW]
     data = ["data.index=index", "data.regions=regions", "objectives.prc.num_region_points=64"]
-    installed("simulate", "sim", "--size", "tiny", "--workers", "1")
-    installed("index", "sim", "--out", "index")
     regions = ["--kinds", "clusters", "--split", "sim_train", "--workers", "1"]
-    assert "6 sweeps computed" in installed("regions", "index", "--out", "regions", *regions)
-    assert "run/backbone.safetensors" in installed(
-        "pretrain", "sim_prc", "--work-dir", "run", *options, *data
-    )
     probe = [*options, "data.index=index", "init.checkpoint=run/backbone.safetensors"]
-    assert "probe/segmenter" in installed("finetune", "sim_linear_probe", "--work-dir", "probe", *probe)
+    ways = [
+        ["index", str(tiny_nuscenes), "--out", "index"],
+        ["regions", "index", "--out", "regions", *regions],
+        ["pretrain", "sim_prc", "--work-dir", "run", *options, *data],
+        ["finetune", "sim_linear_probe", "--work-dir", "probe", *probe],
+    ]
+    said = installed(json.dumps(ways), code=ALL_OF_THEM)
+    for text in ("6 sweeps computed", "run/backbone.safetensors", "probe/segmenter"):
+        assert text in said
     text = installed("evaluate", "probe/segmenter.safetensors", "--pictures", "0")
     assert "mIoU" in text
     metrics = json.loads((installed.here / "probe/evaluation/metrics.json").read_text())  # type: ignore[attr-defined]
     assert 0 <= metrics["miou"] <= 1
+
+
+@pytest.mark.long
+def test_it_simulates(installed: Installed) -> None:
+    installed("simulate", "sim", "--size", "tiny", "--workers", "1")
+    installed("index", "sim", "--out", "sim-index")
+    metadata = json.loads((installed.here / "sim-index/metadata.json").read_text())  # type: ignore[attr-defined]
+    assert set(metadata["key_frames"]) == {"sim_train", "sim_val"}
