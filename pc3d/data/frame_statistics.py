@@ -41,10 +41,15 @@ def frame_statistics(
     columns = points[:, [0, 1, 2, intensity]]
     found = np.zeros((len(points), len(NAMES)), dtype=np.float16)
     shown = np.ones(len(points), dtype=np.bool_) if hidden is None else ~hidden
-    found[shown] = np.minimum(local_statistics(columns[shown]), np.finfo(np.float16).max)
+    found[shown] = rounded_statistics(columns[shown])
     if cache is not None and token is not None:
         cache.save(token, found)
     return found.astype(np.float32)
+
+
+def rounded_statistics(points: Float32) -> NDArray[np.float16]:
+    """(P, 13) statistics of (P, 4) points x y z and intensity, as float16."""
+    return np.minimum(local_statistics(points), np.finfo(np.float16).max).astype(np.float16)
 
 
 def with_statistics(view: ViewSample, statistics: Float32) -> ViewSample:

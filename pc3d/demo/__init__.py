@@ -1,1 +1,1 @@
-"""The whole way once, on a simulated drive or on real samples: what `make demo` runs."""
+"""The whole way once, in small simulated worlds or on real samples: what `make demo` runs."""

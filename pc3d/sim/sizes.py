@@ -25,7 +25,7 @@ class SimSize:
 
 SIZES: dict[str, SimSize] = {
     "tiny": SimSize(2, 1, 3, image_size=(400, 225)),
-    "demo": SimSize(8, 3, 6),
+    "demo": SimSize(8, 3, 6, sweeps_per_key_frame=1, image_size=(448, 252)),
     "bench": SimSize(20, 6, 20),
     "study": SimSize(20, 6, 20, sweeps_per_key_frame=1, image_size=(448, 252)),
 }

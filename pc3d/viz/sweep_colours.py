@@ -140,7 +140,7 @@ def predict(points: Float32, options: ColourOptions) -> NDArray[np.int64]:
 
     segmenter = load_segmenter(_checkpoint(options))
     with torch.no_grad():
-        return segmenter.predict(_view(points)).numpy()
+        return segmenter.predict(_view(points, _checkpoint(options))).numpy()
 
 
 def encode(points: Float32, options: ColourOptions) -> tuple[Float32, NDArray[np.bool_]]:
@@ -157,8 +157,9 @@ def encode(points: Float32, options: ColourOptions) -> tuple[Float32, NDArray[np
 
     from pc3d.engine.checkpoints import load_encoder
 
+    checkpoint = _checkpoint(options)
     with torch.no_grad():
-        features = load_encoder(_checkpoint(options))(_view(points), want_bev=False)
+        features = load_encoder(checkpoint)(_view(points, checkpoint), want_bev=False)
         directions = torch.nn.functional.normalize(features.points.float(), dim=1)
     return directions.numpy(), features.valid.numpy()
 
@@ -173,13 +174,20 @@ def _checkpoint(options: ColourOptions) -> Path:
     return options.checkpoint
 
 
-def _view(points: Float32) -> PointView:
+def _view(points: Float32, checkpoint: Path) -> PointView:
+    """The points with the input columns of a checkpoint: intensity, and statistics where it has them."""
     import torch
 
     from pc3d.data.batch import PointView
+    from pc3d.data.frame_statistics import rounded_statistics
+    from pc3d.data.sweeps import STATISTICS
+    from pc3d.engine.checkpoints import frames_of
 
+    columns = np.ascontiguousarray(points[:, :4])
+    if STATISTICS in frames_of(checkpoint).features:
+        columns = np.hstack([columns, rounded_statistics(columns).astype(np.float32)])
     return PointView(
-        points=torch.from_numpy(points[:, :4].copy()),
+        points=torch.from_numpy(columns.copy()),
         batch=torch.zeros(len(points), dtype=torch.long),
         row=torch.arange(len(points)),
         lidar_SE3=torch.eye(4)[None],

@@ -16,6 +16,7 @@ from pc3d.data.classes import load_class_set
 from pc3d.data.errors import DataError
 from pc3d.data.index import SweepIndex, write_index
 from pc3d.data.label_maps import NUSCENES_LIDARSEG_CATEGORIES
+from pc3d.data.points import load_sweep
 from pc3d.data.records import Boxes, Camera, Sweep
 from pc3d.data.region_cache import RegionCache
 from pc3d.geometry.rigid import make_SE3, yaw_matrix
@@ -234,3 +235,38 @@ def test_the_command_says_what_is_wrong(index: SweepIndex, arguments: list, mess
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_network_with_statistics_as_input_columns_is_drawn_as_it_was_trained(
+    index: SweepIndex, tmp_path: Path
+) -> None:
+    """Its features are those of the frames that a loader makes."""
+    import torch
+
+    from pc3d.data.frame_types import FrameConfig
+    from pc3d.evaluation.protocol.data import ProbeData
+    from pc3d.evaluation.protocol.features import of_encoder
+    from pc3d.models.lidar import build_lidar_encoder
+    from pc3d.models.weights import save_backbone
+
+    config = {
+        "type": "MinkUNet",
+        "depth": 18,
+        "widths": [4] * 8,
+        "stem": 4,
+        "bev_channels": 8,
+        "in_channels": 17,
+    }
+    columns = ("intensity", "statistics")
+    encoder = build_lidar_encoder(config).eval()
+    path = tmp_path / "backbone.safetensors"
+    about = {"lidar": json.dumps(config), "frames": json.dumps({"features": columns})}
+    save_backbone(encoder, path, about)
+    points = load_sweep(index[2])
+    rows, labels = (np.arange(len(points)),), np.zeros(len(points), dtype=np.int64)
+    data = ProbeData(index, (index[2].token,), rows, labels, ("road",))
+    loaded = of_encoder(data, encoder, frames=FrameConfig(features=columns))
+    features, valid = encode(points, ColourOptions("pca", checkpoint=path))
+    assert valid.tolist() == loaded.seen.tolist()
+    expected = torch.nn.functional.normalize(torch.from_numpy(loaded.values[valid]), dim=1)
+    np.testing.assert_allclose(features[valid], expected.numpy(), atol=1e-5)
