@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from pc3d.data.errors import DataError
+from pc3d.sim import writer
+from pc3d.sim.sizes import SIZES, SimSize
 
 
 def test_the_root_may_stand_anywhere(pc3d: Callable[..., None], tiny_nuscenes: Path, tmp_path: Path) -> None:
@@ -46,7 +49,11 @@ def test_the_options_of_a_format_are_in_its_help(
     assert "--lasers" in capsys.readouterr().out
 
 
-def test_a_folder_and_a_split(pc3d: Callable[..., None], tmp_path: Path) -> None:
+def test_a_folder_and_a_split(
+    pc3d: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SIZES, "tiny", SimSize(1, 1, 1, sweeps_per_key_frame=1, image_size=(96, 54)))
+    monkeypatch.setattr(writer, "write_dataset", partial(writer.write_dataset, workers=1))
     pc3d("folder", "example")
     pc3d("index", "example", "--out", "index")
     with pytest.raises(ValueError, match="say what to write"):
