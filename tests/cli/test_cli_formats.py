@@ -1,4 +1,7 @@
-"""Each format from its sample to a backbone of two steps and, where it has labels, to a score."""
+"""Each format from its sample to a backbone of two steps and, where it has labels, to a score.
+
+Two of them stand for the others in the quick tests: one with labels of points and boxes, and a recording.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +45,11 @@ SAMPLES = {
     "ros2": ("bags/from_kitti/kitti_ros2_mcap", ["--lidar-topics", "/points"], ""),
 }
 
+QUICK = ("pandaset", "ros2")
+MARKED = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.long) for name in SAMPLES]
 
-@pytest.mark.parametrize("name", SAMPLES)
+
+@pytest.mark.parametrize("name", MARKED)
 def test_from_a_sample_to_a_backbone_and_a_score(
     name: str, real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
