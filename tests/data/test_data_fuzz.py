@@ -15,14 +15,19 @@ from fuzzed_drives import DRIVES
 from fuzzed_formats import FILES, Sources
 from fuzzed_point_files import POINT_FILES
 from fuzzed_roots import ROOTS
-from mutations import spoiled
+from mutations import BINARY, TEXT, spoiled
 
 from pc3d.data.index import SweepIndex
 from pc3d.storage import disk
 
 FORMATS = {**ROOTS, **DRIVES, **FILES, **POINT_FILES}
-MUTATIONS = 50
+MUTATIONS = [range(18), pytest.param(range(18, 50), marks=pytest.mark.long)]
+"""Numbers of the mutations; the first 18 have every kind of damage."""
 ROOM = 3 << 30
+
+
+def test_the_first_numbers_have_every_kind_of_damage() -> None:
+    assert max(len(BINARY), len(TEXT)) <= 18
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +67,15 @@ def plausible(value: object) -> bool:
     return not isinstance(value, float) or abs(value) < 1e9
 
 
+@pytest.mark.parametrize("numbers", MUTATIONS, ids=["first", "more"])
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.usefixtures("little_memory")
-def test_fuzzed_files(name: str, sources: Sources, tmp_path: Path) -> None:
+def test_fuzzed_files(name: str, numbers: range, sources: Sources, tmp_path: Path) -> None:
     kind = FORMATS[name]
     path = kind.make(tmp_path / "sound", sources)
     whole = path.read_bytes()
     kind.read(path)
-    for number in range(MUTATIONS):
+    for number in numbers:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(spoiled(whole, number, kind.text))
         try:
