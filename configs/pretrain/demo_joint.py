@@ -1,4 +1,4 @@
-# The joint run of the demo, point-region and superpixel contrast: a minute or two on one core.
+# Point-region and superpixel contrast in one step, small: a minute or two on one core.
 _base_ = "../_base_/sim_images.py"
 objectives = dict(
     prc=dict(type="PRC", num_region_points=512, num_background_points=512),

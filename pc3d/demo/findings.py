@@ -34,6 +34,11 @@ def key_numbers(worlds: Sequence[WorldResult]) -> list[KeyNumber]:
     return cards
 
 
+def few_frames(world: WorldResult) -> str:
+    """How many frames have labels, in words."""
+    return f"{world.frames[0]} labelled frame{'' if world.frames[0] == 1 else 's'} of {world.frames[1]}"
+
+
 def _pair(world: WorldResult) -> str:
     return f"{world.score(RANDOM):.1f} to {world.score(PRETRAINED):.1f} %"
 
@@ -106,7 +111,7 @@ def _against_hand_made(worlds: Sequence[WorldResult]) -> str:
     return (
         f"Alone under the logistic probe, the pretrained network {verdict} "
         f"({_each(worlds, PRETRAINED)} against {_each(worlds, HAND_MADE)}: {_listed(over)}). Against the "
-        f"same network untrained it is {_listed(gained)}."
+        f"same network untrained: {_listed(gained)}."
     )
 
 
@@ -130,7 +135,7 @@ def _fine_tuned(worlds: Sequence[WorldResult]) -> str:
         ]
     )
     return (
-        f"Fine-tuned on {worlds[0].frames[0]} labelled frames, the pretrained start "
+        f"Fine-tuned on {few_frames(worlds[0])}, the pretrained start "
         f"is above the random one in {_of(gains)}: {pairs}."
     )
 
@@ -163,6 +168,8 @@ def _of(values: Sequence[float]) -> str:
     above, count = sum(value > 0 for value in values), len(values)
     if count == 1:
         return "this world" if above else "no world"
+    if not above:
+        return "neither world" if count == 2 else f"none of {_words(count)} worlds"
     if above == count:
         return "both worlds" if count == 2 else f"all {_words(count)} worlds"
     return f"{_words(above)} of {_words(count)} worlds"

@@ -84,7 +84,7 @@ def teacher_figures(index: SweepIndex, row: int, teacher: Teacher, folder: Path)
     height, width = maps.shape[1:]
     colours = pca_colours(maps.flatten(1).T.numpy()).reshape(height, width, 3)
     image = load_image(camera.path, sweep.token, size=camera.size, key=camera.key)
-    size = image.shape[1], image.shape[0]
+    size = 2 * image.shape[1], 2 * image.shape[0]
     pictures = [
         Picture(resize_nearest(image, size), f"{camera.name}."),
         Picture(
@@ -134,6 +134,8 @@ def curve_figures(run: Path, folder: Path, title: str = "Pretraining") -> Figure
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     shown = ("loss", "effective_rank", "alignment")
     kept = [{k: v for k, v in row.items() if k == "step" or k.endswith(shown)} for row in rows]
+    if sum(name.endswith("/loss") for name in kept[-1]) == 1:  # then it is the whole loss
+        kept = [{k: v for k, v in row.items() if k != "loss"} for row in kept]
     path = folder / "curves.png"
     loss_curves(kept, path)
     return Figures([Picture(path, "Losses, effective rank and alignment of pretraining.")], title, 1)

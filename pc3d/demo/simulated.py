@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from pc3d.data.index import SweepIndex
-from pc3d.demo.findings import findings, key_numbers, probe_table, tuning_table
+from pc3d.demo.findings import few_frames, findings, key_numbers, probe_table, tuning_table
 from pc3d.demo.pictures import (
     comparison_figures,
     curve_figures,
@@ -131,7 +131,7 @@ def _report(work_dir: Path, worlds: Sequence[World], results: Sequence[WorldResu
 def _comparison(world: World, result: WorldResult, pictures: Path) -> Section:
     drives = SweepIndex.open(world.index)
     row = int(drives.key_rows(VAL)[0])
-    title = f"World {result.number}: prediction beside truth, {result.frames[0]} labelled frames"
+    title = f"World {result.number}: prediction beside truth, {few_frames(result)}"
     return comparison_figures(drives, row, result.segmenters, pictures, title)
 
 
