@@ -178,9 +178,10 @@ def test_a_yaw_of_five_degrees_names_the_turn_back(tiny_index: Path) -> None:
     ("change", "says"),
     [
         (poses(invert_SE3), "ego_SE3_cam is inverted"),
-        (lidar(invert_SE3), "ego_SE3_lidar is inverted"),
+        pytest.param(lidar(invert_SE3), "ego_SE3_lidar is inverted", marks=pytest.mark.long),
         (exchanged("ego_SE3_cam"), "it has the place of CAM_"),
-        (exchanged("path"), "its images are those of CAM_"),
+        # A test of its own has them exchanged in one drive.
+        pytest.param(exchanged("path"), "its images are those of CAM_", marks=pytest.mark.long),
         (poses(xyzw), "the quaternion of ego_SE3_cam is x y z w|w x y z"),
         (lidar(yaw(-5)), "turned by 5 degrees to the right"),
     ],
@@ -200,7 +201,7 @@ def test_known_faults_are_named(tiny_index: Path, change: Change, says: str) -> 
     [
         (Image.Transpose.ROTATE_180, "turned by 180 degrees"),
         (Image.Transpose.FLIP_LEFT_RIGHT, "mirrored left to right"),
-        (Image.Transpose.FLIP_TOP_BOTTOM, "upside down"),
+        pytest.param(Image.Transpose.FLIP_TOP_BOTTOM, "upside down", marks=pytest.mark.long),
     ],
 )
 def test_pictures_the_other_way_round(
@@ -216,8 +217,14 @@ def test_pictures_the_other_way_round(
     ("matrix", "says"),
     [
         (np.diag([1.0, -1, 1]), "y of the LiDAR's points has the wrong sign"),
-        (np.diag([1.0, 1, -1]), "z of the LiDAR's points has the wrong sign"),
-        (np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]]), "x and y of the LiDAR's points are exchanged"),
+        pytest.param(
+            np.diag([1.0, 1, -1]), "z of the LiDAR's points has the wrong sign", marks=pytest.mark.long
+        ),
+        pytest.param(
+            np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]]),
+            "x and y of the LiDAR's points are exchanged",
+            marks=pytest.mark.long,
+        ),
         (np.eye(3) / 0.3048, "the LiDAR's points are in feet"),
     ],
 )
@@ -318,7 +325,7 @@ def test_a_vehicle_that_stands_is_no_more_evidence_than_one_frame(real_index: Pa
     assert set(states(Changed(real_index, lambda s: s, [0] * 4), ["CAM_BACK"]).values()) == {"ok"}
 
 
-@pytest.mark.parametrize("kind", ["blank", "noise", "stripes"])
+@pytest.mark.parametrize("kind", ["blank", pytest.param("noise", marks=pytest.mark.long), "stripes"])
 def test_images_that_show_nothing_raise_no_alarm(tiny_index: Path, tmp_path: Path, kind: str) -> None:
     rng = np.random.default_rng(0)
     picture = {
