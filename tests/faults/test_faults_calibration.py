@@ -234,8 +234,26 @@ REAL = Fault(
     never=["Traceback", "calibration CAM_FRONT"],
 )
 
+SLOW = (
+    "a camera that is turned by 5 degrees",
+    "a quaternion in the order x y z w",
+    "a LiDAR that is turned by 5 degrees",
+    "images of two cameras that are exchanged",
+    "pictures of a camera that are turned by 180 degrees",
+    "points of a LiDAR that are mirrored, without boxes",
+)
+"""They are named as the others; that each is found, tests/data/test_data_calibration.py looks at."""
+MARKED = [
+    pytest.param(fault, id=fault.name, marks=[pytest.mark.long] if fault.name in SLOW else [])
+    for fault in FAULTS
+]
 
-@pytest.mark.parametrize("fault", FAULTS, ids=[f.name for f in FAULTS])
+
+def test_the_slow_ones_are_faults() -> None:
+    assert set(SLOW) < {fault.name for fault in FAULTS}
+
+
+@pytest.mark.parametrize("fault", MARKED)
 def test_fault(fault: Fault, place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     check(fault, place, capfd)
 
