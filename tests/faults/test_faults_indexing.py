@@ -341,7 +341,9 @@ def test_what_is_selected(place: Place, capfd: pytest.CaptureFixture[str]) -> No
     assert index.metadata["rebuild"].endswith(" --cameras CAM_BACK --no-labels --no-sweeps")
 
 
-@pytest.mark.parametrize("options", [(), ("--cameras", "none"), ("--no-sweeps",)])
+@pytest.mark.parametrize(
+    "options", [(), ("--cameras", "none"), pytest.param(("--no-sweeps",), marks=pytest.mark.long)]
+)
 def test_sound_drives_raise_nothing(
     options: Sequence[str], place: Place, capfd: pytest.CaptureFixture[str]
 ) -> None:
