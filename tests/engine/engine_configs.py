@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from mmengine.config import Config
 
 from pc3d.engine.config import load_config
@@ -32,6 +34,25 @@ BEV: dict[str, Any] = {
     "data.image_size": (64, 128),
 }
 """Narrow parts of the configs with a bird's-eye-view map of the cameras; use with `narrow=False`."""
+
+VARIANTS = {
+    "sim_fac_objects": "sim_fac",
+    "sim_prc_objects": "sim_prc",
+    "sim_slidr_kmeans": "sim_slidr",
+    "sim_slidr_no_occlusion": "sim_slidr",
+    "sim_slidr_oracle": "sim_slidr",
+    "sim_slidr_other_images": "sim_slidr",
+    "sim_slidr_random_teacher": "sim_slidr",
+    "sim_superflowpp_oracle": "sim_superflowpp",
+}
+"""Systems with the objectives of another one, on other regions, images or weights."""
+
+
+def marked(systems: Iterable[str], *slow: str) -> list[Any]:
+    """Systems as parameters of a test that trains: the quick tests leave out the variants, and `slow` ones."""
+    found = list(systems)
+    later = {name for name in found if VARIANTS.get(name) in found or name in slow}
+    return [pytest.param(name, marks=pytest.mark.long) if name in later else name for name in found]
 
 
 def pretrain_config(
