@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_configs import BEV, CONFIGS, pretrain_config, read_metrics
+from engine_configs import BEV, CONFIGS, marked, pretrain_config, read_metrics
 
 from pc3d.data.batch import Needs
 from pc3d.data.build import build_index
@@ -86,7 +86,7 @@ def config_of(sources: list[dict[str, Any]]) -> Callable[..., Any]:
     return make
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("name", marked(SYSTEMS))
 def test_every_system_trains_on_real_input(config_of: Callable[..., Any], name: str, tmp_path: Path) -> None:
     config = config_of(name)
     pretrain(config, tmp_path)
