@@ -49,7 +49,7 @@ VARIANTS = {
 
 
 def marked(systems: Iterable[str], *slow: str) -> list[Any]:
-    """Systems as parameters of a test that trains: the quick tests leave out the variants, and `slow` ones."""
+    """Systems as parameters of a test that trains: the quick tests leave out variants and `slow` ones."""
     found = list(systems)
     later = {name for name in found if VARIANTS.get(name) in found or name in slow}
     return [pytest.param(name, marks=pytest.mark.long) if name in later else name for name in found]
