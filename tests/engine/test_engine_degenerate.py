@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from engine_configs import BEV, CONFIGS, pretrain_config
+from engine_configs import BEV, CONFIGS, marked, pretrain_config
+from mmengine.config import Config
 
 from pc3d.data.batch import Batch
 from pc3d.data.collate import collate
@@ -57,17 +58,26 @@ def gapped_index(tiny_index: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return write_index(folder, (gapped(row) for row in range(len(index))), metadata)
 
 
-def system(
-    name: str, index: Path, regions: Path, folder: Path, **more: Any
-) -> tuple[Pretrainer, MixedDataset]:
-    """The narrow model of a system, or of a stage of it from fresh weights, and its data."""
+def config_of(name: str, index: Path, regions: Path, folder: Path, **more: Any) -> Config:
+    """The narrow form of a system, or of a stage of it from fresh weights."""
     name, _, stage = name.partition(":")
     config = pretrain_config(index, regions, 1, name, narrow=not stage, **{**(BEV if stage else {}), **more})
     if stage:
         config = stage_configs(config, folder)[stage]
         config.pop("init", None)
-    data = build_dataset(plain(config.data), objective_needs(plain(config.objectives)))
-    return build_pretrainer(config).train(), data
+    return config
+
+
+def data_of(config: Config) -> MixedDataset:
+    return build_dataset(plain(config.data), objective_needs(plain(config.objectives)))
+
+
+def system(
+    name: str, index: Path, regions: Path, folder: Path, **more: Any
+) -> tuple[Pretrainer, MixedDataset]:
+    """The narrow model of a system, or of a stage of it from fresh weights, and its data."""
+    config = config_of(name, index, regions, folder, **more)
+    return build_pretrainer(config).train(), data_of(config)
 
 
 def step(model: Pretrainer, batch: Batch) -> float:
@@ -98,7 +108,7 @@ def test_a_missing_camera_is_left_out(
 def test_samples_with_other_cameras_say_what_to_set(
     gapped_index: Path, tiny_regions: Path, tmp_path: Path
 ) -> None:
-    _, data = system("sim_calico:rad", gapped_index, tiny_regions, tmp_path)
+    data = data_of(config_of("sim_calico:rad", gapped_index, tiny_regions, tmp_path))
     with pytest.raises(ValueError, match=r"different numbers of cameras.*`camera_names`"):
         collate([data[0, 0], data[0, 5]])
     with pytest.raises(DataError, match=r"the sweep has no camera[^`]*`camera_names`"):
@@ -124,12 +134,12 @@ def test_the_ends_of_a_scene(tiny_index: Path, tiny_regions: Path, tmp_path: Pat
         assert step(model, collate(samples)) > 0
 
 
-@pytest.mark.parametrize("name", [*SYSTEMS, *STAGED])
+@pytest.mark.parametrize("name", marked([*SYSTEMS, *STAGED]))
 def test_one_sweep_of_two_without_points(
     tiny_index: Path, tiny_regions: Path, tmp_path: Path, name: str
 ) -> None:
     model, data = system(name, tiny_index, tiny_regions, tmp_path)
-    _, empty = system(name, tiny_index, tiny_regions, tmp_path, **{"data.points": NOWHERE})
+    empty = data_of(config_of(name, tiny_index, tiny_regions, tmp_path, **{"data.points": NOWHERE}))
     batch = collate([empty[0, 0], data[0, 1]])
     assert set(batch.now.views["a"].batch.tolist()) == {1}
     assert step(model, batch) > 0
