@@ -143,13 +143,13 @@ def test_a_run_with_data_workers_reads_no_image(
 ) -> None:
     """The second run finds every map, and the images are gone."""
     shutil.copytree(tiny_nuscenes, tmp_path / "drive")
-    more = {"data.root": str(tmp_path / "drive"), "data.workers": 2}
+    more: dict[str, Any] = {"data.root": str(tmp_path / "drive")}
     pretrain(settings(**more), tmp_path / "exact")
     more["data.teacher_cache"] = str(tmp_path / "maps")
     pretrain(settings(**more), tmp_path / "one")
     for image in (tmp_path / "drive").rglob("*.jpg"):
         image.unlink()
-    pretrain(settings(**more), tmp_path / "two")
+    pretrain(settings(**more, **{"data.workers": 1}), tmp_path / "two")
     losses = [[row["loss"] for row in read_metrics(tmp_path / run)] for run in ("exact", "one", "two")]
     assert losses[1] == losses[2]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
