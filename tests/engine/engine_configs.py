@@ -38,20 +38,18 @@ BEV: dict[str, Any] = {
 VARIANTS = {
     "sim_fac_objects": "sim_fac",
     "sim_prc_objects": "sim_prc",
-    "sim_slidr_kmeans": "sim_slidr",
     "sim_slidr_no_occlusion": "sim_slidr",
     "sim_slidr_oracle": "sim_slidr",
-    "sim_slidr_other_images": "sim_slidr",
     "sim_slidr_random_teacher": "sim_slidr",
     "sim_superflowpp_oracle": "sim_superflowpp",
 }
-"""Systems with the objectives of another one, on other regions, images or weights."""
+"""Systems with the objectives of another one, on other regions or weights."""
 
 
-def marked(systems: Iterable[str], *slow: str) -> list[Any]:
-    """Systems as parameters of a test that trains: the quick tests leave out variants and `slow` ones."""
+def marked(systems: Iterable[str]) -> list[Any]:
+    """Systems as parameters of a test that trains: the quick tests leave the variants out."""
     found = list(systems)
-    later = {name for name in found if VARIANTS.get(name) in found or name in slow}
+    later = {name for name in found if VARIANTS.get(name) in found}
     return [pytest.param(name, marks=pytest.mark.long) if name in later else name for name in found]
 
 

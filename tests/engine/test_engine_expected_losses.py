@@ -52,7 +52,7 @@ def five_steps(name: str, index: Path, regions: Path) -> Config:
     return load_config(CONFIGS / f"pretrain/{name}.py", "pretrain", settings)
 
 
-@pytest.mark.parametrize("name", marked(SYSTEMS, "sim_joint"))  # whose objectives others have too
+@pytest.mark.parametrize("name", marked(SYSTEMS))
 def test_the_first_two_losses_are_those_of_the_config(
     name: str, tiny_index: Path, tiny_regions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
