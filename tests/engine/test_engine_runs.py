@@ -131,6 +131,7 @@ def test_two_processes_train_one_model(tiny_index: Path, tiny_regions: Path, tmp
     assert all(np.isfinite(row["loss"]) for row in rows)
 
 
+@pytest.mark.long  # test_engine_stages.py has two processes wait for each other between stages
 def test_two_processes_train_in_stages(tiny_index: Path, tiny_regions: Path, tmp_path: Path) -> None:
     """The second stage, with a frozen LiDAR encoder, starts in both from what the first process wrote."""
     config = pretrain_config(tiny_index, tiny_regions, 1, "sim_calico", narrow=False, **BEV)
