@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import runpy
 import sys
 from itertools import islice
 from pathlib import Path
@@ -160,11 +160,17 @@ def step_by_step(kind: str, warmup: float) -> list[float]:
 
 
 @pytest.mark.parametrize("tool", ["pretrain", "finetune"])
-def test_a_missing_config_is_one_line(tool: str, tmp_path: Path) -> None:
-    script = CONFIGS.parent / "tools" / f"{tool}.py"
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "no.py")], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert done.stderr.strip().splitlines()[-1].startswith("error: no config at")
-    assert "Traceback" not in done.stderr
+def test_a_missing_config_is_one_line(
+    tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As a script, which is run in this process."""
+    script = str(CONFIGS.parent / "tools" / f"{tool}.py")
+    monkeypatch.setattr(sys, "argv", [script, str(tmp_path / "no.py")])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(script, run_name="__main__")
+    said = capfd.readouterr().err
+    assert end.value.code == 2
+    assert said.strip().splitlines()[-1].startswith("error: no config at")
+    assert "Traceback" not in said
