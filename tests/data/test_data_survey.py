@@ -182,7 +182,7 @@ def test_scenes_pass_one_at_a_time(drives: list[Sweep], tmp_path: Path) -> None:
 
 
 def test_what_is_kept_does_not_grow(drives: list[Sweep], tmp_path: Path) -> None:
-    """A survey of ten times as many scenes, all of them odd, takes no more memory."""
+    """A survey of four times as many scenes, all of them odd, takes no more memory."""
 
     def size(scenes: int) -> int:
         survey = Survey({"root": str(tmp_path)}, 20, skip_missing=True)
@@ -193,7 +193,7 @@ def test_what_is_kept_does_not_grow(drives: list[Sweep], tmp_path: Path) -> None
             list(survey.watch([lost]) if number % 2 else survey.watch([replace(first, scene=scene)] * 3))
         return len(pickle.dumps([survey._files, *survey._looks[:-1]]))
 
-    assert size(120) < size(12) + 200
+    assert size(48) < size(12) + 200
 
 
 def test_two_sweeps_of_one_file(drives: list[Sweep], tmp_path: Path) -> None:
