@@ -53,7 +53,7 @@ _yaw = st.one_of(st.floats(-10, 10), st.sampled_from([0.0, math.pi / 2, -math.pi
 _box = st.tuples(_place, _place, _size, _size, _yaw)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(a=_box, b=_box, shift=st.sampled_from([0.0, 1000.0]))
 def test_iou_is_that_of_the_polygons(a: tuple[float, ...], b: tuple[float, ...], shift: float) -> None:
     p, q = torch.tensor([a, b], dtype=torch.float64)
