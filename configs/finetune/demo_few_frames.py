@@ -1,4 +1,4 @@
-# Fine-tuning of `make demo`: few labelled frames, spread over all drives, with the input columns of sim_distill.
+# Fine-tuning of `make demo`: few labelled frames of all drives, with the input columns of sim_distill.
 _base_ = "sim_5_percent.py"
 data = dict(features=("intensity", "statistics"), fraction=12.5, fraction_rule="nested")
 lidar = dict(

@@ -1,6 +1,6 @@
-# Distillation of three levels of the teacher into an encoder that is given local statistics of its points beside
-# them. Set data.teacher_cache and data.statistics_cache to folders, else the teacher sees six images a step.
-# Many steps of one sweep serve it better than half as many of two (docs/results/recipe.md).
+# Distillation of three levels of the teacher into an encoder that is given local statistics of its points.
+# Set data.teacher_cache and data.statistics_cache to folders, else the teacher sees six images a step.
+# Many steps of one sweep serve it better than half as many of two.
 _base_ = "../_base_/sim_images.py"
 data = dict(features=("intensity", "statistics"), cameras=6, batch_size=1)
 # What brings each column to about the size of the others.

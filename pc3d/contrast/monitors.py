@@ -45,7 +45,7 @@ def uniformity(features: Tensor) -> Tensor:
 
 @torch.no_grad()
 def collapse_metrics(features_a: Tensor, features_b: Tensor | None = None) -> dict[str, Tensor]:
-    """Collapse monitors of one compared feature, on at most 512 evenly spaced rows (2048 cost a fifth of a step).
+    """Collapse monitors of one compared feature, on at most 512 evenly spaced rows.
 
     All are taken of the L2-normalised rows, in float32 and without a gradient.
 

@@ -98,7 +98,8 @@ class FrameConfig:
 class FrameSources:
     """What frames are loaded from: needs, settings, classes of labels, and the caches of ids by need.
 
-    A cache `pseudo_labels` stands in for the label files; `statistics` keeps what is computed of points. `scene_maps` holds the map of each scene.
+    A cache `pseudo_labels` stands in for the label files; `statistics` keeps what is computed of points.
+    `scene_maps` holds the map of each scene.
     `objects` are those that `config.paste` pastes. Where there is a `teacher`, its maps are read instead of
     the images.
     """

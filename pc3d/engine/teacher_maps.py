@@ -1,7 +1,7 @@
 """`data.teacher_cache`: the maps of a frozen image encoder, made once before the first step.
 
-They are read in its stead: no step decodes an image or runs the teacher. What a map is of stands in the name of its folder: the
-encoder's config and weights, the index, the images' size and how they are resized.
+They are read in its stead: no step decodes an image or runs the teacher. What a map is of stands in the
+name of its folder: the encoder's config and weights, the index, the images' size and how they are resized.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -29,7 +30,7 @@ class Objective(nn.Module):
 
     needs: Needs
     learns_from: ClassVar[str] = "example"
-    terms: ClassVar[Mapping[str, str]] = {}
+    terms: Mapping[str, str] = MappingProxyType({})
     later: ClassVar[Mapping[str, Any]] = {}
     reads_bev: bool = False
     reads_image: bool = False

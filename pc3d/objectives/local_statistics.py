@@ -91,7 +91,12 @@ class LocalStatistics(Objective):
         columns = columns / max(len(predicted), 1)
         missed = (predicted.detach() - expected).square().sum()
         explained = 1 - missed / expected.square().sum().clamp(min=1e-6)
-        logged = {"examples": torch.tensor(float(len(predicted))), "explained": explained}
+        share = torch.tensor(len(predicted) / max(now.num_points, 1))
+        logged = {
+            "examples": torch.tensor(float(len(predicted))),
+            "explained": explained,
+            "point_share": share,
+        }
         return {"loss": columns.mean(), **logged}
 
     def _target(self, statistics: Tensor, view: PointView, sample: Tensor) -> Tensor:

@@ -51,8 +51,8 @@ class ScaLR(Objective):
         standardise: the teacher's channels are standardised over the pairs of the batch before they are
             normalised (batch norm without weights), so that no channel decides the direction by its scale
             alone. Ours, for convolutional teachers, whose channels differ by orders of magnitude.
-        temperature: None, or that of an InfoNCE over the pairs of the batch, in the teacher's own space, which
-            then stands in for their distance: PPKT's contrast (arXiv 2104.04687) without
+        temperature: None, or that of an InfoNCE over the pairs of the batch, in the teacher's own space,
+            which then stands in for their distance: PPKT's contrast (arXiv 2104.04687) without
             its pixel head. Its logits are num_pairs squared. Ours.
 
     Raises:
@@ -62,7 +62,7 @@ class ScaLR(Objective):
     needs = Needs(images=True)
     reads_image = True
     learns_from = "point-pixel pair"
-    terms: ClassVar[Mapping[str, str]] = {"scene": "no sample has a point with a pixel"}
+    terms: Mapping[str, str] = {"scene": "no sample has a point with a pixel"}
     later: ClassVar[Mapping[str, Any]] = {
         **{"head": "linear", "hidden": 2048, "layers": None, "distance": "l2"},
         **{"scene_weight": 0.0, "scene_pool": "max", "standardise": False},
@@ -93,6 +93,7 @@ class ScaLR(Objective):
         self.layers = None if layers is None else check_layers(layers, image)
         self.num_pairs, self.distance, self.temperature = num_pairs, distance, temperature
         self.scene_weight, self.scene_pool = scene_weight, scene_pool
+        self.terms = type(self).terms if scene_weight else {}
         width = lidar.point_channels
         widths = [image.channels] if layers is None else [image.level_channels[layer] for layer in layers]
         if self.layers is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +43,7 @@ class Seal(Objective):
     needs = Needs(images=True, superpixels=True, tracks=True, frames=("t", "t+1"))
     reads_image = True
     learns_from = SuperpixelContrast.learns_from
-    terms: ClassVar[Mapping[str, str]] = {
+    terms: Mapping[str, str] = {
         "temporal": "no track is in a frame and in the one after it: are there frames after it, and tracks?"
     }
 

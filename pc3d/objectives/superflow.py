@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +57,7 @@ class SuperFlow(Objective):
     needs = Needs(images=True, neighbour_images=True, semantics=True, frames=("t", "t-1", "t+1", "dense"))
     reads_image = True
     learns_from = SuperpixelContrast.learns_from
-    terms: ClassVar[Mapping[str, str]] = {
+    terms: Mapping[str, str] = {
         "d2s": "no segment is in a frame and in its dense sweep",
         "temporal": "no segment is in a frame and in the one before or after it: are the ids `semantics`?",
         "cross": "no segment is in a frame and in the images of the one before or after it",

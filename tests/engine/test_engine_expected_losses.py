@@ -12,8 +12,8 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 
 from pc3d.engine import training
-from pc3d.engine.config import load_config
-from pc3d.engine.pretrainer import pretrain
+from pc3d.engine.config import load_config, plain
+from pc3d.engine.pretrainer import objective_needs, pretrain
 from pc3d.engine.stages import stage_configs
 
 SYSTEMS = sorted(path.stem for path in (CONFIGS / "pretrain").glob("sim_*.py"))
@@ -52,6 +52,13 @@ def five_steps(name: str, index: Path, regions: Path) -> Config:
     return load_config(CONFIGS / f"pretrain/{name}.py", "pretrain", settings)
 
 
+def tolerance(config: Config) -> float:
+    """Relative; larger where ids come from k-means of a teacher's features, whose ties rounding decides."""
+    kmeans = not (config.data.get("semantic_params") or {}).get("source")
+    reads = objective_needs(plain(config.objectives)).semantics
+    return 0.05 if reads and kmeans else 1e-3
+
+
 @pytest.mark.parametrize("name", marked(SYSTEMS))
 def test_the_first_two_losses_are_those_of_the_config(
     name: str, tiny_index: Path, tiny_regions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -64,7 +71,7 @@ def test_the_first_two_losses_are_those_of_the_config(
     with pytest.raises(Enough):
         pretrain(config, tmp_path)
     losses = [row["loss"] for row in read_metrics(tmp_path)]
-    assert losses == pytest.approx(list(config.expected_losses[:2]), rel=1e-3), (name, losses)
+    assert losses == pytest.approx(list(config.expected_losses[:2]), rel=tolerance(config)), (name, losses)
 
 
 @pytest.mark.long
@@ -77,4 +84,8 @@ def test_the_first_five_losses_are_those_of_the_config(
     runs = {"": config} if not config.get("stages") else stage_configs(config)
     for stage, of_stage in runs.items():
         losses = [row["loss"] for row in read_metrics(tmp_path / stage)]
-        assert losses == pytest.approx(list(of_stage.expected_losses), rel=1e-3), (name, stage, losses)
+        assert losses == pytest.approx(list(of_stage.expected_losses), rel=tolerance(of_stage)), (
+            name,
+            stage,
+            losses,
+        )

@@ -23,7 +23,11 @@ from pc3d.regions.key_frame import key_frames
 from pc3d.regions.semantics import SemanticParams
 from pc3d.regions.superpixels import SuperpixelParams
 
-SYSTEMS = sorted(path.stem for path in CONFIGS.glob("pretrain/sim_*.py") if "oracle" not in path.stem)
+SYSTEMS = sorted(
+    path.stem
+    for path in CONFIGS.glob("pretrain/sim_*.py")
+    if not any(word in path.stem for word in ("oracle", "other_images"))
+)
 SEMANTICS = {"clusters": 16, "fit_images": 4}
 REGIONS: dict[str, Params] = {
     **{name: kind.params() for name, kind in KINDS.items()},

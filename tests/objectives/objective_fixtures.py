@@ -65,8 +65,8 @@ class TinyCamera(ViewTransform):
 def make_batch(seed: int = 0, size: int = 2, points: int = 60, cameras: int = 2, segments: int = 5) -> Batch:
     """Random clouds inside +-8 m at four times, with ids of every kind.
 
-    Regions, supervoxels and objects are -1..2, tracks -1..4, superpixels and semantics -1..segments-1; t has a
-    second view that lacks a tenth of the points.
+    Regions, supervoxels and objects are -1..2, tracks -1..4, superpixels and semantics -1..segments-1; t has
+    a second view that lacks a tenth of the points.
     """
     generator = torch.Generator().manual_seed(seed)
     names = ("t", "t-1", "t+1", "dense")
