@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pc3d.data.array_file import load_arrays, save_arrays
 from pc3d.data.errors import DataError, fail
+from pc3d.data.token_files import token_file
 from pc3d.storage.whole import read_json, write_bytes
 
 _KIND = re.compile(r"[a-z0-9_]+\Z")
@@ -75,9 +76,7 @@ class RegionCache:
 
     def path(self, token: str) -> Path:
         """File of a sweep; tokens are spread over 256 folders and may hold any character."""
-        digest = blake2b(token.encode(), digest_size=8).hexdigest()
-        name = token if re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", token) else "token"
-        return self.folder / digest[:2] / f"{name}-{digest[2:]}.npz"
+        return token_file(self.folder, token)
 
     def has(self, token: str) -> bool:
         """Whether the regions of the sweep are there."""

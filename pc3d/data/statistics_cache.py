@@ -6,7 +6,6 @@ What is read is what would be computed: the loader rounds statistics to float16,
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from pc3d.data.array_file import load_arrays, save_arrays
 from pc3d.data.errors import DataError, fail
 from pc3d.data.local_statistics import NAMES, NEIGHBOURS, PLANE_NEIGHBOURS
+from pc3d.data.token_files import token_file
 from pc3d.storage.whole import write_bytes
 
 Float16 = NDArray[np.float16]
@@ -50,9 +50,7 @@ class StatisticsCache:
 
     def path(self, token: str) -> Path:
         """File of a sweep; tokens are spread over 256 folders and may hold any character."""
-        digest = blake2b(token.encode(), digest_size=8).hexdigest()
-        name = token if re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", token) else "token"
-        return self.folder / digest[:2] / f"{name}-{digest[2:]}.npz"
+        return token_file(self.folder, token)
 
     def load(self, token: str, num_points: int) -> Float16 | None:
         """(num_points, 13) statistics of a frame, None where they are not there yet.

@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.data.errors import DataError, fail
+from pc3d.data.token_files import spread_file
 from pc3d.storage.whole import read_json, write_bytes, write_json
 
 Float16 = NDArray[np.float16]
@@ -73,10 +72,7 @@ class TeacherCache:
 
     def path(self, token: str, camera: str) -> Path:
         """File of an image; tokens are spread over 256 folders, and any names may be given."""
-        digest = blake2b(f"{token}\0{camera}".encode(), digest_size=8).hexdigest()
-        name = f"{token}.{camera}"
-        name = name if re.fullmatch(r"[A-Za-z0-9_.-]{1,120}", name) else "image"
-        return self.folder / digest[:2] / f"{name}-{digest[2:]}.npy"
+        return spread_file(self.folder, f"{token}\0{camera}", f"{token}.{camera}", "image", 120, ".npy")
 
     def has(self, token: str, camera: str) -> bool:
         """Whether the maps of an image are there."""

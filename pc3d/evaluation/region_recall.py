@@ -14,14 +14,7 @@ from numpy.typing import NDArray
 from pc3d.data.build import build_index
 from pc3d.data.index import SweepIndex
 from pc3d.regions.clusters import dbscan
-from pc3d.regions.ground import (
-    GroundParams,
-    checked_points,
-    ground_mask,
-    in_ego_square,
-    in_range,
-    sensor_height,
-)
+from pc3d.regions.ground import GroundParams, rows_off_ground, sensor_height
 from pc3d.regions.key_frame import KeyFrame, key_frames
 from pc3d.regions.lidar_regions import lidar_regions
 from pc3d.regions.objects import ObjectParams, objects
@@ -44,10 +37,9 @@ Cut = Callable[[NDArray, float], NDArray]
 
 def _dbscan(eps: float, min_samples: int) -> Cut:
     def cut(points: NDArray, height: float) -> NDArray:
-        xyz, params = checked_points(points), GroundParams()
-        kept = in_range(xyz, params) & ~in_ego_square(xyz, params) & ~ground_mask(points, height, params)
+        rows = rows_off_ground(points, height, GroundParams())
         labels = np.full(len(points), -1, dtype=np.int32)
-        labels[kept] = dbscan(xyz[kept, :2], eps, min_samples)
+        labels[rows] = dbscan(points[rows, :2].astype(np.float64), eps, min_samples)
         return labels
 
     return cut

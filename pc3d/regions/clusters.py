@@ -120,7 +120,7 @@ def _core_points(x, y, start, first, last, eps2, min_samples):
 
 
 @njit(cache=True)
-def _find(parent, c):
+def root_of(parent, c):
     while parent[c] != c:
         parent[c] = parent[parent[c]]
         c = parent[c]
@@ -150,13 +150,13 @@ def _join_cells(x, y, core, start, cell_key, columns, first, last, eps2):
                     across = abs(cell_key[d] - cell_key[c] - (k - _REACH) * columns)
                     if max(across, k - _REACH) != reach:
                         continue
-                    root_c, root_d = _find(parent, c), _find(parent, d)
+                    root_c, root_d = root_of(parent, c), root_of(parent, d)
                     if root_c != root_d and _touch(
                         x, y, core, start[c], start[c + 1], start[d], start[d + 1], eps2
                     ):
                         parent[max(root_c, root_d)] = min(root_c, root_d)
     for c in range(len(cell_key)):
-        parent[c] = _find(parent, c)
+        parent[c] = root_of(parent, c)
     return parent
 
 

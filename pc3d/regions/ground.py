@@ -108,6 +108,13 @@ def in_ego_square(xyz: NDArray, params: GroundParams) -> NDArray[np.bool_]:
     return (np.abs(xyz[:, :2]) < params.ego_half_width).all(axis=1)
 
 
+def rows_off_ground(points: NDArray, sensor_height: float, params: GroundParams) -> NDArray[np.int64]:
+    """Rows in range, off the ground and off the ego vehicle. Arguments and errors as of `ground_mask`."""
+    xyz = checked_points(points)
+    kept = in_range(xyz, params) & ~in_ego_square(xyz, params)
+    return np.flatnonzero(kept & ~ground_mask(points, sensor_height, params))
+
+
 def ground_mask(
     points: NDArray, sensor_height: float, params: GroundParams | None = None
 ) -> NDArray[np.bool_]:

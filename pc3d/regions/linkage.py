@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pc3d.regions.clusters import root_of
 from pc3d.storage.compiled import njit
 
 _ROOM = 1.0 + 1e-9  # of the windows of candidates, for rounding
@@ -67,21 +68,13 @@ def _ring_edges(reach: float, near: float, width: float) -> NDArray[np.float64]:
 
 
 @njit(cache=True)
-def _root(parent, p):
-    while parent[p] != p:
-        parent[p] = parent[parent[p]]
-        p = parent[p]
-    return p
-
-
-@njit(cache=True)
 def _join(x, y, scale, p, first, last, eps2, before, parent):
     """Link a point to those of a range of candidates that come after it."""
     for q in range(max(first, p + 1), last):
         if before[q] != before[p]:
             dx, dy = x[p] - x[q], y[p] - y[q]
             if dx * dx + dy * dy <= eps2 * (scale[p] * scale[q]):
-                a, b = _root(parent, p), _root(parent, q)
+                a, b = root_of(parent, p), root_of(parent, q)
                 parent[max(a, b)] = min(a, b)
 
 
@@ -117,6 +110,6 @@ def _linked(x, y, radius, angle, scale, edges, starts, levels):
                     seam = np.searchsorted(here, upper - 2.0 * np.pi, side="right")
                     _join(x, y, scale, p, a, a + seam, eps * eps, before, parent)
         for p in range(len(x)):
-            found[level, p] = _root(parent, p)
+            found[level, p] = root_of(parent, p)
         before = found[level].copy()
     return found

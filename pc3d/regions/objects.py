@@ -13,14 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.regions.ground import (
-    GroundParams,
-    check_positive,
-    checked_points,
-    ground_mask,
-    in_ego_square,
-    in_range,
-)
+from pc3d.regions.ground import GroundParams, check_positive, rows_off_ground
 from pc3d.regions.linkage import linked
 from pc3d.regions.segment_tree import SegmentTree, best_disjoint, segment_tree
 from pc3d.regions.shapes import sides_and_tops
@@ -92,10 +85,10 @@ def objects(points: NDArray, sensor_height: float, params: ObjectParams | None =
         ImportError: `params.ground` is `patchwork` and pypatchworkpp is not installed.
     """
     params = params or ObjectParams()
-    xyz = checked_points(points)
-    kept = in_range(xyz, params) & ~in_ego_square(xyz, params) & (xyz[:, 2] < params.max_top - sensor_height)
-    rows = np.flatnonzero(kept & ~ground_mask(points, sensor_height, params))
-    xyz = xyz[rows]
+    rows = rows_off_ground(points, sensor_height, params)
+    xyz = points[rows, :3].astype(np.float64)
+    low = xyz[:, 2] < params.max_top - sensor_height
+    rows, xyz = rows[low], xyz[low]
     tree = segment_tree(linked(xyz[:, :2], params.near, thresholds(params)), params.min_points)
     score = scores(tree, xyz, sensor_height, params)
     chosen = np.flatnonzero(best_disjoint(tree.parent, score * tree.counts) & (score >= params.min_score))

@@ -15,14 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.geometry.rigid import invert_SE3, transform_points
-from pc3d.regions.ground import (
-    GroundParams,
-    check_positive,
-    checked_points,
-    ground_mask,
-    in_ego_square,
-    in_range,
-)
+from pc3d.regions.ground import GroundParams, check_positive, checked_points, rows_off_ground
 from pc3d.regions.motion import displacement, seen_through
 
 _MIN_POINTS = 5  # of a segment in each sweep, for a displacement
@@ -93,7 +86,7 @@ def tracks(
     params = params or TrackParams()
     if not seconds > 0:
         raise ValueError(f"{seconds} s from one sweep to the next; `tracks_of_one` is for one alone")
-    rows = [_candidates(sweep, sensor_height, params) for sweep in (now, following)]
+    rows = [rows_off_ground(sweep, sensor_height, params) for sweep in (now, following)]
     before = checked_points(now)[rows[0]]
     after = transform_points(now_SE3_following, checked_points(following)[rows[1]])
     label = np.split(_clusters(np.concatenate([before, after]), params), [len(before)])
@@ -115,18 +108,11 @@ def tracks_of_one(
 ) -> dict[str, NDArray]:
     """`tracks` of the last key frame of a scene, which stands in for its own next: nothing moves."""
     params = params or TrackParams()
-    rows = _candidates(points, sensor_height, params)
+    rows = rows_off_ground(points, sensor_height, params)
     label = _clusters(checked_points(points)[rows], params)
     track = _spread(label, rows, np.full(len(points), -1, np.int32))
     still = np.zeros(len(points), np.int8)
     return {"track_now": track, "track_next": track, "moving_now": still, "moving_next": still}
-
-
-def _candidates(points: NDArray, sensor_height: float, params: TrackParams) -> NDArray[np.int64]:
-    """Rows in range, off the ground and off the ego vehicle."""
-    xyz = checked_points(points)
-    kept = in_range(xyz, params) & ~in_ego_square(xyz, params)
-    return np.flatnonzero(kept & ~ground_mask(points, sensor_height, params))
 
 
 def _spread(values: NDArray, rows: NDArray[np.int64], into: NDArray) -> NDArray:

@@ -14,6 +14,7 @@ from typing import Any
 from mmengine.config import Config
 
 from pc3d.data.errors import fail
+from pc3d.data.index import SweepIndex
 from pc3d.engine.checkpoints import load_encoder
 from pc3d.engine.config import plain
 from pc3d.engine.data import frame_config, frame_settings
@@ -29,14 +30,12 @@ from pc3d.evaluation.evidence.step_time import one_thread
 from pc3d.evaluation.evidence.worlds import open_world
 from pc3d.evaluation.label_efficiency import json_values
 from pc3d.evaluation.protocol.data import ProbeData, draw_points, spread_key_frames
-from pc3d.evaluation.protocol.features import Features, beside, estimated_statistics, hand_made, of_encoder
+from pc3d.evaluation.protocol.features import Features, Pair, beside, both_statistics, hand_made
 from pc3d.evaluation.protocol.networks import Teacher
 from pc3d.evaluation.protocol.probes import probe
 from pc3d.evaluation.protocol.references import reference_table
 from pc3d.models.weights import save_backbone
 from pc3d.storage.whole import read_json, write_json
-
-Pair = tuple[Features, Features]
 
 
 def result_file(places: Places, unit: Unit) -> Path:
@@ -122,20 +121,15 @@ def _probe(study: Study, places: Places, unit: Unit) -> dict[str, Any]:
     model = build_segmenter(plain(config.lidar), {"num_classes": 2}, init, unit.seed)
     encoder = model.encoder.eval()
     frames = frame_config(frame_settings(plain(config.data)))
-    train, val = data = probe_data(study, places, probed)
-    ours = _hand_made_of(study, places, probed)
+    train, val = probe_data(study, places, probed)
+    ours = _hand_made(train), _hand_made(val)
     rows: dict[str, Any] = {}
 
     def score(name: str, pair: Pair) -> None:
         x, y = pair
         rows[name] = probe(x.values, train.labels, y.values, val.labels, train.num_classes, train.classes)
 
-    for name, statistics in (("fixed", False), ("estimated", True)):
-        if statistics:
-            with estimated_statistics(encoder, train, frames):
-                a, b = (of_encoder(part, encoder, frames=frames) for part in data)
-        else:
-            a, b = (of_encoder(part, encoder, frames=frames) for part in data)
+    for name, (a, b) in both_statistics(train, val, encoder, frames):
         score(name, (a, b))
         score(f"{name} beside hand-made", (beside(ours[0], a), beside(ours[1], b)))
     return {"rows": rows, "train_points": len(train), "val_points": len(val)}
@@ -145,34 +139,23 @@ def probe_data(study: Study, places: Places, world: str) -> tuple[ProbeData, Pro
     """The points of the training and of the validation part of a world."""
     assert study.probes is not None
     index, probes = open_world(study, places, world), study.probes
-    parts = zip((study.train, study.val), probes.sweeps, strict=True)
     train, val = (
-        draw_points(index, spread_key_frames(index, split, count), probes.points, probes.draw)
-        for split, count in parts
+        _drawn(index.folder, index.root, split, count, probes.points, probes.draw)
+        for split, count in zip((study.train, study.val), probes.sweeps, strict=True)
     )
     return train, val
 
 
-def _hand_made_of(study: Study, places: Places, world: str) -> Pair:
-    probes = study.probes
-    assert probes is not None
-    index = open_world(study, places, world)
-    asked = (probes.points, probes.sweeps, probes.draw, study.train, study.val)
-    return _hand_made(index.folder, index.root, asked)
-
-
-@lru_cache(maxsize=4)
-def _hand_made(folder: Path, root: Path, asked: tuple[Any, ...]) -> Pair:
-    """Hand-made features of both parts of a world: the same for every start that is probed there."""
-    from pc3d.data.index import SweepIndex
-
-    points, sweeps, draw, *splits = asked
+@lru_cache(maxsize=8)
+def _drawn(folder: Path, root: Path, split: str, count: int, points: int, draw: int) -> ProbeData:
+    """Points of a part of a world: the same ones for every start that is probed there."""
     index = SweepIndex.open(folder, root=root)
-    a, b = (
-        hand_made(draw_points(index, spread_key_frames(index, split, count), points, draw))
-        for split, count in zip(splits, sweeps, strict=True)
-    )
-    return a, b
+    return draw_points(index, spread_key_frames(index, split, count), points, draw)
+
+
+@lru_cache(maxsize=8)
+def _hand_made(data: ProbeData) -> Features:
+    return hand_made(data)
 
 
 def _init(study: Study, places: Places, unit: Unit) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from pc3d.data.frame_types import FrameConfig
 from pc3d.data.index import SweepIndex
 from pc3d.data.map_targets import MAP_CLASSES
 from pc3d.data.records import Boxes, Float64
+from pc3d.evaluation.protocol.data import checked_tokens, rng_of
 from pc3d.evaluation.protocol.logistic import fit_logistic
 from pc3d.evaluation.protocol.probes import C, standardise
 from pc3d.geometry.boxes import points_in_boxes
@@ -79,12 +79,7 @@ def draw_cells(
         DataError: the data set has no maps.
         ValueError: no token, one twice, or no cell is asked for.
     """
-    tokens = tuple(tokens)
-    if cells_per_sweep < 1 or not tokens or len(set(tokens)) < len(tokens):
-        raise ValueError(
-            f"{cells_per_sweep} cells of {len(tokens)} sweeps ({len(set(tokens))} different), expected at "
-            "least 1 of each and each sweep once"
-        )
+    tokens = checked_tokens(tokens, cells_per_sweep, "cells")
     centres = cell_centres(grid)
     near = np.flatnonzero(np.hypot(centres[:, 0], centres[:, 1]) <= reach)
     if not len(near):
@@ -97,9 +92,7 @@ def draw_cells(
         frame = dataset[number].frames["t"]
         assert frame.maps is not None
         assert frame.boxes is not None
-        key = int.from_bytes(sha256(token.encode()).digest()[:8], "big")
-        order = np.random.default_rng([seed, key]).permutation(near)
-        cells = np.sort(order[:cells_per_sweep])
+        cells = np.sort(rng_of(token, seed).permutation(near)[:cells_per_sweep])
         of_map = frame.maps.reshape(len(MAP_CLASSES), -1)[:, cells]
         of_objects = [_covered(frame.boxes, start, grid)[cells] for start in OBJECTS.values()]
         xy.append(centres[cells].astype(np.float32))

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from pc3d.data.batch import Batch, Needs
 from pc3d.data.frame_types import FrameConfig
 from pc3d.data.points import load_sweep
 from pc3d.data.records import Float32, Float64
 from pc3d.evaluation.protocol.bev import BevData
-from pc3d.evaluation.protocol.shown import batches, device_of, modes_kept
+from pc3d.evaluation.protocol.shown import batches, device_of, estimated_norms, modes_kept
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.bev.base import ViewTransform
 from pc3d.models.bev.camera_map import camera_map
@@ -119,7 +117,9 @@ def of_camera_map(
             needs them that has none yet.
     """
     branch = nn.ModuleList([image, camera])
-    estimated = nullcontext() if estimate_on is None else _estimated(branch, estimate_on, frames)
+    shown = () if estimate_on is None else batches(estimate_on, frames, Needs(images=True), 1)
+    passes = (_camera_map(batch, image, camera) for batch in shown)
+    estimated = nullcontext() if estimate_on is None else estimated_norms(branch, passes)
     parts = []
     with modes_kept(branch), torch.no_grad(), estimated:
         branch.eval()
@@ -134,28 +134,6 @@ def _camera_map(batch: Batch, image: nn.Module, camera: nn.Module) -> Tensor:
     assert frame.images is not None
     assert isinstance(camera, ViewTransform)
     return camera_map(camera, image(frame.images.flatten(0, 1)), frame)
-
-
-@contextmanager
-def _estimated(branch: nn.ModuleList, data: BevData, frames: FrameConfig | None) -> Iterator[None]:
-    """Inside, the batch norms of a branch have the mean statistics over sweeps of `data`."""
-    norms = [m for m in branch.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    kept = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
-    momenta = [norm.momentum for norm in norms]
-    try:
-        branch.eval()
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None
-            norm.train()
-        for batch in batches(data, frames, Needs(images=True), 1):
-            _camera_map(batch, *branch)
-        yield
-    finally:
-        for norm, momentum, buffers in zip(norms, momenta, kept, strict=True):
-            norm.momentum = momentum
-            for name, buffer in buffers.items():
-                norm.get_buffer(name).copy_(buffer)
 
 
 def _read(bev: Tensor, grid: BevGrid, data: BevData, number: int) -> Float32:

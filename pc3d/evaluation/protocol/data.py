@@ -80,12 +80,7 @@ def draw_points(
             any sweep is of a class.
         ValueError: no token, one twice, or no point is asked for.
     """
-    tokens = tuple(tokens)
-    if points_per_sweep < 1 or not tokens or len(set(tokens)) < len(tokens):
-        raise ValueError(
-            f"{points_per_sweep} points of {len(tokens)} sweeps ({len(set(tokens))} different), expected at "
-            "least 1 of each and each sweep once"
-        )
+    tokens = checked_tokens(tokens, points_per_sweep, "points")
     classes = probed_classes(index, common)
     rows, labels = [], []
     for token, row in zip(tokens, index.rows_of(tokens).tolist(), strict=True):
@@ -98,6 +93,26 @@ def draw_points(
         what = f"no point of the {len(tokens)} sweeps is of a class: nothing could be probed"
         fail(what, index.folder, "choose other sweeps, or give the raw ids classes in the class file")
     return ProbeData(index, tokens, tuple(rows), joined, classes.classes)
+
+
+def checked_tokens(tokens: Sequence[str], each: int, of_what: str) -> tuple[str, ...]:
+    """The tokens, where something can be drawn of each sweep once.
+
+    Raises:
+        ValueError: no token, one twice, or nothing is asked for.
+    """
+    tokens = tuple(tokens)
+    if each < 1 or not tokens or len(set(tokens)) < len(tokens):
+        raise ValueError(
+            f"{each} {of_what} of {len(tokens)} sweeps ({len(set(tokens))} different), expected at "
+            "least 1 of each and each sweep once"
+        )
+    return tokens
+
+
+def rng_of(token: str, seed: int) -> np.random.Generator:
+    """Random numbers of a sweep, whatever other sweeps are drawn beside it."""
+    return np.random.default_rng([seed, int.from_bytes(sha256(token.encode()).digest()[:8], "big")])
 
 
 def probed_classes(index: SweepIndex, common: bool = False) -> ClassSet:
@@ -139,6 +154,5 @@ def _at_equal_steps(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 def _draw(labels: NDArray[np.int64], count: int, token: str, seed: int) -> NDArray[np.int64]:
     """(n,) ascending rows: the first labelled ones of a random order of all points."""
-    key = int.from_bytes(sha256(token.encode()).digest()[:8], "big")
-    order = np.random.default_rng([seed, key]).permutation(len(labels))
+    order = rng_of(token, seed).permutation(len(labels))
     return np.sort(order[labels[order] >= 0][:count])

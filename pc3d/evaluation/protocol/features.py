@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from typing import Literal, NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from pc3d.data.batch import Batch, Needs, Pairs
 from pc3d.data.frame_types import FrameConfig
@@ -18,7 +17,7 @@ from pc3d.data.local_statistics import HAND_MADE
 from pc3d.data.local_statistics import hand_made as hand_made_of
 from pc3d.data.records import Float32
 from pc3d.evaluation.protocol.data import ProbeData
-from pc3d.evaluation.protocol.shown import batches, device_of, modes_kept
+from pc3d.evaluation.protocol.shown import batches, device_of, estimated_norms, modes_kept
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder
 from pc3d.ops.interpolate import sample_images
@@ -42,6 +41,10 @@ class Features(NamedTuple):
     def select(self, chosen: NDArray[np.bool_]) -> Features:
         """The points of a (N,) mask, as `ProbeData.select`."""
         return Features(self.values[chosen], self.seen[chosen])
+
+
+Pair: TypeAlias = tuple[Features, Features]
+"""Of the training and of the validation part."""
 
 
 def raw(data: ProbeData) -> Features:
@@ -107,38 +110,30 @@ def _encoded(data: ProbeData, encoder: LidarEncoder, frames: FrameConfig | None)
     return _joined(parts)
 
 
-@contextmanager
 def estimated_statistics(
     encoder: LidarEncoder,
     data: ProbeData,
     frames: FrameConfig | None = None,
     batch_size: int = ESTIMATION_BATCH,
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Inside, the batch norms on an encoder's way to its point features have the statistics of `data`.
 
-    They are the mean over batches of `batch_size` sweeps (torch's cumulative average), each normalised by
-    itself as in training. Weights stay; statistics, momenta and modes are put back at the end, bit for bit.
+    They are the mean over batches of `batch_size` sweeps, each normalised by itself as in training; those of
+    the BEV map alone stay, since nothing goes through it. The encoder is given back as it was.
     """
-    norms = [m for m in encoder.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    kept = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
-    momenta = [norm.momentum for norm in norms]
-    try:
-        with modes_kept(encoder), torch.no_grad():
-            encoder.eval()
-            for norm in norms:
-                norm.reset_running_stats()
-                norm.momentum = None
-                norm.train()
-            for batch in batches(data, frames, Needs(), batch_size) if norms else ():
-                encoder(batch.to(device_of(encoder)).now.views["a"], want_bev=False)
-            for norm, buffers in zip(norms, kept, strict=True):
-                if not norm.num_batches_tracked:  # of the BEV map alone: nothing went through it
-                    _put_back(norm, buffers)
-        yield
-    finally:
-        for norm, momentum, buffers in zip(norms, momenta, kept, strict=True):
-            norm.momentum = momentum
-            _put_back(norm, buffers)
+    shown = batches(data, frames, Needs(), batch_size)
+    passes = (encoder(batch.to(device_of(encoder)).now.views["a"], want_bev=False) for batch in shown)
+    return estimated_norms(encoder, passes)
+
+
+def both_statistics(
+    train: ProbeData, val: ProbeData, encoder: LidarEncoder, frames: FrameConfig | None = None
+) -> Iterator[tuple[Statistics, Pair]]:
+    """Features of both parts, with the statistics of an encoder and then with those of the training part."""
+    for statistics in get_args(Statistics):
+        estimated = statistics == "estimated"
+        with estimated_statistics(encoder, train, frames) if estimated else nullcontext():
+            yield statistics, (_encoded(train, encoder, frames), _encoded(val, encoder, frames))
 
 
 @torch.no_grad()
@@ -180,11 +175,6 @@ def _at_points(maps: Tensor, pairs: Pairs, rows: Tensor, batch: Batch) -> tuple[
     assert batch.now.images is not None
     height, width = batch.now.images.shape[-2:]
     return sample_images(maps, camera, uv, (height, width)).float().cpu(), place[pairs.row[wanted]]
-
-
-def _put_back(norm: nn.Module, buffers: dict[str, Tensor]) -> None:
-    for name, buffer in buffers.items():
-        norm.get_buffer(name).copy_(buffer)
 
 
 def _all_seen(parts: list[NDArray]) -> Features:

@@ -16,6 +16,7 @@ from pc3d.engine.checkpoints import frames_of, load_encoder
 from pc3d.engine.config import config_file, load_config, plain
 from pc3d.engine.data import frame_config, frame_settings
 from pc3d.engine.settings.files import read_files
+from pc3d.evaluation.protocol.shown import device_of
 from pc3d.models.image import build_image_encoder
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar import LidarEncoder, build_lidar_encoder
@@ -57,8 +58,7 @@ class Backbone:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             encoder = build_lidar_encoder(self.config)
-        device = next((parameter.device for parameter in self.encoder.parameters()), torch.device("cpu"))
-        return Backbone(encoder.to(device).eval(), self.config, self.frames)
+        return Backbone(encoder.to(device_of(self.encoder)).eval(), self.config, self.frames)
 
 
 def _frames(checkpoint: Path, metadata: Mapping[str, str]) -> FrameConfig:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 from pc3d.data.errors import fail
 from pc3d.evaluation.label_efficiency import json_values
 from pc3d.evaluation.protocol.data import ProbeData
 from pc3d.evaluation.protocol.features import (
-    Features,
+    Pair,
+    Statistics,
     beside,
-    estimated_statistics,
+    both_statistics,
     hand_made,
-    of_encoder,
     of_teacher,
     raw,
     without_intensity,
@@ -29,8 +28,7 @@ WITHOUT_INTENSITY = "hand-made without intensity"
 RANDOM = "random network"
 TEACHER = "teacher"
 ALL, SEEN = "all", "seen"
-_ESTIMATED = ", estimated statistics"
-Pair = tuple[Features, Features]
+_ENDINGS: dict[Statistics, str] = {"fixed": "", "estimated": ", estimated statistics"}
 
 
 def reference_table(
@@ -82,7 +80,7 @@ def reference_table(
         a, b = (of_teacher(data, teacher.encoder, teacher.frames) for data in (train, val))
         features[TEACHER] = a, b
         features[_beside(TEACHER)] = _joined(features[HAND_MADE], features[TEACHER])
-        table[SEEN] = _seen_block(train, val, features, c, k, say)
+        table[SEEN] = _block(*_seen(train, val, features), c, k, say)
     return json_values(table)
 
 
@@ -152,17 +150,11 @@ def _features(
     beside_ours = {}
     for name, backbone in networks.items():
         say(name)
-        for ending, pair in _encoded(train, val, backbone):
-            yield name + ending, pair
-            beside_ours[_beside(name + ending)] = _joined(ours, pair)
+        for statistics, pair in both_statistics(train, val, backbone.encoder, backbone.frames):
+            row = name + _ENDINGS[statistics]
+            yield row, pair
+            beside_ours[_beside(row)] = _joined(ours, pair)
     yield from beside_ours.items()
-
-
-def _encoded(train: ProbeData, val: ProbeData, backbone: Backbone) -> Iterator[tuple[str, Pair]]:
-    encoder, frames = backbone.encoder, backbone.frames
-    for ending in ("", _ESTIMATED):
-        with estimated_statistics(encoder, train, frames) if ending else nullcontext():
-            yield ending, (of_encoder(train, encoder, frames=frames), of_encoder(val, encoder, frames=frames))
 
 
 def _random_networks(backbones: Mapping[str, Backbone], seed: int) -> dict[str, Backbone]:
@@ -205,21 +197,17 @@ def _block(
     return {"train_points": len(train), "val_points": len(val), "order": list(rows), "rows": rows}
 
 
-def _seen_block(
-    train: ProbeData,
-    val: ProbeData,
-    features: Mapping[str, Pair],
-    c: float,
-    k: int,
-    say: Callable[[str], object],
-) -> dict[str, Any]:
+def _seen(
+    train: ProbeData, val: ProbeData, features: Mapping[str, Pair]
+) -> tuple[ProbeData, ProbeData, dict[str, Pair]]:
+    """The points that a camera sees, and their features."""
     on_train, on_val = (part.seen for part in features[TEACHER])
     for data, mask in ((train, on_train), (val, on_val)):
         if not mask.any():
             remedy = "check the calibration (`pc3d calibration`), or leave the teacher out"
             fail(f"no camera sees any of the {len(mask)} points", data.index.folder, remedy)
     chosen = {name: (a.select(on_train), b.select(on_val)) for name, (a, b) in features.items()}
-    return _block(train.select(on_train), val.select(on_val), chosen, c, k, say)
+    return train.select(on_train), val.select(on_val), chosen
 
 
 def _described(data: ProbeData) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pc3d.data.batch import Batch, Needs
 from pc3d.data.collate import collate
@@ -54,6 +55,43 @@ def modes_kept(module: nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes:
             part.training = training
+
+
+@contextmanager
+def estimated_norms(module: nn.Module, passes: Iterable[object]) -> Iterator[None]:
+    """Inside, the batch norms of a module have the mean statistics of some passes (a cumulative average).
+
+    Weights stay; a norm that nothing went through keeps its statistics. Statistics, momenta and modes are put
+    back at the end, bit for bit.
+
+    Args:
+        passes: makes the passes as it is read, in evaluation mode but for the norms.
+    """
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    kept = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
+    momenta = [norm.momentum for norm in norms]
+    try:
+        with modes_kept(module), torch.no_grad():
+            module.eval()
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None
+                norm.train()
+            for _ in passes if norms else ():
+                pass
+            for norm, buffers in zip(norms, kept, strict=True):
+                if not norm.num_batches_tracked:
+                    _put_back(norm, buffers)
+        yield
+    finally:
+        for norm, momentum, buffers in zip(norms, momenta, kept, strict=True):
+            norm.momentum = momentum
+            _put_back(norm, buffers)
+
+
+def _put_back(norm: nn.Module, buffers: dict[str, Tensor]) -> None:
+    for name, buffer in buffers.items():
+        norm.get_buffer(name).copy_(buffer)
 
 
 def device_of(module: nn.Module) -> torch.device:
