@@ -23,6 +23,7 @@ from pc3d.engine.optimization import build_optimizer, use_channels_last
 from pc3d.engine.pretrainer import Pretrainer, build_pretrainer, objective_needs
 from pc3d.engine.stages import stage_configs
 from pc3d.evaluation.memory import peak_memory
+from pc3d.evaluation.turns import in_turns
 from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.fac import FAC
 from pc3d.processes import worker_pool
@@ -190,20 +191,19 @@ def take_turns(actions: Mapping[str, Callable[[], object]], repeats: int, device
     """Median seconds of each action: CPU time of this process, which a busy machine changes least, and
     wall-clock time with a GPU. The first turn compiles."""
     clock = time.process_time if device == "cpu" else time.perf_counter
-    times: dict[str, list[float]] = {name: [] for name in actions}
-    for _ in range(repeats + 1):
-        for name, action in actions.items():
-            _wait(device)
-            start = clock()
-            action()
-            _wait(device)
-            times[name].append(clock() - start)
-    return {name: statistics.median(values[1:]) for name, values in times.items()}
+    waited = {name: _waited(action, device) for name, action in actions.items()}
+    return {name: statistics.median(times) for name, times in in_turns(waited, repeats, clock).items()}
 
 
-def _wait(device: str) -> None:
-    if device != "cpu":
-        torch.cuda.synchronize()
+def _waited(action: Callable[[], object], device: str) -> Callable[[], None]:
+    """The action, and what it has started on a GPU."""
+
+    def run() -> None:
+        action()
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    return run
 
 
 def _peak_memory(config: Config, device: str) -> float:

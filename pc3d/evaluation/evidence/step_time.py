@@ -5,9 +5,10 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from pc3d.evaluation.evidence.description import Start, Study
 from pc3d.evaluation.evidence.effective import DETECTION, SEGMENTATION
 from pc3d.evaluation.evidence.places import Places
 from pc3d.evaluation.evidence.plan import timing_key
+from pc3d.evaluation.turns import in_turns
 from pc3d.storage.whole import read_json, write_json
 
 FILE = "step_seconds.json"
@@ -82,30 +84,16 @@ def measure(study: Study, places: Places, clock: Clock = time.process_time) -> M
         where = effective.of_places(study, places, of, start)
         steps[key] = Step(effective.pretraining(study, start, task, 1, study.seeds[0], where))
     with one_thread():
-        seconds = in_turns({key: step.run for key, step in steps.items()}, BATCHES, TURNS, clock)
+        runs = {(key, n): partial(step.run, n) for n in range(BATCHES) for key, step in steps.items()}
+        seconds = in_turns(runs, TURNS, clock)
     about = {"machine": platform.platform(), "date": time.strftime("%Y-%m-%d"), "batches": BATCHES}
     for key, (start, task) in lacking.items():
-        values = seconds[key]
+        values = [value for number in range(BATCHES) for value in seconds[key, number]]
         facts = {"start": start.name, "encoder": task, "all": [round(value, 5) for value in values]}
         times[key] = {**about, **facts, "seconds": round(statistics.median(values), 5)}
     places.folder.mkdir(parents=True, exist_ok=True)
     how = "median CPU seconds of one thread for a step, loading of its frames included; the runs in turns"
     write_json(places.folder / FILE, {"how": how, "steps": times})
-    return times
-
-
-def in_turns(
-    actions: Mapping[str, Callable[[int], object]], batches: int, turns: int, clock: Clock
-) -> dict[str, list[float]]:
-    """Seconds of each action with each batch, one action after the other; a turn before is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in actions}
-    for turn in range(turns + 1):
-        for batch in range(batches):
-            for name, action in actions.items():
-                began = clock()
-                action(batch)
-                if turn:
-                    times[name].append(clock() - began)
     return times
 
 
