@@ -15,6 +15,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from pc3d.contrast.policy import Part
 from pc3d.data.batch import Batch, Needs
 from pc3d.engine.config import plain
 from pc3d.engine.data import MixedDataset, build_dataset, frame_settings
@@ -138,6 +139,9 @@ class Pretrainer(TrainableModel):
                 logged.update({f"gradients/{network}/{name}": value for name, value in report.items()})
         if self.training:
             self.step += 1
+            for part in self.objectives.modules():
+                if isinstance(part, Part):
+                    part.commit()
         return {**{f"{key}/loss": loss for key, loss in losses.items()}, **logged}
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from pc3d.contrast.comparison import Facts
+from pc3d.contrast.contrast import Contrast
 from pc3d.data.batch import Needs
 from pc3d.objectives.encodings import Encodings
 
@@ -52,6 +54,11 @@ class Objective(nn.Module):
 
         One of them is `examples`, how many the loss learned from; and `<term>_examples` of each of `terms`.
         """
+
+
+def compared(contrast: Contrast, knows: Callable[[], Facts]) -> Facts:
+    """What is known of the rows of a contrast, where it asks for any of it."""
+    return knows() if contrast.wants or contrast.draws else {}
 
 
 def contrasted(anchors: Tensor, extra: Tensor | None = None) -> Tensor:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pc3d.contrast.build import build_contrast, contrast_needs
 from pc3d.contrast.gather import rows_of_other_ranks
 from pc3d.contrast.monitors import collapse_metrics
-from pc3d.contrast.nce import info_nce
 from pc3d.data.batch import Needs
 from pc3d.models.lidar.base import LidarEncoder
-from pc3d.objectives.base import Objective, contrasted
+from pc3d.objectives.base import Objective, compared, contrasted
 from pc3d.objectives.encodings import Encodings
+from pc3d.objectives.facts import POINT_FACTS, point_facts
 from pc3d.objectives.matches import matched_points
 
 
@@ -28,10 +32,12 @@ class PointContrast(Objective):
         dim: width of the linear head's features, 32 (the authors' code).
         temperature: 0.07 (the default of the authors' code; their script for the NCE sets 0.4).
         gather: points of the other ranks are negatives too (our option).
+        contrast: other parts of the contrast than InfoNCE's, see `pc3d.contrast.build` (our option).
     """
 
     needs = Needs(views=2)
     learns_from = "point that both views show"
+    later: ClassVar[Mapping[str, Any]] = {"contrast": None}
 
     def __init__(
         self,
@@ -40,10 +46,16 @@ class PointContrast(Objective):
         dim: int = 32,
         temperature: float = 0.07,
         gather: bool = False,
+        contrast: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.head = nn.Linear(lidar.point_channels, dim)
-        self.num_points, self.temperature, self.gather = num_points, temperature, gather
+        self.num_points, self.gather = num_points, gather
+        self.contrast = build_contrast(contrast, temperature, dim, POINT_FACTS, gather)
+
+    @classmethod
+    def needs_of(cls, config: Mapping[str, Any]) -> Needs:
+        return cls.needs | contrast_needs(config.get("contrast"))
 
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
         rows, index_a, index_b = matched_points(encodings, self.num_points)
@@ -52,7 +64,8 @@ class PointContrast(Objective):
             for view, index in (("a", index_a), ("b", index_b))
         )
         extra = rows_of_other_ranks(g) if self.gather else None
-        loss = info_nce(f, g, self.temperature, extra=extra)
+        facts = compared(self.contrast, lambda: point_facts(encodings, index_a))
+        loss = self.contrast.pair(f, g, encodings.generator, extra=extra, facts=facts)
         share = torch.tensor(len(rows) / max(encodings.batch.now.num_points, 1))
         logged = {"examples": contrasted(f, extra), "point_share": share}
-        return {"loss": loss, **logged, **collapse_metrics(f, g)}
+        return {"loss": loss, **logged, **self.contrast.logged(), **collapse_metrics(f, g)}

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pc3d.contrast.build import build_contrast, contrast_needs
 from pc3d.contrast.gather import rows_of_other_ranks
 from pc3d.contrast.monitors import collapse_metrics
-from pc3d.contrast.nce import info_nce
 from pc3d.data.batch import Needs
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder
-from pc3d.objectives.base import Objective, contrasted
+from pc3d.objectives.base import Objective, compared, contrasted
 from pc3d.objectives.encodings import Encodings
+from pc3d.objectives.facts import POINT_FACTS, point_facts
 from pc3d.objectives.matches import matched_pixels, pixels_at
 
 
@@ -29,11 +33,13 @@ class PPKT(Objective):
         dim: width of the common space, 64 (SLidR's code for PPKT).
         temperature: 0.07.
         gather: pixels of the other ranks are negatives too (our option).
+        contrast: other parts of the contrast than InfoNCE's, see `pc3d.contrast.build` (our option).
     """
 
     needs = Needs(images=True)
     reads_image = True
     learns_from = "point-pixel pair"
+    later: ClassVar[Mapping[str, Any]] = {"contrast": None}
 
     def __init__(
         self,
@@ -43,11 +49,17 @@ class PPKT(Objective):
         dim: int = 64,
         temperature: float = 0.07,
         gather: bool = False,
+        contrast: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.point_head = nn.Linear(lidar.point_channels, dim)
         self.pixel_head = nn.Conv2d(image.channels, dim, kernel_size=1)
-        self.num_pairs, self.temperature, self.gather = num_pairs, temperature, gather
+        self.num_pairs, self.gather = num_pairs, gather
+        self.contrast = build_contrast(contrast, temperature, dim, POINT_FACTS, gather)
+
+    @classmethod
+    def needs_of(cls, config: Mapping[str, Any]) -> Needs:
+        return cls.needs | contrast_needs(config.get("contrast"))
 
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
         pairs, index = matched_pixels(encodings, self.num_pairs)
@@ -55,7 +67,8 @@ class PPKT(Objective):
         maps = self.pixel_head(encodings.image()).float()
         pixels = F.normalize(pixels_at(maps, pairs, encodings), dim=1)
         extra = rows_of_other_ranks(pixels) if self.gather else None
-        loss = info_nce(points, pixels, self.temperature, extra=extra)
+        facts = compared(self.contrast, lambda: point_facts(encodings, index))
+        loss = self.contrast.pair(points, pixels, encodings.generator, extra=extra, facts=facts)
         share = len(pairs.row.unique()) / max(encodings.batch.now.num_points, 1)
         logged = {"examples": contrasted(points, extra), "point_share": torch.tensor(share)}
-        return {"loss": loss, **logged, **collapse_metrics(points, pixels)}
+        return {"loss": loss, **logged, **self.contrast.logged(), **collapse_metrics(points, pixels)}

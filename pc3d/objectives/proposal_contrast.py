@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pc3d.contrast.build import build_contrast, contrast_needs
 from pc3d.contrast.gather import rows_of_other_ranks
 from pc3d.contrast.monitors import collapse_metrics
-from pc3d.contrast.nce import two_way_nce
 from pc3d.contrast.swav import swapped_assignment
 from pc3d.data.batch import Needs
 from pc3d.models.lidar.base import LidarEncoder
-from pc3d.objectives.base import Objective, contrasted
+from pc3d.objectives.base import Objective, compared, contrasted
 from pc3d.objectives.encodings import Encodings
+from pc3d.objectives.facts import POINT_FACTS, loaded_xyz, point_facts
 from pc3d.objectives.matches import matched_points
 from pc3d.objectives.proposal_encoder import ProposalEncoder
 from pc3d.ops.ball_query import ball_query
@@ -49,10 +53,12 @@ class ProposalContrast(Objective):
         num_prototypes, epsilon, rounds: 128, and Sinkhorn's 0.03 and 3.
         assignment: w, 0.01: the authors weigh the sum of the two directions by 0.005; SwAV is their mean.
         gather: proposals of the other ranks are negatives too (our option).
+        contrast: other parts of the two-way NCE than InfoNCE's, see `pc3d.contrast.build` (our option).
     """
 
     needs = Needs(views=2)
     learns_from = "proposal of points that both views show"
+    later: ClassVar[Mapping[str, Any]] = {"contrast": None}
 
     def __init__(
         self,
@@ -69,6 +75,7 @@ class ProposalContrast(Objective):
         rounds: int = 3,
         assignment: float = 0.01,
         gather: bool = False,
+        contrast: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.encoder = ProposalEncoder(lidar.point_channels)
@@ -82,6 +89,11 @@ class ProposalContrast(Objective):
         self.radius, self.num_neighbours = radius, num_neighbours
         self.temperature, self.assignment, self.gather = temperature, assignment, gather
         self.epsilon, self.rounds = epsilon, rounds
+        self.contrast = build_contrast(contrast, temperature, dim, POINT_FACTS, gather, two_way=True)
+
+    @classmethod
+    def needs_of(cls, config: Mapping[str, Any]) -> Needs:
+        return cls.needs | contrast_needs(config.get("contrast"))
 
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
         frame = encodings.batch.now
@@ -97,7 +109,9 @@ class ProposalContrast(Objective):
         z, u = self._heads(pooled)
         (z_a, z_b), (u_a, u_b) = z.tensor_split(2), u.tensor_split(2)
         extra = rows_of_other_ranks(z) if self.gather else None
-        nce = two_way_nce(z_a, z_b, self.temperature, extra)
+        centre_index = indices[0][by_sample][centres]
+        facts = compared(self.contrast, lambda: point_facts(encodings, centre_index))
+        nce = self.contrast.two_way(z_a, z_b, encodings.generator, extra, facts)
         prototypes = F.normalize(self.prototypes, dim=1)
         swav = swapped_assignment(
             u_a, u_b, prototypes, self.temperature, self.epsilon, self.rounds, across_ranks=True
@@ -109,7 +123,12 @@ class ProposalContrast(Objective):
             "proposals": torch.tensor(float(len(centres))),
             "point_share": torch.tensor(len(members[members >= 0].unique()) / max(frame.num_points, 1)),
         }
-        return {"loss": nce + self.assignment * swav, **logged, **collapse_metrics(z_a, z_b)}
+        return {
+            "loss": nce + self.assignment * swav,
+            **logged,
+            **self.contrast.logged(),
+            **collapse_metrics(z_a, z_b),
+        }
 
     def _heads(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised z and u (2M, dim) of features of proposals, those of view "a" before those of "b"."""
@@ -122,8 +141,7 @@ class ProposalContrast(Objective):
         """(M,) centres and (M, K) members of proposals, -1 for none, as positions in `index` of view "a"."""
         view = encodings.batch.now.views["a"]
         sample = view.batch[index]
-        loaded_SE3 = torch.linalg.inv(view.lidar_SE3)[sample]
-        xyz = torch.einsum("pij,pj->pi", loaded_SE3[:, :3, :3], view.points[index, :3]) + loaded_SE3[:, :3, 3]
+        xyz = loaded_xyz(view, index)
         count = len(index) if self.candidates is None else self.candidates
         first = torch.searchsorted(sample, sample)
         candidates = (torch.arange(len(index), device=index.device) - first < count).nonzero()[:, 0]

@@ -76,5 +76,7 @@ def build_objective(
         # RAD reads images through the view transform only, which it is given instead.
         if wanted and name in signature(kind).parameters:
             encoders[name] = module
+    if "temperature" in config and (config.get("contrast") or {}).get("similarity"):
+        raise ValueError(f"{config['type']} has `temperature` and `contrast.similarity`: give one of them")
     arguments = {key: value for key, value in config.items() if key != "weight"}
     return build({**arguments, **encoders}, OBJECTIVES, "objective")

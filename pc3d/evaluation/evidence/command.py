@@ -90,10 +90,13 @@ def _run(args: argparse.Namespace, study: Study, publish: Callable[[Study, Place
     from pc3d.data.errors import fail
     from pc3d.evaluation.evidence.listing import list_units
     from pc3d.evaluation.evidence.places import Places
+    from pc3d.evaluation.evidence.publish import RESULTS, restore
     from pc3d.evaluation.evidence.schedule import known_of, run
     from pc3d.processes import stopped_in_one_line
 
     places = Places(args.work_dir, args.worlds)
+    if restored := restore(places):
+        print(f"{restored} finished units of {args.work_dir / RESULTS}")
     if args.list:
         print(list_units(study, places, known_of(study, places), args.only, args.jobs))
         return

@@ -66,6 +66,7 @@ class Start:
         budget: of this start, by default that of the study.
         scenes: it is pretrained on the first so many scenes of the training part, 0 for all.
         teacher_cache: the frozen teacher's features are kept in the world's folder.
+        seeds: of the study's, with which it is made; None for all.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Start:
     budget: Budget | None = None
     scenes: int = 0
     teacher_cache: bool = False
+    seeds: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         kinds = [self.random, self.pretrain, self.supervised, self.backbone]
@@ -184,6 +186,8 @@ class Study:
         if RANDOM not in self.names or not self.start(RANDOM).random:
             raise ValueError(f"a study has the start {RANDOM!r}: add `random: {{random: true}}`")
         for start in self.starts:
+            if start.seeds is not None and not (start.seeds and set(start.seeds) <= set(self.seeds)):
+                raise ValueError(f"start {start.name!r} has the seeds {start.seeds}, the study {self.seeds}")
             if start.baseline not in self.names or not self.start(start.baseline).random:
                 raise ValueError(f"start {start.name!r} has the baseline {start.baseline!r}, no random start")
             if start.supervised and len(self.worlds) < 2:

@@ -43,7 +43,7 @@ def list_units(study: Study, places: Places, known: Known, only: Sequence[str] =
             f"{', '.join(unmeasured)}"
         )
         seconds = sum(
-            (budget_of(study, start).seconds or 0) * len(study.worlds) * len(study.seeds)
+            (budget_of(study, start).seconds or 0) * len(study.worlds) * len(start.seeds or study.seeds)
             for key, (start, _) in timed_runs(study).items()
             if key not in known.seconds
         )

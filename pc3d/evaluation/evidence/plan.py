@@ -118,7 +118,8 @@ def _of_world(study: Study, known: Known, world: str) -> Iterator[Unit]:
             yield maker.references(probed)
     for seed in study.seeds:
         for start in study.starts:
-            yield from maker.of_start(start, world, seed)
+            if start.seeds is None or seed in start.seeds:
+                yield from maker.of_start(start, world, seed)
     for task in TASKS:
         if getattr(study, task) is not None:
             yield from maker.curve(task, world)

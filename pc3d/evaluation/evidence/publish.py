@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pc3d.data.errors import fail
 from pc3d.engine.environment import environment
 from pc3d.evaluation.evidence.description import TASKS, Study
+from pc3d.evaluation.evidence.execute import result_file
 from pc3d.evaluation.evidence.pictures import draw_labels, draw_probes
 from pc3d.evaluation.evidence.places import Places
-from pc3d.evaluation.evidence.plan import Known, plan
+from pc3d.evaluation.evidence.plan import Known, Unit, plan
 from pc3d.evaluation.evidence.results import Finished, finished
-from pc3d.evaluation.evidence.step_time import Measured, read_times
+from pc3d.evaluation.evidence.schedule import IDENTITIES
+from pc3d.evaluation.evidence.step_time import FILE, Measured, read_times, write_times
 from pc3d.evaluation.evidence.tables import NOTE, budget_table, probe_tables, task_tables, teacher_table
-from pc3d.storage.whole import write_bytes, write_json
+from pc3d.storage.whole import read_json, write_bytes, write_json
 
+RESULTS = "results.json"
 CAVEATS = """\
 - All simulated worlds share assets, materials and their reflectivities: another world is another town and
   other traffic, not another sensor or country.
@@ -53,7 +57,37 @@ def write_raw(study: Study, places: Places, done: Sequence[Finished], times: Mea
     """Write `results.json`: every finished unit with its settings, the measured step times, versions."""
     units = [{"unit": one.unit.describe(), "result": one.result, "made": one.made} for one in done]
     content = {"study": study.name, "step_seconds": times, "environment": environment(), "units": units}
-    write_json(places.folder / "results.json", content)
+    if (path := places.folder / IDENTITIES).is_file():
+        content[IDENTITIES] = read_json(path)
+    write_json(places.folder / RESULTS, content)
+
+
+def restore(places: Places) -> int:
+    """Unpack `results.json` in a folder that lacks what it holds, so that a study goes on from it alone.
+
+    What is there stays. Returns the number of units that were lacking.
+
+    Raises:
+        DataError: the file is no such one.
+    """
+    path = places.folder / RESULTS
+    if not path.is_file():
+        return 0
+    try:
+        content = read_json(path)
+        units = [(Unit(**one["unit"]), one) for one in content["units"]]
+        times = content["step_seconds"]
+    except (ValueError, TypeError, KeyError) as error:
+        fail(f"these are not the results of a study: {error}", path, "delete or move the file")
+    if times and not (places.folder / FILE).is_file():
+        write_times(places.folder, times)
+    if content.get(IDENTITIES) and not (places.folder / IDENTITIES).is_file():
+        write_json(places.folder / IDENTITIES, content[IDENTITIES])
+    lacking = [(unit, one) for unit, one in units if not result_file(places, unit).is_file()]
+    places.units.mkdir(parents=True, exist_ok=True)
+    for unit, one in lacking:
+        write_json(result_file(places, unit), one)
+    return len(lacking)
 
 
 def _how(study: Study, done: Sequence[Finished], count: int) -> str:

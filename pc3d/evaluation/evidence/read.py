@@ -120,6 +120,8 @@ def _start(name: str, given: Any) -> Start:
         values["budget"] = _made(Budget, values["budget"], f"{where}.budget")
     if values.get("backbone") is not None:
         values["backbone"] = Path(values["backbone"])
+    if values.get("seeds") is not None:
+        values["seeds"] = tuple(values["seeds"])
     return Start(**{**values, "name": name})
 
 

@@ -91,10 +91,15 @@ def measure(study: Study, places: Places, clock: Clock = time.process_time) -> M
         values = [value for number in range(BATCHES) for value in seconds[key, number]]
         facts = {"start": start.name, "encoder": task, "all": [round(value, 5) for value in values]}
         times[key] = {**about, **facts, "seconds": round(statistics.median(values), 5)}
-    places.folder.mkdir(parents=True, exist_ok=True)
-    how = "median CPU seconds of one thread for a step, loading of its frames included; the runs in turns"
-    write_json(places.folder / FILE, {"how": how, "steps": times})
+    write_times(places.folder, times)
     return times
+
+
+def write_times(folder: Path, times: Measured) -> None:
+    """Keep measured times in a study's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    how = "median CPU seconds of one thread for a step, loading of its frames included; the runs in turns"
+    write_json(folder / FILE, {"how": how, "steps": times})
 
 
 @dataclass

@@ -1,0 +1,146 @@
+"""What a contrast compares: logits of positives and of weighted negatives, which every loss and policy reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from pc3d.contrast.nce import _float, check_extra
+
+NOTHING = -1e30
+"""Logit of what is left out: finite, so that a sum over nothing has a gradient of 0."""
+Facts = Mapping[str, Tensor]
+"""What is known of rows beside their features, by the names of `FACTS`."""
+FACTS = {
+    "sample": "(N,) int64, the sweep of the batch",
+    "ids": "(N,) int64, what tells a row from the others, wherever it stands",
+    "xyz": "(N, 3) metres, in the frame of the loaded sweep",
+    "time": "(N,) seconds",
+    "labels": "(N,) int64 class-like ids, -1 for none",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """N anchors, their positives and their candidates for negatives. float32, or float64 where the caller's is.
+
+    Attributes:
+        anchors: (N, D). candidates: (J, D), rows behind the first J columns of `negative`.
+        positive: (N, P) logits of positives, the own one first. present: (N, P) bool, those that there are.
+        negative: (N, J + S) logits of the candidates, then of synthetic rows, if any.
+        weight: (N, J + S) logarithms of how often each counts: 0 once, -inf never (no negative).
+        temperature: tau, with which the logits were made. prior: share of hidden positives among the negatives.
+        share: (N, P) weights of the positives, of sum 1; None: all that are present alike.
+        pull: (N,) factors of the positives (DCLW); None: 1.
+        added: (N,) further terms of each anchor, without a part in its denominator.
+        facts: of the anchors. candidate_facts: of the candidates.
+    """
+
+    anchors: Tensor
+    candidates: Tensor
+    positive: Tensor
+    present: Tensor
+    negative: Tensor
+    weight: Tensor
+    temperature: Tensor | float
+    prior: float = 0.0
+    share: Tensor | None = None
+    pull: Tensor | None = None
+    added: Tensor | None = None
+    facts: Facts = field(default_factory=dict)
+    candidate_facts: Facts = field(default_factory=dict)
+
+    @property
+    def counts(self) -> Tensor:
+        """(N,) how many negatives each anchor has."""
+        return (self.weight > -torch.inf).sum(dim=1)
+
+    @property
+    def own(self) -> Tensor:
+        """(N,) logits of the own positives."""
+        return self.positive[:, 0]
+
+    def shares(self) -> Tensor:
+        """(N, P) weights of the positives: 0 where one is absent, of sum 1 where there is any."""
+        if self.share is not None:
+            return self.share
+        present = self.present.to(self.positive.dtype)
+        return present / present.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def compare(
+    anchors: Tensor,
+    candidates: Tensor,
+    own: Tensor,
+    negative: Tensor,
+    temperature: Tensor | float,
+    facts: Facts | None = None,
+    candidate_facts: Facts | None = None,
+    positive: Tensor | None = None,
+) -> Comparison:
+    """A comparison of anchors with candidates.
+
+    Args:
+        anchors: (N, D). candidates: (J, D). Computed in float32, or float64 where they are.
+        own: (N,) candidate that is an anchor's own positive, -1 for none.
+        negative: (N, J) bool, candidates that are its negatives.
+        temperature: tau.
+        positive: (N, J) bool, further candidates that are its positives.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    check_extra(anchors, candidates)
+    with torch.autocast(anchors.device.type, enabled=False):
+        anchors, candidates = _float(anchors), _float(candidates)
+        logits = anchors @ candidates.T / temperature
+    own_logit = (
+        logits.gather(1, own.clamp(min=0)[:, None]) if len(candidates) else logits.new_zeros(len(own), 1)
+    )
+    if positive is None:
+        values, present = own_logit, (own >= 0)[:, None]
+    else:
+        rest = positive.scatter(1, own.clamp(min=0)[:, None], False) if len(candidates) else positive
+        values = torch.cat([own_logit, logits], dim=1)
+        present = torch.cat([(own >= 0)[:, None], rest], dim=1)
+    weight = torch.zeros_like(logits).masked_fill(~negative, -torch.inf)
+    return Comparison(
+        anchors,
+        candidates,
+        values,
+        present,
+        logits,
+        weight,
+        temperature,
+        facts=facts or {},
+        candidate_facts=candidate_facts or {},
+    )
+
+
+def log_negatives(c: Comparison) -> Tensor:
+    """(N,) logarithm of the weighted sum of the exponentials of an anchor's negatives.
+
+    log Ng_i = lse_j( s_ij + w_ij ). With a class prior t > 0, the share of negatives that are hidden positives:
+    log max( (Ng_i - t n_i e^{p_i}) / (1 - t), n_i e^{-1/tau} ) (Chuang et al., NeurIPS 2020, eq. 8; Robinson et
+    al., ICLR 2021), whose floor assumes rows of unit length. About `NOTHING` for an anchor without negatives.
+    """
+    weighted = (c.negative + c.weight).masked_fill(c.weight == -torch.inf, NOTHING)
+    total = weighted.logsumexp(dim=1) if weighted.shape[1] else c.own.new_full((len(c.anchors),), NOTHING)
+    if not c.prior:
+        return total
+    tau = c.temperature.detach() if isinstance(c.temperature, Tensor) else c.temperature
+    count = c.counts.clamp(min=1).to(total.dtype).log()
+    hidden = count + c.own + torch.as_tensor(c.prior, dtype=total.dtype).log() - total
+    # log(Ng - hidden): where nothing would be left the floor holds, and the negatives have no gradient.
+    left = hidden < 0
+    rest = (
+        total
+        + torch.log(-torch.expm1(torch.where(left, hidden, -1.0)))
+        - torch.log1p(torch.as_tensor(-c.prior, dtype=total.dtype))
+    )
+    floor = count - 1 / tau
+    rest = torch.where(left, torch.maximum(rest, floor), floor)
+    return torch.where(c.counts > 0, rest, total)

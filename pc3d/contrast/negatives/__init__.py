@@ -1,0 +1,1 @@
+"""Policies that weigh negatives, leave some out, or add synthetic ones."""

@@ -1,0 +1,118 @@
+"""Features of past steps: a queue of fixed size, saved and resumed with the weights, the same on all ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from pc3d.contrast.gather import _alone
+
+
+class FeatureQueue(nn.Module):
+    """The newest rows that were pushed, in a buffer of fixed size.
+
+    `push` keeps rows until `commit`, which takes in those of all ranks, in the order of the ranks; so within a
+    step every comparison meets the queue of the step before. Rows that are not finite are left out.
+
+    Args:
+        length: rows that it holds. dim: of a row. facts: names of int64 facts that are kept with each row.
+        keep: at most so many rows of a step enter, evenly spaced; None for all.
+    """
+
+    def __init__(self, length: int, dim: int, facts: Sequence[str] = (), keep: int | None = None) -> None:
+        super().__init__()
+        if length < 1 or (keep is not None and keep < 1):
+            raise ValueError(f"a queue holds at least one row, got length {length} and keep {keep}")
+        self.length, self.keep = length, keep
+        self.names = tuple(facts)
+        self.register_buffer("features", torch.zeros(length, dim))
+        self.register_buffer("facts", torch.full((length, len(self.names)), -1, dtype=torch.long))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+        self.features: Tensor
+        self.facts: Tensor
+        self.seen: Tensor
+        self._waiting: list[tuple[Tensor, Tensor]] = []
+
+    @property
+    def count(self) -> int:
+        """Rows that it holds by now."""
+        return min(int(self.seen), self.length)
+
+    @property
+    def full(self) -> bool:
+        return int(self.seen) >= self.length
+
+    def rows(self) -> Tensor:
+        """(count, D) rows, oldest first."""
+        return self.features[self._order()]
+
+    def fact(self, name: str) -> Tensor:
+        """(count,) a fact of the rows, oldest first."""
+        return self.facts[self._order(), self.names.index(name)]
+
+    def _order(self) -> Tensor:
+        count, seen = self.count, int(self.seen)
+        return torch.arange(seen - count, seen, device=self.features.device) % self.length
+
+    @torch.no_grad()
+    def push(self, features: Tensor, **facts: Tensor) -> None:
+        """Keep (N, D) rows for the next `commit`."""
+        known = [facts[name].long() for name in self.names]
+        table = torch.stack(known, dim=1) if known else self.facts.new_zeros(len(features), 0)
+        self._waiting.append((features.detach().to(self.features), table))
+
+    @torch.no_grad()
+    def commit(self) -> int:
+        """Take in what was pushed on all ranks; returns how many rows came in. Every rank must call it."""
+        features = torch.cat([rows for rows, _ in self._waiting]) if self._waiting else self.features[:0]
+        facts = torch.cat([table for _, table in self._waiting]) if self._waiting else self.facts[:0]
+        self._waiting = []
+        sound = features.isfinite().all(dim=1)
+        features, facts = of_all_ranks(features[sound]), of_all_ranks(facts[sound])
+        if self.keep is not None and len(features) > self.keep:
+            even = torch.arange(self.keep, device=features.device) * len(features) // self.keep
+            features, facts = features[even], facts[even]
+        count = len(features)
+        features, facts = features[-self.length :], facts[-self.length :]
+        places = (int(self.seen) + count - len(features) + torch.arange(len(features))) % self.length
+        self.features[places], self.facts[places] = features, facts
+        self.seen += count
+        return count
+
+
+@torch.no_grad()
+def of_all_ranks(rows: Tensor) -> Tensor:
+    """(sum of N, ...) rows of all ranks in their order, of any number on each. Every rank must call it."""
+    if _alone():
+        return rows
+    counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(dist.get_world_size())]
+    dist.all_gather(counts, torch.full_like(counts[0], len(rows)))
+    most = max(int(count) for count in counts)
+    padded = rows.new_zeros(most, *rows.shape[1:])
+    padded[: len(rows)] = rows
+    received = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(received, padded)
+    return torch.cat([part[: int(count)] for part, count in zip(received, counts, strict=True)])
+
+
+@torch.no_grad()
+def spherical_kmeans(rows: Tensor, count: int, rounds: int = 10) -> Tensor:
+    """(count, D) unit centroids of unit rows by likeness, from evenly spaced rows.
+
+    A centroid that no row is nearest to stays where it is.
+
+    Raises:
+        ValueError: fewer rows than centroids.
+    """
+    if len(rows) < count:
+        raise ValueError(f"{count} centroids of {len(rows)} rows")
+    centroids = rows[torch.arange(count, device=rows.device) * len(rows) // count].clone()
+    for _ in range(rounds):
+        nearest = (rows @ centroids.T).argmax(dim=1)
+        sums = torch.zeros_like(centroids).index_add_(0, nearest, rows)
+        has = torch.bincount(nearest, minlength=count) > 0
+        centroids[has] = nn.functional.normalize(sums[has], dim=1)
+    return centroids

@@ -1,0 +1,1 @@
+"""How alike two rows are: temperatures, heads and gates."""

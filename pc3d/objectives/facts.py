@@ -1,0 +1,48 @@
+"""What objectives know of the rows that they compare, for the parts of a contrast that ask."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pc3d.data.batch import PointView
+from pc3d.objectives.encodings import Encodings
+from pc3d.objectives.groups import ID_RANGE, SuperpixelGroups
+from pc3d.ops.precision import full_precision
+from pc3d.ops.segment import segment_mean
+
+POINT_FACTS = ("sample", "ids", "xyz")
+GROUP_FACTS = ("sample", "ids", "xyz")
+SEMANTIC_FACTS = (*GROUP_FACTS, "labels")
+
+
+@full_precision
+def loaded_xyz(view: PointView, index: Tensor) -> Tensor:
+    """(P, 3) where points of a view lie in the frame of the loaded sweep, metres."""
+    loaded_SE3 = torch.linalg.inv(view.lidar_SE3)[view.batch[index]]
+    moved = torch.einsum("pij,pj->pi", loaded_SE3[:, :3, :3], view.points[index, :3])
+    return moved + loaded_SE3[:, :3, 3]
+
+
+def point_facts(encodings: Encodings, index: Tensor) -> dict[str, Tensor]:
+    """`sample`, `ids` and `xyz` of points of the key frame, by their (P,) positions in view "a"."""
+    view = encodings.batch.now.views["a"]
+    return {"sample": view.batch[index], "ids": view.row[index], "xyz": loaded_xyz(view, index)}
+
+
+def group_facts(
+    encodings: Encodings, groups: SuperpixelGroups, kind: str, frame: str = "t"
+) -> dict[str, Tensor]:
+    """`sample`, `ids` and `xyz` (the mean of their points) of groups, and `labels` where ids are `semantics`."""
+    batch = encodings.batch.frames[frame]
+    assert batch.views["a"] is not None
+    index = batch.views["a"].index_of_row(batch.num_points)[groups.rows]
+    xyz = segment_mean(loaded_xyz(batch.views["a"], index), groups.pair_group, groups.count)[0]
+    maps = getattr(batch, kind)
+    image = groups.ids // ID_RANGE  # of semantics the sample itself
+    found = {
+        "sample": image if kind == "semantics" else image // maps.shape[1],
+        "ids": groups.ids,
+        "xyz": xyz,
+    }
+    return {**found, "labels": groups.ids % ID_RANGE} if kind == "semantics" else found
