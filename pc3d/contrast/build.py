@@ -29,23 +29,25 @@ def build_contrast(
     unit_rows: bool = True,
     several: bool = False,
     two_way: bool = False,
+    form: str = "out",
 ) -> Contrast:
     """The contrast of one term of an objective.
 
     Args:
-        settings: section `contrast`: `similarity`, `positives`, `negatives`, `loss`, `regularizers`, `block`; or
-            None.
+        settings: section `contrast`, or None: `similarity`, `positives`, `negatives`, `loss`, `regularizers`,
+            `block`.
         temperature: of the objective, where no `similarity` is set.
         dim: of the compared features.
         facts: what the objective knows of its rows, of `comparison.FACTS`.
         gather: rows of other ranks, of which no facts are known, are negatives, too.
         unit_rows: the compared rows have unit length.
         several: an anchor may have several positives.
+        form: of InfoNCE where no `loss` is set.
         two_way: anchors and candidates are the rows of both sides.
 
     Raises:
-        ValueError: an unknown part or argument, two parts that exclude each other, or a part that asks for what
-            the objective does not have.
+        ValueError: an unknown part or argument, two parts that exclude each other, or a part that asks for
+            what the objective does not have.
     """
     settings = dict(settings or {})
     check_settings(settings)
@@ -54,6 +56,8 @@ def build_contrast(
     loss = settings.get("loss")
     if loss is None and any(config["type"] in IMPLY_DCL for _, config in configs(settings)):
         loss = {"type": "DCL"}
+    if loss is None and form != "out" and settings:
+        loss = {"type": "InfoNCE", "form": form}
     made: dict[str, Any] = {
         slot: [_part(slot, config, dim) for config in settings.get(slot) or ()] for slot in LISTS
     }
@@ -84,8 +88,8 @@ def _check_fits(contrast: Contrast, facts: Sequence[str], gather: bool, unit_row
     if gather and contrast.wants:
         part = next(part for part in contrast.parts() if part.wants)
         raise ValueError(
-            f"{type(part).__name__} and gather exclude each other: of the rows of other ranks {part.wants[0]} is "
-            "not known"
+            f"{type(part).__name__} and gather exclude each other: of the rows of other ranks "
+            f"{part.wants[0]} is not known"
         )
 
 

@@ -40,7 +40,8 @@ def check_together(settings: Mapping[str, Any], several: bool, two_way: bool) ->
     if (loss := settings.get("loss")) is not None:
         if loss["type"] != "DCL" and (weights := {"ClusterWeights", "LearnedWeights"} & set(negatives)):
             raise ValueError(
-                f"{sorted(weights)[0]} and {loss['type']} exclude each other: it is DCL with weights; leave `loss`"
+                f"{sorted(weights)[0]} and {loss['type']} exclude each other: it is DCL with weights; leave "
+                "`loss` out"
             )
         if loss.get("smoothing") and (several or chosen.get("positives")):
             raise ValueError("smoothing and several positives exclude each other: it spreads one target")

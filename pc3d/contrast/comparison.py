@@ -1,4 +1,4 @@
-"""What a contrast compares: logits of positives and of weighted negatives, which every loss and policy reads."""
+"""What a contrast compares: logits of positives and of weighted negatives, read by every loss and policy."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ FACTS = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """N anchors, their positives and their candidates for negatives. float32, or float64 where the caller's is.
+    """N anchors, their positives and their candidates for negatives, in float32 or the caller's float64.
 
     Attributes:
         anchors: (N, D). candidates: (J, D), rows behind the first J columns of `negative`.
         positive: (N, P) logits of positives, the own one first. present: (N, P) bool, those that there are.
         negative: (N, J + S) logits of the candidates, then of synthetic rows, if any.
         weight: (N, J + S) logarithms of how often each counts: 0 once, -inf never (no negative).
-        temperature: tau, with which the logits were made. prior: share of hidden positives among the negatives.
+        temperature: tau, with which the logits were made.
+        prior: share of hidden positives among the negatives.
         share: (N, P) weights of the positives, of sum 1; None: all that are present alike.
         pull: (N,) factors of the positives (DCLW); None: 1.
         added: (N,) further terms of each anchor, without a part in its denominator.
@@ -123,9 +124,9 @@ def compare(
 def log_negatives(c: Comparison) -> Tensor:
     """(N,) logarithm of the weighted sum of the exponentials of an anchor's negatives.
 
-    log Ng_i = lse_j( s_ij + w_ij ). With a class prior t > 0, the share of negatives that are hidden positives:
-    log max( (Ng_i - t n_i e^{p_i}) / (1 - t), n_i e^{-1/tau} ) (Chuang et al., NeurIPS 2020, eq. 8; Robinson et
-    al., ICLR 2021), whose floor assumes rows of unit length. About `NOTHING` for an anchor without negatives.
+    log Ng_i = lse_j( s_ij + w_ij ). With a class prior t > 0, the share of hidden positives of the negatives,
+    log max( (Ng_i - t n_i e^{p_i}) / (1 - t), n_i e^{-1/tau} ) (Chuang et al., NeurIPS 2020, eq. 8; Robinson
+    et al., ICLR 2021); the floor assumes rows of unit length. About `NOTHING` where there are no negatives.
     """
     weighted = (c.negative + c.weight).masked_fill(c.weight == -torch.inf, NOTHING)
     total = weighted.logsumexp(dim=1) if weighted.shape[1] else c.own.new_full((len(c.anchors),), NOTHING)

@@ -89,7 +89,7 @@ class Contrast(Part):
         if self.plain:
             return info_nce(anchors, others, self._fixed, ignore, extra)
         check_pair(anchors, others)
-        self._look(anchors, others, facts, other_facts)
+        self.look(anchors, others, facts, other_facts)
         if self.loss.symmetric:
             back = None if extra is None else rows_of_other_ranks(anchors)
             loss = self._one_way(anchors, others, generator, ignore, extra, facts, other_facts)
@@ -98,7 +98,7 @@ class Contrast(Part):
             loss = (loss + other) / 2
         else:
             loss = self._one_way(anchors, others, generator, ignore, extra, facts, other_facts)
-        return loss + self._regularized(anchors, others, facts)
+        return loss + self.regularized(anchors, others, facts)
 
     def two_way(
         self,
@@ -123,9 +123,9 @@ class Contrast(Part):
         both = {name: torch.cat([value, value]) for name, value in (facts or {}).items()}
         if "ids" in both:  # the two views of a row are two rows
             both["ids"] = both["ids"] * 2 + (torch.arange(count, device=rows.device) >= len(features))
-        self._look(features, others, facts or {}, facts or {})
+        self.look(features, others, facts or {}, facts or {})
         loss = self.grouped(rows, candidates, own, negative, generator, facts=both, candidate_facts=both)
-        return loss + self._regularized(features, others, facts or {})
+        return loss + self.regularized(features, others, facts or {})
 
     def grouped(
         self,
@@ -212,12 +212,14 @@ class Contrast(Part):
         )
 
     @torch.no_grad()
-    def _look(self, anchors: Tensor, others: Tensor, facts: Facts, other_facts: Facts) -> None:
+    def look(self, anchors: Tensor, others: Tensor, facts: Facts, other_facts: Facts) -> None:
+        """Show both sides to the parts with a state, while training; `pair` and `two_way` do."""
         if self.training:
             for part in self.parts():
                 part.observe(anchors.detach(), others.detach(), facts, other_facts)
 
-    def _regularized(self, anchors: Tensor, others: Tensor, facts: Facts) -> Tensor:
+    def regularized(self, anchors: Tensor, others: Tensor, facts: Facts) -> Tensor:
+        """The weighted sum of the regularizers; `pair` and `two_way` add it."""
         with torch.autocast(anchors.device.type, enabled=False):
             terms = [part.weight * part(anchors, others, facts) for part in self.regularizers]
         return torch.stack(terms).sum() if terms else anchors.new_zeros(())

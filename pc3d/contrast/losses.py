@@ -38,16 +38,16 @@ class InfoNCE(Loss):
     """-log of the positives' share of all exponentials.
 
     With one positive, log( e^p + Ng ) - p. With several, by `form`:
-        out   mean over them of -log( e^p / (sum of all e^p + Ng) )     (Khosla et al., SupCon, NeurIPS 2020; PLRC)
+        out   mean over them of -log( e^p / (sum of all e^p + Ng) )     (SupCon, Khosla et al., NeurIPS 2020)
         in    -log( sum of all e^p / (sum of all e^p + Ng) )
         each  mean over them of -log( e^p / (e^p + Ng) )                 (FAC's L_Geo)
 
     Args:
         form: see above.
-        margin: m, of the positives: (cos - m) / tau; below 0 it lets noisy pairs be (InterCLR, Xie et al., IJCV
-            2022: -0.5). arc: cos(angle + m) instead, linear beyond pi, as in the authors' code.
-        smoothing: eps: the target is (1 - eps) one-hot + eps spread over all candidates (Sample4Geo, Deuser et
-            al., ICCV 2023: 0.1).
+        margin: m, of the positives: (cos - m) / tau; below 0 it lets noisy pairs be (InterCLR, Xie et al.,
+            IJCV 2022: -0.5). arc: cos(angle + m) instead, linear beyond pi, as in the authors' code.
+        smoothing: eps: the target is (1 - eps) one-hot + eps spread over all candidates (Sample4Geo, Deuser
+            et al., ICCV 2023: 0.1).
         symmetric: the mean of both directions (CLIP, Sample4Geo).
     """
 
@@ -108,13 +108,14 @@ class InfoNCE(Loss):
 class DCL(Loss):
     """The decoupled contrastive loss: the positive leaves the denominator (Yeh et al., ECCV 2022).
 
-    log Ng_i - w_i p_i with w_i = 1, or DCLW's w_i = 2 - N softmax_i( cos_i / sigma ), whose mean is 1. The weights
-    carry no gradient (the public codes disagree; our choice). An anchor without negatives is left out. The value
-    has no floor at 0.
+    log Ng_i - w_i p_i with w_i = 1, or DCLW's w_i = 2 - N softmax_i( cos_i / sigma ), whose mean is 1. The
+    weights carry no gradient (public codes disagree; our choice). An anchor without negatives is left out.
+    The value has no floor at 0.
 
     Args:
         sigma: of DCLW, 0.5 in the authors' code; None for weights of 1.
-        own_view: the other anchors are negatives, too, as in the authors' code; ours compares across sides only.
+        own_view: the other anchors are negatives, too, as in the authors' code; else (our choice) only the
+            rows of the other side are.
     """
 
     def __init__(self, sigma: float | None = None, own_view: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What the parts of a contrast share: their declarations, drawn numbers that follow a row, one change of state a step."""
+"""What the parts of a contrast share: what they declare, numbers drawn for a row, one change of state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Part(nn.Module):
     Class attributes:
         wants: facts of the rows that it reads, of `comparison.FACTS`.
         needs: what the loader must make for it.
-        unit_rows: it assumes rows of unit length: the objective must say `renormalise`, where means are compared.
+        unit_rows: it assumes rows of unit length: where means are compared, set `renormalise`.
         neutral: arguments with which it changes nothing, None where there are none.
     """
 
@@ -34,10 +34,10 @@ class Part(nn.Module):
         return cls.needs
 
     def observe(self, anchors: Tensor, others: Tensor, facts: Facts, other_facts: Facts) -> None:
-        """Look at the two sides of a comparison while training, without gradient; the state stays as it is."""
+        """Look at the two sides of a comparison in training, without gradient; the state stays as it is."""
 
     def commit(self) -> None:
-        """Change queues and prototypes by what has been observed; called once a step, after its losses are formed."""
+        """Change queues and prototypes by what was observed; called once a step, after its losses."""
 
 
 class Policy(Part):

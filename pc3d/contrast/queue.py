@@ -1,4 +1,4 @@
-"""Features of past steps: a queue of fixed size, saved and resumed with the weights, the same on all ranks."""
+"""Features of past steps: a queue of fixed size, saved with the weights, the same on all ranks."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pc3d.contrast.gather import _alone
 class FeatureQueue(nn.Module):
     """The newest rows that were pushed, in a buffer of fixed size.
 
-    `push` keeps rows until `commit`, which takes in those of all ranks, in the order of the ranks; so within a
-    step every comparison meets the queue of the step before. Rows that are not finite are left out.
+    `push` keeps rows until `commit`, which takes in those of all ranks, in the order of the ranks; so every
+    comparison of a step meets the queue of the step before. Rows that are not finite are left out.
 
     Args:
         length: rows that it holds. dim: of a row. facts: names of int64 facts that are kept with each row.

@@ -43,7 +43,7 @@ class Spread(Regularizer):
 
 
 class Uniformity(Spread):
-    """Mean over the two sides of log mean_{j<k} e^(-2 |x_j - x_k|^2): spread within a side (Wang & Isola, ICML 2020).
+    """Mean of both sides: log mean_{j<k} e^(-2 |x_j - x_k|^2), spread within (Wang & Isola, ICML 2020).
 
     Args:
         weight: of the term, 1 in the notes; one source keeps CLIP stable with about 1e-3.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from pc3d.contrast.foreground import feature_contrast, geometric_contrast
+from pc3d.contrast.build import build_contrast, contrast_needs
+from pc3d.contrast.by_region import contrast_feature, contrast_geometric
+from pc3d.contrast.comparison import Facts
+from pc3d.contrast.contrast import Contrast
 from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import zero_with_graph
 from pc3d.data.batch import FrameBatch, Needs
@@ -17,8 +20,9 @@ from pc3d.data.frame_types import NOT_LOOKED_AT
 from pc3d.models.build import require_weight
 from pc3d.models.lidar.base import LidarEncoder
 from pc3d.models.lidar.momentum import MomentumEncoder
-from pc3d.objectives.base import Objective
+from pc3d.objectives.base import Objective, compared
 from pc3d.objectives.encodings import Encodings
+from pc3d.objectives.facts import REGION_FACTS, region_facts
 from pc3d.objectives.matches import feature_index
 from pc3d.objectives.segments import segments_field, segments_of, with_segments
 from pc3d.ops.sampling import balanced_sample
@@ -40,10 +44,12 @@ class FAC(Objective):
         num_background: background points of a sweep.
         temperature: 0.07. matches: 16, of L_Fea. momentum: 0.999, of the key encoder.
         geo, fea: weights, 1 and 1.
+        contrast: other parts of the contrast than InfoNCE's, see `pc3d.contrast.build` (our option).
     """
 
     needs = Needs(views=2, regions=True)
     learns_from = "point of a segment that both views show"
+    later: ClassVar[Mapping[str, Any]] = {"contrast": None}
 
     def __init__(
         self,
@@ -56,6 +62,7 @@ class FAC(Objective):
         momentum: float = 0.999,
         geo: float = 1.0,
         fea: float = 1.0,
+        contrast: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         require_weight(geo=geo, fea=fea)
@@ -63,10 +70,17 @@ class FAC(Objective):
         self.gate = nn.Linear(lidar.point_channels, lidar.point_channels)
         self.segments, self.num_points = segments_field(segments), (num_anchors, num_background)
         self.temperature, self.matches, self.weights = temperature, matches, (geo, fea)
+        width = lidar.point_channels
+        self.contrasts = nn.ModuleDict(
+            {
+                name: build_contrast(contrast, temperature, width, REGION_FACTS, several=True, form=form)
+                for name, form in (("geo", "each"), ("fea", "in"))
+            }
+        )
 
     @classmethod
     def needs_of(cls, config: Mapping[str, Any]) -> Needs:
-        return with_segments(Needs(views=2), config)
+        return with_segments(Needs(views=2), config) | contrast_needs(config.get("contrast"))
 
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
         if self.training:
@@ -81,13 +95,14 @@ class FAC(Objective):
             d_b, f_b = self._features(keys[in_b[chosen]])
         segments, sample = segments_of(frame, self.segments, "FAC")[chosen], frame.row_batch[chosen]
 
+        facts = compared(self.contrasts["geo"], lambda: region_facts(encodings, chosen, segments))
         geo, fea = [], []
         for b in range(len(encodings.batch)):
-            front, back = (sample == b) & (segments >= 0), (sample == b) & (segments < 0)
-            every = front | back
-            ids = segments[every]
-            geo.append(geometric_contrast(d_a[front], d_b[every], segments[front], ids, self.temperature))
-            fea.append(feature_contrast(f_a[front], f_b[front], f_b[back], self.temperature, self.matches))
+            of = sample == b
+            known = {key: value[of] for key, value in facts.items()}
+            rest = (segments[of], known, encodings.generator)
+            geo.append(self._geo(d_a[of], d_b[of], *rest))
+            fea.append(self._fea(f_a[of], f_b[of], *rest))
         l_geo, l_fea = torch.stack(geo).mean(), torch.stack(fea).mean()
         logged = {
             "geo": l_geo.detach(),
@@ -97,6 +112,18 @@ class FAC(Objective):
         }
         loss = self.weights[0] * l_geo + self.weights[1] * l_fea + zero_with_graph(f_a)
         return {"loss": loss, **logged, **collapse_metrics(f_a, f_b)}
+
+    def _geo(self, d_a: Tensor, d_b: Tensor, segments: Tensor, facts: Facts, generator: Generator) -> Tensor:
+        contrast = self.contrasts["geo"]
+        assert isinstance(contrast, Contrast)
+        return contrast_geometric(contrast, self.temperature, d_a, d_b, segments, facts, generator)
+
+    def _fea(self, f_a: Tensor, f_b: Tensor, segments: Tensor, facts: Facts, generator: Generator) -> Tensor:
+        contrast = self.contrasts["fea"]
+        assert isinstance(contrast, Contrast)
+        return contrast_feature(
+            contrast, self.temperature, f_a, f_b, segments, self.matches, facts, generator
+        )
 
     def _features(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised D and F = S * D."""

@@ -13,6 +13,7 @@ from pc3d.ops.segment import segment_mean
 
 POINT_FACTS = ("sample", "ids", "xyz")
 GROUP_FACTS = ("sample", "ids", "xyz")
+REGION_FACTS = (*POINT_FACTS, "labels")
 SEMANTIC_FACTS = (*GROUP_FACTS, "labels")
 
 
@@ -30,10 +31,17 @@ def point_facts(encodings: Encodings, index: Tensor) -> dict[str, Tensor]:
     return {"sample": view.batch[index], "ids": view.row[index], "xyz": loaded_xyz(view, index)}
 
 
+def region_facts(encodings: Encodings, rows: Tensor, regions: Tensor) -> dict[str, Tensor]:
+    """Facts of points of the key frame in view "a", by their (P,) rows; `labels` are their regions."""
+    frame = encodings.batch.now
+    index = frame.views["a"].index_of_row(frame.num_points)[rows]
+    return {**point_facts(encodings, index), "labels": regions}
+
+
 def group_facts(
     encodings: Encodings, groups: SuperpixelGroups, kind: str, frame: str = "t"
 ) -> dict[str, Tensor]:
-    """`sample`, `ids` and `xyz` (the mean of their points) of groups, and `labels` where ids are `semantics`."""
+    """`sample`, `ids` and `xyz` (mean of their points) of groups, and `labels` where ids are `semantics`."""
     batch = encodings.batch.frames[frame]
     assert batch.views["a"] is not None
     index = batch.views["a"].index_of_row(batch.num_points)[groups.rows]

@@ -7,17 +7,19 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from pc3d.contrast.build import build_contrast, contrast_needs
+from pc3d.contrast.by_region import contrast_plrc, contrast_rapc
 from pc3d.contrast.gather import rows_of_other_ranks
 from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import zero_with_graph
-from pc3d.contrast.point_region import plrc, rapc
 from pc3d.data.batch import FrameBatch, Needs
 from pc3d.data.frame_types import NOT_LOOKED_AT
 from pc3d.models.lidar.base import LidarEncoder
-from pc3d.objectives.base import Objective, projector
+from pc3d.objectives.base import Objective, compared, projector
 from pc3d.objectives.encodings import Encodings
+from pc3d.objectives.facts import REGION_FACTS, region_facts
 from pc3d.objectives.segments import segments_field, segments_of, with_segments
 from pc3d.ops.interpolate import sample_bev
 
@@ -40,12 +42,13 @@ class PRC(Objective):
             (our option); by default the loss is computed per sweep and averaged.
         gather: with `across_batch`, the points of the other ranks are negatives too (our option).
         segments: `clusters` (the regions of CALICO), `objects` or `supervoxels` (our option).
+        contrast: other parts of the contrast than InfoNCE's, see `pc3d.contrast.build` (our option).
     """
 
     needs = Needs(views=2, regions=True)
     reads_bev = True
     learns_from = "point of a region that both views show on their map"
-    later: ClassVar[Mapping[str, Any]] = {"segments": "clusters"}
+    later: ClassVar[Mapping[str, Any]] = {"segments": "clusters", "contrast": None}
 
     def __init__(
         self,
@@ -58,6 +61,7 @@ class PRC(Objective):
         across_batch: bool = False,
         gather: bool = False,
         segments: str = "clusters",
+        contrast: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if gather and not across_batch:
@@ -70,10 +74,16 @@ class PRC(Objective):
         self.alpha = alpha
         self.across_batch, self.gather = across_batch, gather
         self.segments = segments_field(segments)
+        self.contrasts = nn.ModuleDict(
+            {
+                name: build_contrast(contrast, temperature, dim, REGION_FACTS, gather, several=several)
+                for name, several in (("plrc", True), ("rapc", False))
+            }
+        )
 
     @classmethod
     def needs_of(cls, config: Mapping[str, Any]) -> Needs:
-        return with_segments(Needs(views=2), config)
+        return with_segments(Needs(views=2), config) | contrast_needs(config.get("contrast"))
 
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
         frame = encodings.batch.now
@@ -87,8 +97,21 @@ class PRC(Objective):
 
         # No region goes on in the sweep of another rank, so that its ids need not come along.
         extra = rows_of_other_ranks(g) if self.gather else None
+        facts = compared(self.contrasts["plrc"], lambda: region_facts(encodings, rows, regions))
         terms = [
-            tuple(loss(f[of], g[of], ids, self.temperature, extra) for loss in (plrc, rapc))
+            tuple(
+                term(
+                    self.contrasts[name],  # type: ignore[arg-type]
+                    self.temperature,
+                    f[of],
+                    g[of],
+                    ids,
+                    extra,
+                    {key: value[of] for key, value in facts.items()},
+                    encodings.generator,
+                )
+                for name, term in (("plrc", contrast_plrc), ("rapc", contrast_rapc))
+            )
             for of, ids in self._groups(regions, sample, len(encodings.batch))
         ]
         plrc_mean, rapc_mean = (torch.stack(t).mean() for t in zip(*terms, strict=True))

@@ -9,14 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pc3d.contrast.build import build_contrast, contrast_needs
+from pc3d.contrast.by_region import contrast_region_distillation
 from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import zero_with_graph
-from pc3d.contrast.region_distillation import region_distillation
 from pc3d.data.batch import FrameBatch, Needs
 from pc3d.models.bev.base import ViewTransform
 from pc3d.models.lidar.base import LidarEncoder
-from pc3d.objectives.base import Objective, projector
+from pc3d.objectives.base import Objective, compared, projector
 from pc3d.objectives.encodings import Encodings
+from pc3d.objectives.facts import REGION_FACTS, region_facts
 from pc3d.objectives.segments import segments_field, segments_of, with_segments
 from pc3d.ops.interpolate import sample_bev
 from pc3d.ops.sampling import sample_rows
@@ -44,6 +46,7 @@ class RAD(Objective):
             because behind the stop-gradient it would never train (our choice). `trained`: it learns with
             h_c, on stopgrad(BEV_lidar).
         segments: `clusters` (the regions of CALICO), `objects` or `supervoxels` (our option).
+        contrast: other parts of the contrast than InfoNCE's, see `pc3d.contrast.build` (our option).
     """
 
     needs = Needs(images=True, regions=True)
@@ -51,7 +54,7 @@ class RAD(Objective):
     reads_image = True
     reads_camera_bev = True
     learns_from = "point of a region on both maps"
-    later: ClassVar[Mapping[str, Any]] = {"segments": "clusters"}
+    later: ClassVar[Mapping[str, Any]] = {"segments": "clusters", "contrast": None}
 
     def __init__(
         self,
@@ -63,6 +66,7 @@ class RAD(Objective):
         mask_own_region: bool = False,
         teacher_head: str = "frozen",
         segments: str = "clusters",
+        contrast: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if teacher_head not in TEACHER_HEADS:
@@ -76,10 +80,11 @@ class RAD(Objective):
         self.temperature = temperature
         self.mask_own_region = mask_own_region
         self.segments = segments_field(segments)
+        self.contrast = build_contrast(contrast, temperature, dim, REGION_FACTS)
 
     @classmethod
     def needs_of(cls, config: Mapping[str, Any]) -> Needs:
-        return with_segments(Needs(images=True), config)
+        return with_segments(Needs(images=True), config) | contrast_needs(config.get("contrast"))
 
     @classmethod
     def frozen_heads(cls, config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -101,9 +106,17 @@ class RAD(Objective):
         regions = segments_of(frame, self.segments, "RAD")[rows][kept]
         sample = sample[kept]
 
+        facts = compared(self.contrast, lambda: region_facts(encodings, rows[kept], regions))
         terms = [
-            region_distillation(
-                students[of], teachers[of], regions[of], self.temperature, self.mask_own_region
+            contrast_region_distillation(
+                self.contrast,
+                self.temperature,
+                students[of],
+                teachers[of],
+                regions[of],
+                self.mask_own_region,
+                {key: value[of] for key, value in facts.items()},
+                encodings.generator,
             )
             for of in (sample == b for b in range(len(encodings.batch)))
         ]

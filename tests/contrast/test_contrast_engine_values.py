@@ -14,7 +14,7 @@ from pc3d.contrast.losses import DCL, InfoNCE
 from pc3d.contrast.negatives.mixed import Mixed
 from pc3d.contrast.regularizers import Alignment, CrossUniformity, Uniformity, _spread
 
-SIX = dict(abs=6e-7, rel=0)
+SIX = {"abs": 6e-7, "rel": 0}
 TIMES = torch.tensor([0.0, 1.0, 3.0], dtype=torch.float64)
 
 
@@ -24,7 +24,7 @@ def value(facts: dict[str, Tensor] | None = None, **settings) -> float:
 
 
 def hard(beta: float, prior: float = 0.0) -> dict:
-    return {"negatives": [dict(type="Hard", beta=beta, prior=prior)]}
+    return {"negatives": [{"type": "Hard", "beta": beta, "prior": prior}]}
 
 
 def nce(**arguments) -> dict:
@@ -42,10 +42,10 @@ def nce(**arguments) -> dict:
         (hard(1, 0.1), 0.383485),
         (hard(50), 0.460890),
         (hard(1, 0.6), 0.043502),
-        ({"loss": dict(type="DCL")}, -1.389403),
-        ({"loss": dict(type="DCL", sigma=0.5)}, -1.385791),
-        ({"loss": dict(type="DCL", own_view=True)}, -0.803629),
-        ({"loss": dict(type="DCL", sigma=0.5, own_view=True)}, -0.800016),
+        ({"loss": {"type": "DCL"}}, -1.389403),
+        ({"loss": {"type": "DCL", "sigma": 0.5}}, -1.385791),
+        ({"loss": {"type": "DCL", "own_view": True}}, -0.803629),
+        ({"loss": {"type": "DCL", "sigma": 0.5, "own_view": True}}, -0.800016),
         (nce(symmetric=True, smoothing=0.1), 0.460351),
         (nce(symmetric=True), 0.290984),
     ],
@@ -65,7 +65,7 @@ def test_values(settings: dict, expected: float) -> None:
     ],
 )
 def test_margins(arguments: dict, expected: float) -> None:
-    assert value(similarity=dict(type="Cosine", temperature=0.2), **nce(**arguments)) == pytest.approx(
+    assert value(similarity={"type": "Cosine", "temperature": 0.2}, **nce(**arguments)) == pytest.approx(
         expected, **SIX
     )
 
@@ -90,7 +90,7 @@ def test_hard_in_simclrs_form() -> None:
 @pytest.mark.parametrize(("detach", "norm"), [(False, 0.287261), (True, 0.273808)])
 def test_gradient_of_hard(detach: bool, norm: float) -> None:
     a = e0("A").requires_grad_()
-    contrast = contrast_of(negatives=[dict(type="Hard", beta=1.0, detach=detach)])
+    contrast = contrast_of(negatives=[{"type": "Hard", "beta": 1.0, "detach": detach}])
     contrast.pair(a, e0("B"), generator()).backward()
     assert float(a.grad.norm()) == pytest.approx(norm, **SIX)
 
@@ -106,12 +106,12 @@ def test_several_positives(form: str, expected: float) -> None:
 
 def test_same_cluster() -> None:
     labels = torch.tensor([0, 0, 1])
-    assert value({"labels": labels}, negatives=[dict(type="SameCluster")]) == pytest.approx(0.253271, **SIX)
+    assert value({"labels": labels}, negatives=[{"type": "SameCluster"}]) == pytest.approx(0.253271, **SIX)
 
 
 @pytest.mark.parametrize(("scale", "expected"), [(1.0, 0.544142), (math.inf, 0.289720)])
 def test_ordinal(scale: float, expected: float) -> None:
-    negatives = [dict(type="Ordinal", label="time", scale=scale)]
+    negatives = [{"type": "Ordinal", "label": "time", "scale": scale}]
     assert value({"time": TIMES}, negatives=negatives) == pytest.approx(expected, **SIX)
 
 
@@ -123,7 +123,7 @@ def test_regularizers() -> None:
     assert float(Alignment()(a, b, {})) == pytest.approx(0.191983, **SIX)
     assert float(Uniformity()(a, b, {})) == pytest.approx((-4.327791 - 1.820265) / 2, **SIX)
     names = ("Uniformity", "CrossUniformity", "Alignment")
-    whole = value(**nce(symmetric=True), regularizers=[dict(type=name) for name in names])
+    whole = value(**nce(symmetric=True), regularizers=[{"type": name} for name in names])
     assert whole == pytest.approx(-5.521784, abs=2e-6)
 
 
@@ -142,6 +142,6 @@ def test_synthetic_rows_of_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_learned_temperature() -> None:
-    contrast = contrast_of(similarity=dict(type="Learned", init=0.5), **nce())
+    contrast = contrast_of(similarity={"type": "Learned", "init": 0.5}, **nce())
     contrast.pair(e0("A"), e0("B"), generator()).backward()
     assert float(contrast.similarity.scale.grad) == pytest.approx(-0.278778, **SIX)

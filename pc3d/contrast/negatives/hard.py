@@ -1,4 +1,4 @@
-"""Hard negatives by concentration, with a class prior (Robinson et al., ICLR 2021; HAR, Choi et al., 2023)."""
+"""Hard negatives by concentration (Robinson et al., ICLR 2021; HAR, Choi et al., 2023)."""
 
 from __future__ import annotations
 

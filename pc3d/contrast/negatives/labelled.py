@@ -16,8 +16,9 @@ SCALES = ("range", "height", "time")
 
 
 class SameCluster(Policy):
-    """Only rows of the anchor's label stay negatives: what the last stage could not tell apart (MCL, Zhang et al.,
-    ECCV 2024).
+    """Only rows of the anchor's label stay negatives (MCL, Zhang et al., ECCV 2024).
+
+    They are what an earlier stage could not tell apart, where the labels are its clusters.
 
     An anchor without a label (-1) keeps all of them; one that is alone with its label teaches nothing.
     """

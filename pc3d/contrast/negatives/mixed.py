@@ -21,11 +21,12 @@ class Mixed(Policy):
         h  = norm( u c_j + (1 - u) c_k ),    u in [0, 1)       c_j, c_k two of the hardest
         h' = norm( v a   + (1 - v) c_j ),    v in [0, 0.5)
 
-    They are constants: the gradient reaches the anchor only. The paper reports 1,024, 1,024 and 128 with a queue;
-    the defaults are ours. An anchor with one negative gets no h, one without any nothing.
+    They are constants: the gradient reaches the anchor only. The paper reports 1,024, 1,024 and 128 with a
+    queue; the defaults are ours. An anchor with one negative gets no h, one without any nothing.
 
     Args:
-        hardest: so many candidates of the highest likeness are drawn from. pairs, with_anchor: number of h, of h'.
+        hardest: so many candidates of the highest likeness are drawn from.
+        pairs, with_anchor: number of h and of h'.
         start: steps before which nothing is mixed.
         other_samples: the hardest of other sweeps only, where neighbours of one may be false negatives.
     """
@@ -43,8 +44,8 @@ class Mixed(Policy):
         super().__init__()
         if hardest < 1 or pairs < 0 or with_anchor < 0 or start < 0:
             raise ValueError(
-                f"hardest {hardest}, pairs {pairs}, with_anchor {with_anchor}, start {start}: expected at least "
-                "1, 0, 0 and 0"
+                f"hardest {hardest}, pairs {pairs}, with_anchor {with_anchor}, start {start}: expected at "
+                "least 1, 0, 0 and 0"
             )
         self.hardest, self.pairs, self.with_anchor, self.start = hardest, pairs, with_anchor, start
         self.other_samples = other_samples

@@ -53,14 +53,14 @@ class Learned(Similarity):
     """a.b e^g with a learned g (CLIP; Sample4Geo, Deuser et al., ICCV 2023, which leaves it unbounded).
 
     Args:
-        init: temperature e^-g at the start, 0.07. low, high: bounds of the temperature, None for none (TCL, Yang
-            et al., CVPR 2022: 0.001 and 0.5).
+        init: temperature e^-g at the start, 0.07. low, high: bounds of the temperature, None for none (TCL,
+            Yang et al., CVPR 2022: 0.001 and 0.5).
     """
 
     def __init__(self, init: float = 0.07, low: float | None = None, high: float | None = None) -> None:
         super().__init__()
         below, above = 0.0 if low is None else low, math.inf if high is None else high
-        if not 0 < init or not below <= init <= above:
+        if not init > 0 or not below <= init <= above:
             raise ValueError(
                 f"the temperature starts at {init}, expected above 0 and between {low} and {high}"
             )

@@ -1,0 +1,135 @@
+"""The terms of PRC, RAD and FAC by any contrast; without settings the functions of their own files."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pc3d.contrast.comparison import Facts
+from pc3d.contrast.contrast import Contrast
+from pc3d.contrast.foreground import feature_contrast, geometric_contrast
+from pc3d.contrast.nce import zero_with_graph
+from pc3d.contrast.point_region import SEMANTIC_LESS, plrc, rapc
+from pc3d.contrast.region_distillation import region_distillation
+
+
+def contrast_plrc(
+    contrast: Contrast,
+    temperature: float,
+    f: Tensor,
+    g: Tensor,
+    regions: Tensor,
+    extra: Tensor | None,
+    facts: Facts,
+    generator: torch.Generator,
+) -> Tensor:
+    """`plrc` by a contrast: an anchor's positives are the points of its region. Facts are of the rows."""
+    if contrast.plain:
+        return plrc(f, g, regions, temperature, extra)
+    anchors = (regions != SEMANTIC_LESS).nonzero()[:, 0]
+    same = regions[anchors, None] == regions[None, :]
+    same = same if extra is None else torch.nn.functional.pad(same, (0, len(extra)))
+    own = {name: value[anchors] for name, value in facts.items()}
+    contrast.look(f[anchors], g[anchors], own, own)
+    candidates = g if extra is None else torch.cat([g, extra])
+    loss = contrast.grouped(f[anchors], candidates, anchors, ~same, generator, same, None, own, facts)
+    return loss + contrast.regularized(f[anchors], g[anchors], own)
+
+
+def contrast_rapc(
+    contrast: Contrast,
+    temperature: float,
+    f: Tensor,
+    g: Tensor,
+    regions: Tensor,
+    extra: Tensor | None,
+    facts: Facts,
+    generator: torch.Generator,
+) -> Tensor:
+    """`rapc` by a contrast: the other points of an anchor's region are no negatives."""
+    if contrast.plain:
+        return rapc(f, g, regions, temperature, extra)
+    same = (regions[:, None] == regions[None, :]) & (regions[None, :] != SEMANTIC_LESS)
+    return contrast.pair(f, g, generator, same, extra, facts)
+
+
+def contrast_region_distillation(
+    contrast: Contrast,
+    temperature: float,
+    students: Tensor,
+    teachers: Tensor,
+    regions: Tensor,
+    mask_own_region: bool,
+    facts: Facts,
+    generator: torch.Generator,
+) -> Tensor:
+    """`region_distillation` by a contrast: each region weighs the same."""
+    if contrast.plain:
+        return region_distillation(students, teachers, regions, temperature, mask_own_region)
+    anchors = (regions != SEMANTIC_LESS).nonzero()[:, 0]
+    if not len(anchors):
+        return zero_with_graph(students, teachers)
+    _, region, size = torch.unique(regions[anchors], return_inverse=True, return_counts=True)
+    negative = torch.ones(len(anchors), len(teachers), dtype=torch.bool, device=regions.device)
+    if mask_own_region:
+        negative &= regions[anchors, None] != regions[None, :]
+    negative.scatter_(1, anchors[:, None], False)
+    own = {name: value[anchors] for name, value in facts.items()}
+    contrast.look(students[anchors], teachers[anchors], own, own)
+    loss = contrast.grouped(
+        students[anchors], teachers, anchors, negative, generator, None, 1 / size[region], own, facts
+    )
+    return loss + contrast.regularized(students[anchors], teachers[anchors], own)
+
+
+def contrast_geometric(
+    contrast: Contrast,
+    temperature: float,
+    features: Tensor,
+    keys: Tensor,
+    segments: Tensor,
+    facts: Facts,
+    generator: torch.Generator,
+) -> Tensor:
+    """`geometric_contrast` by a contrast, of the same (K,) points on both sides.
+
+    Anchors are those of a segment.
+    """
+    anchors = (segments != SEMANTIC_LESS).nonzero()[:, 0]
+    if contrast.plain:
+        return geometric_contrast(features[anchors], keys, segments[anchors], segments, temperature)
+    same = segments[anchors, None] == segments[None, :]
+    own = {name: value[anchors] for name, value in facts.items()}
+    contrast.look(features[anchors], keys[anchors], own, own)
+    loss = contrast.grouped(features[anchors], keys, anchors, ~same, generator, same, None, own, facts)
+    return loss + contrast.regularized(features[anchors], keys[anchors], own)
+
+
+def contrast_feature(
+    contrast: Contrast,
+    temperature: float,
+    features: Tensor,
+    keys: Tensor,
+    segments: Tensor,
+    matches: int,
+    facts: Facts,
+    generator: torch.Generator,
+) -> Tensor:
+    """`feature_contrast` by a contrast, of the same (K,) points on both sides.
+
+    Positives are the foreground keys most like an anchor, negatives the background.
+    """
+    front, back = (segments != SEMANTIC_LESS).nonzero()[:, 0], (segments == SEMANTIC_LESS).nonzero()[:, 0]
+    if contrast.plain or not (len(front) and len(back)):
+        return feature_contrast(features[front], keys[front], keys[back], temperature, matches)
+    anchors = features[front]
+    with torch.no_grad():
+        likeness = anchors.float() @ keys[front].float().T
+        top = likeness.topk(min(matches, len(front)), dim=1).indices
+    positive = torch.zeros(len(front), len(keys), dtype=torch.bool, device=keys.device)
+    positive.scatter_(1, front[top], True)
+    negative = (segments == SEMANTIC_LESS)[None].expand(len(front), -1)
+    own = {name: value[front] for name, value in facts.items()}
+    contrast.look(anchors, keys[front], own, own)
+    loss = contrast.grouped(anchors, keys, front[top[:, 0]], negative, generator, positive, None, own, facts)
+    return loss + contrast.regularized(anchors, keys[front], own)
