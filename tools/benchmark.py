@@ -21,6 +21,7 @@ examples:
   python tools/benchmark.py transfer --real /data/samples --backbone slidr=work_dirs/run/backbone.safetensors
   python tools/benchmark.py bev-probe --runs work_dirs/sim_calico
   python tools/benchmark.py nms
+  python tools/benchmark.py contrast --rows 4096
   python tools/benchmark.py step
   python tools/benchmark.py step --shares
   python tools/benchmark.py step --detector
@@ -55,6 +56,15 @@ def nms(args: argparse.Namespace) -> None:
     from pc3d.evaluation import bench_nms
 
     print(json.dumps(bench_nms.run(args.boxes, args.iou_threshold, args.repeats), indent=2))
+
+
+def contrast(args: argparse.Namespace) -> None:
+    from pc3d.evaluation import bench_contrast
+
+    rows = bench_contrast.run(args.rows, args.dim, args.repeats)
+    print(f"| part, {args.rows} rows of {args.dim} numbers | CPU seconds | beside plain |\n|---|---|---|")
+    for row in rows:
+        print(f"| {row['part']} | {row['seconds']:.3f} | {row['ratio']:.2f} |")
 
 
 def step(args: argparse.Namespace) -> None:
@@ -194,6 +204,15 @@ def add_kernels(commands: Commands) -> None:
     command.set_defaults(run=nms)
 
 
+def add_contrast(commands: Commands) -> None:
+    text = "time of a contrast with each of its parts beside plain InfoNCE"
+    command = commands.add_parser("contrast", help=text, description=text)
+    command.add_argument("--rows", type=int, default=2048, help="of each side")
+    command.add_argument("--dim", type=int, default=64, help="of the features")
+    command.add_argument("--repeats", type=int, default=5, help="turns, of which the median is given")
+    command.set_defaults(run=contrast)
+
+
 def add_step(commands: Commands) -> None:
     text = "time and peak memory of a training step of each system; the joint step beside its parts"
     command = commands.add_parser("step", help=text, description=text)
@@ -218,7 +237,8 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="WHAT")
-    for add in (add_real, add_bev_probe, add_kernels, add_step, study_command.add, evidence.add):
+    adds = (add_real, add_bev_probe, add_kernels, add_contrast, add_step, study_command.add, evidence.add)
+    for add in adds:
         add(commands)
     args = parser.parse_args()
     args.run(args)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pc3d.models.heads.lovasz import lovasz_gradient, lovasz_softmax
+from pc3d.models.heads.lovasz import descending, lovasz_gradient, lovasz_softmax
 
 
 def _loop(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -90,3 +90,11 @@ def test_nothing_labelled_is_zero_with_a_graph() -> None:
 def test_refuses_other_shapes() -> None:
     with pytest.raises(ValueError, match="expected"):
         lovasz_softmax(torch.rand(4, 3), torch.zeros(5, dtype=torch.long))
+
+
+@given(st.lists(st.sampled_from([0.0, 1e-30, 0.25, 0.5, 1.0]), min_size=1, max_size=40), st.integers(1, 3))
+def test_descending_is_the_stable_order_of_torch(values: list[float], columns: int) -> None:
+    errors = torch.tensor(values)[:, None].repeat(1, columns) * torch.linspace(0.5, 1, columns)
+    expected = errors.double().sort(dim=0, descending=True, stable=True).indices
+    assert torch.equal(descending(errors), expected)
+    assert torch.equal(descending(errors.double()), expected)
