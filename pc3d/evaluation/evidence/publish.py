@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pc3d.data.errors import fail
 from pc3d.engine.environment import environment
 from pc3d.evaluation.evidence.description import TASKS, Study
-from pc3d.evaluation.evidence.execute import result_file
 from pc3d.evaluation.evidence.pictures import draw_labels, draw_probes
 from pc3d.evaluation.evidence.places import Places
-from pc3d.evaluation.evidence.plan import Known, Unit, plan
+from pc3d.evaluation.evidence.plan import Known, plan
 from pc3d.evaluation.evidence.results import Finished, finished
 from pc3d.evaluation.evidence.schedule import IDENTITIES
 from pc3d.evaluation.evidence.step_time import FILE, Measured, read_times, write_times
@@ -55,7 +54,9 @@ def publish(study: Study, places: Places, known: Known) -> str:
 
 def write_raw(study: Study, places: Places, done: Sequence[Finished], times: Measured) -> None:
     """Write `results.json`: every finished unit with its settings, the measured step times, versions."""
-    units = [{"unit": one.unit.describe(), "result": one.result, "made": one.made} for one in done]
+    units = {
+        one.unit.key: {"unit": one.unit.describe(), "result": one.result, "made": one.made} for one in done
+    }
     content = {"study": study.name, "step_seconds": times, "environment": environment(), "units": units}
     if (path := places.folder / IDENTITIES).is_file():
         content[IDENTITIES] = read_json(path)
@@ -75,18 +76,18 @@ def restore(places: Places) -> int:
         return 0
     try:
         content = read_json(path)
-        units = [(Unit(**one["unit"]), one) for one in content["units"]]
+        units = {places.units / f"{key}.json": one for key, one in content["units"].items()}
         times = content["step_seconds"]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         fail(f"these are not the results of a study: {error}", path, "delete or move the file")
     if times and not (places.folder / FILE).is_file():
         write_times(places.folder, times)
     if content.get(IDENTITIES) and not (places.folder / IDENTITIES).is_file():
         write_json(places.folder / IDENTITIES, content[IDENTITIES])
-    lacking = [(unit, one) for unit, one in units if not result_file(places, unit).is_file()]
+    lacking = {file: one for file, one in units.items() if not file.is_file()}
     places.units.mkdir(parents=True, exist_ok=True)
-    for unit, one in lacking:
-        write_json(result_file(places, unit), one)
+    for file, one in lacking.items():
+        write_json(file, one)
     return len(lacking)
 
 

@@ -155,6 +155,7 @@ def test_an_index_that_is_gone_is_known_from_before(tiny_index: Path, tmp_path: 
         ({"segmentation": {"config": "sim_5_percent", "percent": [0]}}, "percent, got 0"),
         ({"segmentation": {"config": "sim_5_percent", "starts": ["prx"]}}, "names the starts prx"),
         ({"seeds": [0, 0]}, "each once"),
+        ({"starts": {"random": {"random": True}, "x": {"random": True, "seeds": [2]}}}, "has the seeds"),
     ],
 )
 def test_wrong_descriptions_say_what_and_where(changes: dict[str, Any], message: str) -> None:
@@ -172,14 +173,19 @@ def test_configs_that_no_name_would_tell_are_refused() -> None:
             plan(small_study(starts={"random": {"random": True}, "x": start}), KNOWN)
 
 
+def test_a_start_may_have_fewer_seeds() -> None:
+    starts = {"random": {"random": True}, "prc": {"pretrain": "sim_prc", "seeds": [1]}}
+    units = plan(small_study(starts=starts), KNOWN)
+    assert {unit.seed for unit in units if unit.start == "prc"} == {1}
+    assert {unit.seed for unit in units if unit.start == "random"} == {0, 1}
+
+
 def test_shipped_studies_can_be_read_and_planned(tmp_path: Path) -> None:
     study = read_study("evidence")
     seconds = dict.fromkeys(step_time.timed_runs(study), 0.5)
     units = plan(study, Known(seconds=seconds))
-    trained = [start for start in study.starts if start.trained]
-    assert sum(u.kind == "pretrain" and u.facts["encoder"] == "segmentation" for u in units) == 6 * len(
-        trained
-    )
+    runs = sum(3 * len(start.seeds or study.seeds) for start in study.starts if start.trained)
+    assert sum(u.kind == "pretrain" and u.facts["encoder"] == "segmentation" for u in units) == runs
     (tmp_path / "broken.yaml").write_text("worlds: [")
     with pytest.raises(ValueError, match=r"broken\.yaml is no study"):
         read_study(tmp_path / "broken.yaml")

@@ -14,7 +14,8 @@ from pc3d.evaluation.evidence.curve import curve_study, publish_curve, simulated
 from pc3d.evaluation.evidence.description import Study, World
 from pc3d.evaluation.evidence.places import Places
 from pc3d.evaluation.evidence.plan import Known, Unit, plan
-from pc3d.evaluation.evidence.publish import publish
+from pc3d.evaluation.evidence.publish import publish, restore
+from pc3d.evaluation.evidence.step_time import read_times, write_times
 
 KNOWN = Known({"a": "aa", "b": "bb"})
 FEW = {
@@ -82,6 +83,26 @@ def test_tables_are_those_by_hand(tmp_path: Path) -> None:
     assert len(raw["units"]) == len(plan(study, KNOWN))
     assert (tmp_path / "probes.png").stat().st_size > 5000
     assert (tmp_path / "labels-segmentation.png").stat().st_size > 5000
+
+
+def test_a_study_goes_on_from_its_results_alone(tmp_path: Path) -> None:
+    study, places, new = small_study(segmentation=FEW), Places(tmp_path / "old"), Places(tmp_path / "new")
+    _written(study, places)
+    times = {"key": {"start": "prc", "encoder": "segmentation", "seconds": 1.5}}
+    write_times(places.folder, times)
+    text = publish(study, places, KNOWN)
+    new.folder.mkdir()
+    (new.folder / "results.json").write_bytes((places.folder / "results.json").read_bytes())
+    kept = write_result(new, plan(study, KNOWN)[0], {"mine": True})
+    assert restore(new) == len(plan(study, KNOWN)) - 1
+    assert read_times(new.folder) == times
+    assert json.loads(kept.read_text())["result"] == {"mine": True}  # what is there stays
+    kept.write_bytes((places.units / kept.name).read_bytes())
+    assert publish(study, new, KNOWN) == text
+    assert restore(new) == 0
+    (new.folder / "results.json").write_text('{"units": [{}]}')
+    with pytest.raises(DataError, match="not the results of a study"):
+        restore(new)
 
 
 def test_tables_of_a_part_leave_out_what_is_not_there(tmp_path: Path) -> None:
