@@ -56,6 +56,8 @@ def build_contrast(
     loss = settings.get("loss")
     if loss is None and any(config["type"] in IMPLY_DCL for _, config in configs(settings)):
         loss = {"type": "DCL"}
+    own_form = getattr(part_type("similarity", similarity["type"]), "form", None)
+    form = form if own_form is None else own_form
     if loss is None and form != "out" and settings:
         loss = {"type": "InfoNCE", "form": form}
     made: dict[str, Any] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -37,6 +37,8 @@ class Comparison:
         share: (N, P) weights of the positives, of sum 1; None: all that are present alike.
         pull: (N,) factors of the positives (DCLW); None: 1.
         added: (N,) further terms of each anchor, without a part in its denominator.
+        rows: (N,) weights of the anchors in the mean; None: all 1.
+        partner: (N,) candidate that is an anchor's own positive, -1 for none.
         facts: of the anchors. candidate_facts: of the candidates.
     """
 
@@ -51,6 +53,8 @@ class Comparison:
     share: Tensor | None = None
     pull: Tensor | None = None
     added: Tensor | None = None
+    rows: Tensor | None = None
+    partner: Tensor | None = None
     facts: Facts = field(default_factory=dict)
     candidate_facts: Facts = field(default_factory=dict)
 
@@ -116,8 +120,27 @@ def compare(
         logits,
         weight,
         temperature,
+        partner=own,
         facts=facts or {},
         candidate_facts=candidate_facts or {},
+    )
+
+
+def add_positives(c: Comparison, logits: Tensor, present: Tensor) -> Comparison:
+    """The comparison with (N, S) further positives, of which (N, S) `present` are there.
+
+    Each weighs as much as a positive did in the mean before.
+    """
+    share = c.share
+    if share is not None:
+        before = c.present.sum(dim=1, keepdim=True)
+        count = (before + present.sum(dim=1, keepdim=True)).clamp(min=1)
+        share = torch.cat([share * before / count, present.to(share.dtype) / count], dim=1)
+    return replace(
+        c,
+        positive=torch.cat([c.positive, logits], dim=1),
+        present=torch.cat([c.present, present], dim=1),
+        share=share,
     )
 
 

@@ -161,6 +161,7 @@ class Contrast(Part):
                 {name: value[part] for name, value in facts.items()},
                 candidate_facts,
                 None if positive is None else positive[part],
+                generator,
             )
 
         state = generator.get_state()
@@ -172,8 +173,9 @@ class Contrast(Part):
             c = replace(made(part), pull=None if pull is None else pull[part])
             for policy in self.policies:
                 c = policy(c, generator)
-            terms, used = self.loss(c)
+            terms, used = self.similarity.terms(c) if self.similarity.own_loss else self.loss(c)
             share = weights[part].to(terms.dtype) * used
+            share = share if c.rows is None else share * c.rows
             return (torch.where(used, terms, 0.0) * share).sum(), share.sum()
 
         sums = [
@@ -236,6 +238,20 @@ class Contrast(Part):
     def _fixed(self) -> float:
         assert isinstance(self.similarity, Cosine)
         return self.similarity.temperature
+
+
+class Contrasts(nn.ModuleDict):
+    """The contrasts of the terms of an objective, by name: what has a state has one for each."""
+
+    def of(self, term: str) -> Contrast:
+        """The contrast of a term."""
+        contrast = self[term]
+        assert isinstance(contrast, Contrast)
+        return contrast
+
+    def logged(self) -> dict[str, Tensor]:
+        """Scalars of all terms for the log."""
+        return {f"{term}_{name}": v for term in self for name, v in self.of(term).logged().items()}
 
 
 def _blocks(count: int, size: int | None) -> list[slice]:

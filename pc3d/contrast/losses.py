@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +53,8 @@ class InfoNCE(Loss):
             et al., ICCV 2023: 0.1).
         symmetric: the mean of both directions (CLIP, Sample4Geo).
     """
+
+    neutral: ClassVar[Mapping[str, Any] | None] = MappingProxyType({})
 
     def __init__(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -26,7 +25,7 @@ class Part(nn.Module):
     wants: tuple[str, ...] = ()
     needs: ClassVar[Needs] = Needs()
     unit_rows: ClassVar[bool] = False
-    neutral: ClassVar[Mapping[str, Any] | None] = MappingProxyType({})
+    neutral: ClassVar[Mapping[str, Any] | None] = None
 
     @classmethod
     def needs_of(cls, config: Mapping[str, Any]) -> Needs:

@@ -6,16 +6,36 @@ from collections.abc import Callable
 
 from pc3d.contrast.losses import DCL, InfoNCE
 from pc3d.contrast.negatives.hard import Hard
-from pc3d.contrast.negatives.labelled import Ordinal, SameCluster
+from pc3d.contrast.negatives.labelled import MixedOrdinalNegatives, Ordinal, SameCluster
 from pc3d.contrast.negatives.mixed import Mixed
 from pc3d.contrast.policy import Part
+from pc3d.contrast.positives.geodesic import Geodesic
+from pc3d.contrast.positives.mixed_ordinal import MixedOrdinal
+from pc3d.contrast.positives.same_region import SameRegion
 from pc3d.contrast.regularizers import Alignment, CrossUniformity, Uniformity
+from pc3d.contrast.similarity.adaptive import AdaptiveHeads
 from pc3d.contrast.similarity.cosine import Cosine, Learned
+from pc3d.contrast.similarity.gated import Gated
 
 Registry = dict[str, Callable[..., Part]]
-SIMILARITIES: Registry = {"Cosine": Cosine, "Learned": Learned}
-POSITIVES: Registry = {}
-NEGATIVES: Registry = {"Hard": Hard, "Mixed": Mixed, "Ordinal": Ordinal, "SameCluster": SameCluster}
+SIMILARITIES: Registry = {
+    "AdaptiveHeads": AdaptiveHeads,
+    "Cosine": Cosine,
+    "Gated": Gated,
+    "Learned": Learned,
+}
+POSITIVES: Registry = {
+    "Geodesic": Geodesic,
+    "MixedOrdinal": MixedOrdinal,
+    "SameRegion": SameRegion,
+}
+NEGATIVES: Registry = {
+    "Hard": Hard,
+    "Mixed": Mixed,
+    "MixedOrdinalNegatives": MixedOrdinalNegatives,
+    "Ordinal": Ordinal,
+    "SameCluster": SameCluster,
+}
 LOSSES: Registry = {"DCL": DCL, "InfoNCE": InfoNCE}
 REGULARIZERS: Registry = {
     "Alignment": Alignment,

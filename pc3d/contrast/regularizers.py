@@ -25,17 +25,17 @@ class Spread(Regularizer):
     """
 
     unit_rows = True
+    fewest: ClassVar[int] = 2
     neutral: ClassVar[Mapping[str, Any] | None] = MappingProxyType({"weight": 0.0})
 
     def forward(self, anchors: Tensor, others: Tensor, facts: Facts) -> Tensor:
         if len(anchors) < self.fewest:
             return zero_with_graph(anchors, others)
-        rows = slice(None)
-        if len(anchors) > MAX_ROWS:
-            rows = torch.arange(MAX_ROWS, device=anchors.device) * len(anchors) // MAX_ROWS
-        return self.term(_float(anchors)[rows], _float(others)[rows])
-
-    fewest: ClassVar[int] = 2
+        a, b = _float(anchors), _float(others)
+        if len(a) > MAX_ROWS:
+            even = torch.arange(MAX_ROWS, device=a.device) * len(a) // MAX_ROWS
+            a, b = a[even], b[even]
+        return self.term(a, b)
 
     def term(self, a: Tensor, b: Tensor) -> Tensor:
         """The term of (N, D) rows, unweighted."""

@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from pc3d.contrast.build import build_contrast, contrast_needs
 from pc3d.contrast.by_region import contrast_feature, contrast_geometric
 from pc3d.contrast.comparison import Facts
-from pc3d.contrast.contrast import Contrast
+from pc3d.contrast.contrast import Contrasts
 from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import zero_with_graph
 from pc3d.data.batch import FrameBatch, Needs
@@ -71,7 +71,7 @@ class FAC(Objective):
         self.segments, self.num_points = segments_field(segments), (num_anchors, num_background)
         self.temperature, self.matches, self.weights = temperature, matches, (geo, fea)
         width = lidar.point_channels
-        self.contrasts = nn.ModuleDict(
+        self.contrasts = Contrasts(
             {
                 name: build_contrast(contrast, temperature, width, REGION_FACTS, several=True, form=form)
                 for name, form in (("geo", "each"), ("fea", "in"))
@@ -95,7 +95,7 @@ class FAC(Objective):
             d_b, f_b = self._features(keys[in_b[chosen]])
         segments, sample = segments_of(frame, self.segments, "FAC")[chosen], frame.row_batch[chosen]
 
-        facts = compared(self.contrasts["geo"], lambda: region_facts(encodings, chosen, segments))
+        facts = compared(self.contrasts.of("geo"), lambda: region_facts(encodings, chosen, segments))
         geo, fea = [], []
         for b in range(len(encodings.batch)):
             of = sample == b
@@ -111,16 +111,14 @@ class FAC(Objective):
             "point_share": torch.tensor(len(chosen) / max(frame.num_points, 1)),
         }
         loss = self.weights[0] * l_geo + self.weights[1] * l_fea + zero_with_graph(f_a)
-        return {"loss": loss, **logged, **collapse_metrics(f_a, f_b)}
+        return {"loss": loss, **logged, **self.contrasts.logged(), **collapse_metrics(f_a, f_b)}
 
     def _geo(self, d_a: Tensor, d_b: Tensor, segments: Tensor, facts: Facts, generator: Generator) -> Tensor:
-        contrast = self.contrasts["geo"]
-        assert isinstance(contrast, Contrast)
+        contrast = self.contrasts.of("geo")
         return contrast_geometric(contrast, self.temperature, d_a, d_b, segments, facts, generator)
 
     def _fea(self, f_a: Tensor, f_b: Tensor, segments: Tensor, facts: Facts, generator: Generator) -> Tensor:
-        contrast = self.contrasts["fea"]
-        assert isinstance(contrast, Contrast)
+        contrast = self.contrasts.of("fea")
         return contrast_feature(
             contrast, self.temperature, f_a, f_b, segments, self.matches, facts, generator
         )

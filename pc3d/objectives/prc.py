@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from pc3d.contrast.build import build_contrast, contrast_needs
 from pc3d.contrast.by_region import contrast_plrc, contrast_rapc
+from pc3d.contrast.contrast import Contrasts
 from pc3d.contrast.gather import rows_of_other_ranks
 from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import zero_with_graph
@@ -74,7 +75,7 @@ class PRC(Objective):
         self.alpha = alpha
         self.across_batch, self.gather = across_batch, gather
         self.segments = segments_field(segments)
-        self.contrasts = nn.ModuleDict(
+        self.contrasts = Contrasts(
             {
                 name: build_contrast(contrast, temperature, dim, REGION_FACTS, gather, several=several)
                 for name, several in (("plrc", True), ("rapc", False))
@@ -97,11 +98,11 @@ class PRC(Objective):
 
         # No region goes on in the sweep of another rank, so that its ids need not come along.
         extra = rows_of_other_ranks(g) if self.gather else None
-        facts = compared(self.contrasts["plrc"], lambda: region_facts(encodings, rows, regions))
+        facts = compared(self.contrasts.of("plrc"), lambda: region_facts(encodings, rows, regions))
         terms = [
             tuple(
                 term(
-                    self.contrasts[name],  # type: ignore[arg-type]
+                    self.contrasts.of(name),
                     self.temperature,
                     f[of],
                     g[of],
@@ -122,7 +123,7 @@ class PRC(Objective):
             "examples": ((regions >= 0) | (self.alpha == 0)).sum().float(),
             "point_share": torch.tensor(len(rows) / max(frame.num_points, 1)),
         }
-        return {"loss": loss, **logged, **collapse_metrics(f, g)}
+        return {"loss": loss, **logged, **self.contrasts.logged(), **collapse_metrics(f, g)}
 
     def _groups(self, regions: Tensor, sample: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
         """(selection, region ids) of each set of points that is contrasted together."""

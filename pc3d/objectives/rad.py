@@ -125,7 +125,7 @@ class RAD(Objective):
             "examples": torch.tensor(float(len(students))),
             "point_share": torch.tensor(len(students) / max(frame.num_points, 1)),
         }
-        return {"loss": loss, **logged, **collapse_metrics(students, teachers)}
+        return {"loss": loss, **logged, **self.contrast.logged(), **collapse_metrics(students, teachers)}
 
     def _sample_points(self, frame: FrameBatch, encodings: Encodings) -> tuple[Tensor, Tensor]:
         """Rows of region points, at most `num_points` of each sweep, and their x, y in view "a"."""

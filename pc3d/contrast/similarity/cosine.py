@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +15,15 @@ from pc3d.contrast.policy import Part
 
 
 class Similarity(Part):
-    """Makes the logits of a comparison."""
+    """Makes the logits of a comparison.
+
+    Class attributes:
+        form: of InfoNCE, the only loss that it goes with; None: any.
+        own_loss: it brings its own loss, `terms`, so that no other is set.
+    """
+
+    form: ClassVar[str | None] = None
+    own_loss: ClassVar[bool] = False
 
     def tau(self) -> Tensor | float:
         """The temperature."""
@@ -27,9 +38,14 @@ class Similarity(Part):
         facts: Facts,
         candidate_facts: Facts,
         positive: Tensor | None,
+        generator: torch.Generator,
     ) -> Comparison:
-        """See `comparison.compare`."""
+        """See `comparison.compare`; numbers come from the generator through `draw` only."""
         return compare(anchors, candidates, own, negative, self.tau(), facts, candidate_facts, positive)
+
+    def terms(self, c: Comparison) -> tuple[Tensor, Tensor]:
+        """As a loss gives them; only where `own_loss` is set."""
+        raise NotImplementedError
 
 
 class Cosine(Similarity):
@@ -38,6 +54,8 @@ class Cosine(Similarity):
     Args:
         temperature: tau.
     """
+
+    neutral: ClassVar[Mapping[str, Any] | None] = MappingProxyType({})
 
     def __init__(self, temperature: float = 0.07) -> None:
         super().__init__()
@@ -56,6 +74,8 @@ class Learned(Similarity):
         init: temperature e^-g at the start, 0.07. low, high: bounds of the temperature, None for none (TCL,
             Yang et al., CVPR 2022: 0.001 and 0.5).
     """
+
+    neutral: ClassVar[Mapping[str, Any] | None] = MappingProxyType({})
 
     def __init__(self, init: float = 0.07, low: float | None = None, high: float | None = None) -> None:
         super().__init__()
