@@ -36,7 +36,8 @@ class Comparison:
         prior: share of hidden positives among the negatives.
         share: (N, P) weights of the positives, of sum 1; None: all that are present alike.
         pull: (N,) factors of the positives (DCLW); None: 1.
-        added: (N,) further terms of each anchor, without a part in its denominator.
+        added: (N,) sums of further terms of each anchor, without a part in its denominator, and (N,) how
+            many; their mean over all anchors is added to the loss.
         rows: (N,) weights of the anchors in the mean; None: all 1.
         partner: (N,) candidate that is an anchor's own positive, -1 for none.
         facts: of the anchors. candidate_facts: of the candidates.
@@ -52,7 +53,7 @@ class Comparison:
     prior: float = 0.0
     share: Tensor | None = None
     pull: Tensor | None = None
-    added: Tensor | None = None
+    added: tuple[Tensor, Tensor] | None = None
     rows: Tensor | None = None
     partner: Tensor | None = None
     facts: Facts = field(default_factory=dict)

@@ -168,22 +168,27 @@ class Contrast(Part):
         pull = self._pull(anchors, candidates, own)
         weights = torch.ones(len(anchors), device=anchors.device) if rows is None else rows
 
-        def summed(part: slice) -> tuple[Tensor, Tensor]:
+        def summed(part: slice) -> tuple[Tensor, ...]:
             generator.set_state(state)  # rows draw by their own key: blocks draw what all at once would
+            with torch.autocast(anchors.device.type, enabled=False):
+                return sums_of(part)
+
+        def sums_of(part: slice) -> tuple[Tensor, ...]:
             c = replace(made(part), pull=None if pull is None else pull[part])
             for policy in self.policies:
                 c = policy(c, generator)
             terms, used = self.similarity.terms(c) if self.similarity.own_loss else self.loss(c)
             share = weights[part].to(terms.dtype) * used
             share = share if c.rows is None else share * c.rows
-            return (torch.where(used, terms, 0.0) * share).sum(), share.sum()
+            more, many = (share.new_zeros(1), share.new_zeros(1)) if c.added is None else c.added
+            return (torch.where(used, terms, 0.0) * share).sum(), share.sum(), more.sum(), many.sum()
 
         sums = [
             summed(part) if self.block is None else checkpoint(summed, part, use_reentrant=False)
             for part in _blocks(len(anchors), self.block)
         ]
-        total, count = (torch.stack(values).sum() for values in zip(*sums, strict=True))
-        loss = total / torch.where(count > 0, count, 1.0)
+        total, count, more, many = (torch.stack(values).sum() for values in zip(*sums, strict=True))
+        loss = total / torch.where(count > 0, count, 1.0) + more / many.clamp(min=1)
         return loss + zero_with_graph(anchors, candidates)
 
     def _one_way(
@@ -217,8 +222,9 @@ class Contrast(Part):
     def look(self, anchors: Tensor, others: Tensor, facts: Facts, other_facts: Facts) -> None:
         """Show both sides to the parts with a state, while training; `pair` and `two_way` do."""
         if self.training:
-            for part in self.parts():
-                part.observe(anchors.detach(), others.detach(), facts, other_facts)
+            with torch.autocast(anchors.device.type, enabled=False):
+                for part in self.parts():
+                    part.observe(anchors.detach(), others.detach(), facts, other_facts)
 
     def regularized(self, anchors: Tensor, others: Tensor, facts: Facts) -> Tensor:
         """The weighted sum of the regularizers; `pair` and `two_way` add it."""

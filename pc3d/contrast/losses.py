@@ -90,7 +90,7 @@ class InfoNCE(Loss):
             terms = (c.shares() * torch.where(c.present, each, 0.0)).sum(dim=1)
         if self.smoothing:
             terms = terms + self.smoothing * (c.own - self._mean_logit(c))
-        return (terms if c.added is None else terms + c.added), used
+        return terms, used
 
     def _moved(self, c: Comparison) -> Tensor:
         if not self.margin:
@@ -140,4 +140,4 @@ class DCL(Loss):
         if c.pull is not None:
             positive = positive * c.pull
         terms = log_negatives(c) - positive
-        return (terms if c.added is None else terms + c.added), used
+        return terms, used

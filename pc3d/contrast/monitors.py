@@ -58,7 +58,9 @@ def collapse_metrics(features_a: Tensor, features_b: Tensor | None = None) -> di
         sqrt(D): about 1 where the features fill the sphere, 0 where all are the same.
         `deviation_min`: the same for the flattest dimension. `effective_rank`, `uniformity`: see
         there. `alignment`, with `features_b`: mean squared distance of the matched rows
-        (Wang & Isola 2020, alpha = 2), 0 for equal ones, 2 for unrelated ones. All NaN for N = 0.
+        (Wang & Isola 2020, alpha = 2), 0 for equal ones, 2 for unrelated ones. `centroid_distance`, with
+        `features_b`: |mean a - mean b|, the gap between the two sides (Fahim et al., 2024), 0 to 2. All NaN
+        for N = 0.
 
     Raises:
         ValueError: not (N, D), or the two do not match.
@@ -78,4 +80,5 @@ def collapse_metrics(features_a: Tensor, features_b: Tensor | None = None) -> di
         if features_b is not None:
             b = F.normalize(_rows(features_b).float(), dim=1)
             metrics["alignment"] = (a - b).square().sum(dim=1).mean()
+            metrics["centroid_distance"] = (a.mean(dim=0) - b.mean(dim=0)).norm()
     return metrics

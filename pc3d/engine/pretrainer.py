@@ -139,9 +139,10 @@ class Pretrainer(TrainableModel):
                 logged.update({f"gradients/{network}/{name}": value for name, value in report.items()})
         if self.training:
             self.step += 1
-            for part in self.objectives.modules():
-                if isinstance(part, Part):
-                    part.commit()
+            with torch.autocast(self.step.device.type, enabled=False):
+                for part in self.objectives.modules():
+                    if isinstance(part, Part):
+                        part.commit()
         return {**{f"{key}/loss": loss for key, loss in losses.items()}, **logged}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from engine_cases import e0
 
 from pc3d.contrast.monitors import collapse_metrics
 
@@ -22,6 +23,7 @@ def _reference(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
         "effective_rank": float(np.exp(-np.sum(share * np.log(share)))),
         "uniformity": float(np.log(np.mean(kernel))),
         "alignment": float(np.mean(np.sum((a - b) ** 2, axis=1))),
+        "centroid_distance": float(np.sqrt(np.sum((a.mean(axis=0) - b.mean(axis=0)) ** 2))),
     }
 
 
@@ -32,6 +34,14 @@ def test_against_numpy() -> None:
     got = collapse_metrics(torch.from_numpy(a).requires_grad_(), torch.from_numpy(b))
     assert {key: value.item() for key, value in got.items()} == pytest.approx(_reference(a, b), rel=1e-5)
     assert all(value.dtype == torch.float32 and not value.requires_grad for value in got.values())
+
+
+def test_gap_between_two_sides() -> None:
+    assert collapse_metrics(e0("A"), e0("B"))["centroid_distance"].item() == pytest.approx(0.181011, abs=1e-6)
+    a, b = torch.tensor([[1.0, 0.0]]).expand(4, 2), torch.tensor([[-3.0, 0.0]]).expand(4, 2)
+    assert collapse_metrics(a, b)["centroid_distance"].item() == pytest.approx(2)
+    assert collapse_metrics(a, 5 * a)["centroid_distance"].item() == 0
+    assert "centroid_distance" not in collapse_metrics(a)
 
 
 def test_spread_and_collapsed_features() -> None:

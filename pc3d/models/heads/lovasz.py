@@ -34,8 +34,8 @@ def lovasz_gradient(truth: Tensor) -> Tensor:
 def descending(values: Tensor) -> Tensor:
     """(P, K) order of the values of each column, the largest first, equal ones as they stand.
 
-    On a CPU the bits of float32 values >= 0 and their places are sorted as one integer, in a fifth of the time
-    of torch's sort.
+    On a CPU the bits of float32 values >= 0 and their places are sorted as one integer, in a fifth of the
+    time of torch's sort.
     """
     if values.device.type != "cpu" or values.dtype != torch.float32 or len(values) >= 2**31:
         return values.sort(dim=0, descending=True, stable=True).indices

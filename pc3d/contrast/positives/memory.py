@@ -1,0 +1,106 @@
+"""Positives from a clustered memory (DyCE of BECLR, Poulakakis-Daktylidis & Jamali-Rad, ICLR 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pc3d.contrast.comparison import Comparison, Facts, add_positives
+from pc3d.contrast.policy import Policy
+from pc3d.contrast.queue import FeatureQueue, spherical_kmeans
+from pc3d.contrast.sinkhorn import sinkhorn
+
+
+class Memory(Policy):
+    """The nearest rows of memory within the cluster of an anchor's key are positives, too.
+
+    The memory is first in, first out; its prototypes are k-means centroids when it is first full, then the
+    means of the rows that bear their labels. Rows enter with balanced labels, by Sinkhorn on their likeness
+    (the authors' code gives it distances of the wrong sign). An empty prototype stays where it is; a
+    cluster of no more than `neighbours` rows is too small, and the whole memory is looked at.
+
+    Args:
+        prototypes: 200 in the authors' code. rows: of the memory, 8,000 there.
+        neighbours: 5 there, 3 for the larger network. start: steps before anything is taken from it, 0.
+        epsilon: of Sinkhorn, 0.05 (our choice). dim: of the features.
+    """
+
+    unit_rows = True
+    neutral: ClassVar[Mapping[str, Any] | None] = None
+
+    def __init__(
+        self,
+        dim: int,
+        prototypes: int = 50,
+        rows: int = 2048,
+        neighbours: int = 5,
+        start: int = 0,
+        epsilon: float = 0.05,
+    ) -> None:
+        super().__init__()
+        if not 1 <= prototypes <= rows or not 1 <= neighbours <= rows or start < 0 or epsilon <= 0:
+            raise ValueError(
+                f"prototypes {prototypes}, neighbours {neighbours} of {rows} rows, start {start}, epsilon "
+                f"{epsilon}: expected at least 1, no more than rows, 0 or more, above 0"
+            )
+        self.queue = FeatureQueue(rows, dim, ("label",))
+        self.neighbours, self.start, self.epsilon = neighbours, start, epsilon
+        self.register_buffer("prototypes", torch.zeros(prototypes, dim))
+        self.register_buffer("made", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("step", torch.zeros((), dtype=torch.long))
+        self.prototypes: Tensor
+        self.made: Tensor
+        self.step: Tensor
+
+    def forward(self, c: Comparison, generator: torch.Generator) -> Comparison:
+        if not self.made or int(self.step) < self.start or c.partner is None or not len(c.candidates):
+            return c
+        with torch.no_grad():
+            key = c.candidates[c.partner.clamp(min=0)]
+            rows = self.queue.rows().to(key)
+            place = neighbours(key, rows, self.queue.fact("label"), self.prototypes.to(key), self.neighbours)
+        with torch.autocast(c.anchors.device.type, enabled=False):
+            logits = torch.einsum("nd,nkd->nk", c.anchors, rows[place]) / c.temperature
+        return add_positives(c, logits, (c.partner >= 0)[:, None].expand_as(logits))
+
+    def observe(self, anchors: Tensor, others: Tensor, facts: Facts, other_facts: Facts) -> None:
+        rows = torch.nn.functional.normalize(others.to(self.prototypes), dim=1)
+        label = torch.full((len(rows),), -1, device=rows.device)
+        if self.made:  # every rank must call it, with rows or without
+            codes = sinkhorn(rows @ self.prototypes.T, self.epsilon, across_ranks=True)
+            label = codes.argmax(dim=1)
+        self.queue.push(rows, label=label)
+
+    @torch.no_grad()
+    def commit(self) -> None:
+        if not self.training:
+            return
+        self.queue.commit()
+        self.step += 1
+        if not self.queue.full:
+            return
+        rows, label = self.queue.rows(), self.queue.fact("label")
+        if not self.made:
+            self.prototypes.copy_(spherical_kmeans(rows, len(self.prototypes)))
+            label = (rows @ self.prototypes.T).argmax(dim=1)
+            self.queue.facts[self.queue._order(), 0] = label
+            self.made.fill_(True)
+        self.prototypes.copy_(means(rows, label, self.prototypes))
+
+
+def means(rows: Tensor, label: Tensor, before: Tensor) -> Tensor:
+    """(K, D) unit means of (M, D) rows by label; that of a label without rows is the one before."""
+    sums = torch.zeros_like(before).index_add_(0, label, rows)
+    has = torch.bincount(label, minlength=len(before)) > 0
+    return torch.where(has[:, None], torch.nn.functional.normalize(sums, dim=1), before)
+
+
+def neighbours(key: Tensor, rows: Tensor, label: Tensor, prototypes: Tensor, count: int) -> Tensor:
+    """(N, count) places of the rows most like each key, of the cluster of its nearest prototype."""
+    own = (key @ prototypes.T).argmax(dim=1)
+    size = torch.bincount(label, minlength=len(prototypes))[own]
+    outside = (label[None, :] != own[:, None]) & (size > count)[:, None]
+    return (key @ rows.T).masked_fill(outside, -torch.inf).topk(count, dim=1).indices
