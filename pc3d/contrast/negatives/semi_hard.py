@@ -34,19 +34,20 @@ class SemiHard(Policy):
 
     def forward(self, c: Comparison, generator: torch.Generator) -> Comparison:
         size = len(c.candidates)
-        numbers = draw(generator, row_keys(c.facts, len(c.anchors), c.anchors.device), size)
-        if not size:
-            return c
         with torch.no_grad():
             present = c.weight[:, :size] > -torch.inf
             many = present.sum(dim=1, keepdim=True)
-            order = c.negative[:, :size].masked_fill(~present, -torch.inf).argsort(dim=1, descending=True)
-            rank = torch.arange(size, device=order.device)
+            pool = torch.minimum((many * self.pool).round().clamp(min=1), many)
+            widest = int(pool.max()) if size else 0
+            numbers = draw(generator, row_keys(c.facts, len(c.anchors), c.anchors.device), widest)
+            if not widest:
+                return c
             # Places in the order of hardness are drawn: the same ones however the candidates stand.
-            pooled = rank < torch.minimum((many * self.pool).round().clamp(min=1), many)
-            drawn = numbers.masked_fill(~pooled, torch.inf).argsort(dim=1).argsort(dim=1)
-            kept = (drawn < (many * self.count).round().clamp(min=1)) & pooled
-            chosen = torch.zeros_like(present).scatter(1, order, kept)
+            hardest = c.negative[:, :size].masked_fill(~present, -torch.inf).topk(widest, dim=1).indices
+            pooled = torch.arange(widest, device=hardest.device) < pool
+            rank = numbers.masked_fill(~pooled, torch.inf).argsort(dim=1).argsort(dim=1)
+            kept = (rank < (many * self.count).round().clamp(min=1)) & pooled
+            chosen = torch.zeros_like(present).scatter(1, hardest, kept)
         weight = c.weight.clone()
         weight[:, : len(c.candidates)].masked_fill_(~chosen, -torch.inf)
         return replace(c, weight=weight)
