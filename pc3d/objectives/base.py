@@ -31,7 +31,7 @@ class Objective(nn.Module):
     """
 
     needs: Needs
-    learns_from: ClassVar[str] = "example"
+    learns_from: str = "example"
     terms: Mapping[str, str] = MappingProxyType({})
     later: ClassVar[Mapping[str, Any]] = {}
     reads_bev: bool = False

@@ -49,30 +49,43 @@ class Encodings:
         self._view_transform = view_transform
         self._want_bev = want_bev
         self._lidar: dict[tuple[str, str, str], LidarFeatures] = {}
+        self._key_encoders: list[LidarEncoder] = []
         self._images: dict[str, Tensor] = {}
         self._levels: dict[str, list[Tensor]] = {}
         self._camera_bev: dict[str, Tensor] = {}
 
     def lidar(
-        self, view: str = "a", frame: str = "t", key_encoder: LidarEncoder | None = None
+        self,
+        view: str = "a",
+        frame: str = "t",
+        key_encoder: LidarEncoder | None = None,
+        key_bev: bool = False,
     ) -> LidarFeatures:
         """Features of a view of a frame.
 
         Args:
             key_encoder: encode with this momentum encoder, without gradient, instead of the encoder that
-                is trained. A step has one momentum encoder at most.
+                is trained. Each has passes of its own: `key`, `key2`, ...
+            key_bev: with the BEV map of the momentum encoder.
         """
-        network = "lidar" if key_encoder is None else "key"
+        network = "lidar" if key_encoder is None else self._name_of(key_encoder)
         key = (network, frame, view)
-        if key not in self._lidar:
+        if key not in self._lidar or (key_bev and self._lidar[key].bev is None):
             self.passes[key] += 1
             cloud = self.batch.frames[frame].views[view]
             if key_encoder is None:
                 self._lidar[key] = self.lidar_encoder(cloud, self._want_bev and frame == "t")
             else:
                 with torch.no_grad():
-                    self._lidar[key] = key_encoder(cloud, False)
+                    self._lidar[key] = key_encoder(cloud, key_bev)
         return self._lidar[key]
+
+    def _name_of(self, key_encoder: LidarEncoder) -> str:
+        """Name of the passes of a momentum encoder, by its identity."""
+        if not any(known is key_encoder for known in self._key_encoders):
+            self._key_encoders.append(key_encoder)
+        place = next(n for n, known in enumerate(self._key_encoders) if known is key_encoder)
+        return "key" if place == 0 else f"key{place + 1}"
 
     @property
     def grid(self) -> BevGrid:
@@ -152,6 +165,7 @@ class Encodings:
             want_bev=self._want_bev,
             generator=self.generator,
         )
+        copy._key_encoders = self._key_encoders
         for key, features in self._lidar.items():
             points = leaf(features.points)
             assert points is not None

@@ -38,19 +38,32 @@ def region_facts(encodings: Encodings, rows: Tensor, regions: Tensor) -> dict[st
     return {**point_facts(encodings, index), "labels": regions}
 
 
+@full_precision
+def seen_from(encodings: Encodings, xyz: Tensor, sample: Tensor, frame: str, name: str = "t") -> Tensor:
+    """(N, 3) places of (N,) samples in the loaded sweep of `frame`, in that of frame `name`."""
+    if frame == name:
+        return xyz
+    frames = encodings.batch.frames
+    moved_SE3 = torch.linalg.inv(frames[name].world_SE3_lidar) @ frames[frame].world_SE3_lidar
+    moved_SE3 = moved_SE3.to(xyz.dtype)[sample]
+    return torch.einsum("nij,nj->ni", moved_SE3[:, :3, :3], xyz) + moved_SE3[:, :3, 3]
+
+
 def group_facts(
-    encodings: Encodings, groups: SuperpixelGroups, kind: str, frame: str = "t"
+    encodings: Encodings, groups: SuperpixelGroups, kind: str, frame: str = "t", place_in: str | None = None
 ) -> dict[str, Tensor]:
-    """`sample`, `ids` and `xyz` (mean of their points) of groups, and `labels` where ids are `semantics`."""
+    """`sample`, `ids` and `xyz` (mean of their points) of groups, and `labels` where ids are `semantics`.
+
+    Args:
+        frame: that of the groups. place_in: the frame in whose sweep `xyz` is; None: their own.
+    """
     batch = encodings.batch.frames[frame]
     assert batch.views["a"] is not None
     index = batch.views["a"].index_of_row(batch.num_points)[groups.rows]
     xyz = segment_mean(loaded_xyz(batch.views["a"], index), groups.pair_group, groups.count)[0]
     maps = getattr(batch, kind)
     image = groups.ids // ID_RANGE  # of semantics the sample itself
-    found = {
-        "sample": image if kind == "semantics" else image // maps.shape[1],
-        "ids": groups.ids,
-        "xyz": xyz,
-    }
+    sample = image if kind == "semantics" else image // maps.shape[1]
+    place = seen_from(encodings, xyz, sample, frame, place_in or frame)
+    found = {"sample": sample, "ids": groups.ids, "xyz": place}
     return {**found, "labels": groups.ids % ID_RANGE} if kind == "semantics" else found

@@ -13,35 +13,43 @@ from pc3d.models.bev.base import ViewTransform
 from pc3d.models.build import build
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder
+from pc3d.objectives.bag_of_words import BagOfWords
 from pc3d.objectives.base import Objective
 from pc3d.objectives.bev_distill import BEVDistill
 from pc3d.objectives.fac import FAC
 from pc3d.objectives.local_statistics import LocalStatistics
 from pc3d.objectives.point_contrast import PointContrast
+from pc3d.objectives.point_propagation import PointPropagation
 from pc3d.objectives.ppkt import PPKT
 from pc3d.objectives.prc import PRC
 from pc3d.objectives.proposal_contrast import ProposalContrast
 from pc3d.objectives.rad import RAD
 from pc3d.objectives.scalr import ScaLR
 from pc3d.objectives.seal import Seal
+from pc3d.objectives.slot_contrast import SlotContrast
 from pc3d.objectives.superflow import SuperFlow
 from pc3d.objectives.superpixel import SuperpixelContrast
+from pc3d.objectives.triple_contrast import TripleContrast
 
 OBJECTIVES: Registry[Objective] = Registry(
     Objective,
     {
         "BEVDistill": BEVDistill,
+        "BagOfWords": BagOfWords,
         "FAC": FAC,
         "LocalStatistics": LocalStatistics,
         "PPKT": PPKT,
         "PRC": PRC,
         "PointContrast": PointContrast,
+        "PointPropagation": PointPropagation,
         "ProposalContrast": ProposalContrast,
         "RAD": RAD,
         "ScaLR": ScaLR,
         "Seal": Seal,
+        "SlotContrast": SlotContrast,
         "SuperFlow": SuperFlow,
         "SuperpixelContrast": SuperpixelContrast,
+        "TripleContrast": TripleContrast,
     },
 )
 

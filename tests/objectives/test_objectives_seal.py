@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from objective_fixtures import TinyImage, TinyLidar, make_batch
 from torch import Tensor
 
+from pc3d.contrast.losses import DCL
 from pc3d.contrast.nce import info_nce
 from pc3d.data.batch import Batch, Needs
 from pc3d.objectives.encodings import Encodings
@@ -99,3 +100,64 @@ def test_needs_what_its_ids_say_and_names_what_is_missing() -> None:
     batch.now.tracks = None
     with pytest.raises(ValueError, match="--kinds tracks"):
         Setup()(batch)
+
+
+def test_both_terms_by_another_contrast() -> None:
+    batch, setup = make_batch(), Setup(contrast={"loss": {"type": "DCL"}}, temporal=0.5)
+    result = setup(batch)
+    now, following = (means_of_tracks(setup, batch, name) for name in ("t", "t+1"))
+    a, b = (torch.stack([means[key] for key in sorted(now)]) for means in (now, following))
+    logits = a @ b.T / 0.07
+    own = torch.eye(len(a), dtype=torch.bool)
+    expected = (logits.masked_fill(own, -torch.inf).logsumexp(dim=1) - logits.diagonal()).mean()
+    torch.testing.assert_close(result["temporal"], expected.detach())
+    torch.testing.assert_close(result["loss"].detach(), result["spatial"] + 0.5 * result["temporal"])
+    assert isinstance(setup.objective.spatial.contrast.loss, DCL)
+
+
+def test_each_term_has_a_contrast_of_its_own() -> None:
+    setup = Setup(contrast={"similarity": {"type": "Learned", "init": 0.2}})
+    result = setup(make_batch())
+    result["loss"].backward()
+    assert {"spatial_temperature", "temporal_temperature"} == {key for key in result if "temperature" in key}
+    one, other = setup.objective.spatial.contrast.similarity, setup.objective.contrast.similarity
+    assert one.scale.grad != other.scale.grad
+    assert not [name for name in Setup().objective.state_dict() if "contrast" in name]
+
+
+def test_segments_have_unit_length_where_a_contrast_asks_for_it() -> None:
+    batch, settings = make_batch(), {"regularizers": [{"type": "Uniformity"}]}
+    with pytest.raises(ValueError, match="set renormalise=True"):
+        Setup(contrast=settings)
+    for setup, unit in (
+        (Setup(contrast=settings, renormalise=True), True),
+        (Setup(renormalise=True), False),
+        (Setup(contrast={"loss": {"type": "DCL"}}), False),
+    ):
+        norms = setup.objective._segments(setup.encode(batch), "t")[1].norm(dim=1)
+        assert torch.allclose(norms, torch.ones_like(norms)) == unit
+
+
+def test_facts_of_tracks_are_seen_from_the_key_frame() -> None:
+    batch, setup = make_batch(), Setup(contrast={"positives": [{"type": "Near"}]})
+    world = batch.frames["t+1"].world_SE3_lidar.clone()
+    world[:, 0, 3] = torch.tensor([3.0, -5.0])
+    batch.frames["t+1"].world_SE3_lidar = world
+    encodings = setup.encode(batch)
+    ids = setup.objective._segments(encodings, "t")[0][1::2].clone()
+    for name, shift in (("t", (0.0, 0.0)), ("t+1", (3.0, -5.0))):
+        frame, facts = batch.frames[name], setup.objective._facts(encodings, name, ids)
+        assert torch.equal(facts["ids"], ids)
+        for n, (track, sample) in enumerate(zip(ids % 2**32, facts["sample"], strict=True)):
+            members = (frame.tracks == track) & (frame.row_batch == sample)
+            place = frame.views["a"].points[members, :3].mean(dim=0)
+            place[0] += shift[int(sample)]
+            torch.testing.assert_close(facts["xyz"][n], place)
+    assert torch.isfinite(setup(batch)["loss"])
+
+
+def test_labels_of_tracks_are_not_known() -> None:
+    with pytest.raises(ValueError, match="Ordinal reads time of the rows, and this objective knows"):
+        Setup(contrast={"negatives": [{"type": "Ordinal", "label": "time"}]})
+    with pytest.raises(ValueError, match="SameCluster reads labels of the rows, and this objective knows"):
+        Setup(contrast={"negatives": [{"type": "SameCluster"}]}, ids="semantics")

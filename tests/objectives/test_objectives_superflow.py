@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pc3d.data.batch import Batch
 from pc3d.objectives.encodings import Encodings
+from pc3d.objectives.facts import group_facts
 from pc3d.objectives.superflow import SuperFlow
 
 TAU = 0.07
@@ -196,3 +197,73 @@ def test_one_group_only_is_a_loss_of_zero() -> None:
     loss = objective(encodings)["loss"]
     loss.backward()
     assert float(loss.detach()) == pytest.approx(0.0, abs=1e-6)
+
+
+def plain_dcl(a: Means, b: Means) -> Tensor:
+    keys = [key for key in a if key in b]
+    terms = [torch.stack([a[i] @ b[j] / TAU for j in keys if j != i]).exp().sum().log() for i in keys]
+    return sum(t - a[i] @ b[i] / TAU for t, i in zip(terms, keys, strict=True)) / len(keys)
+
+
+def test_each_term_by_another_contrast() -> None:
+    batch = make_batch(segments=4)
+    objective, encodings = build(batch, contrast={"loss": {"type": "DCL"}})
+    result = objective(encodings)
+    (q, k), (q_before, k_before), (q_after, k_after), (q_dense, _) = (
+        plain_means(objective, encodings, name) for name in ("t", "t-1", "t+1", "dense")
+    )
+    expected = {
+        "spatial": (plain_dcl(q, k) + plain_dcl(q_before, k_before) + plain_dcl(q_after, k_after)) / 3,
+        "d2s": plain_dcl(q, q_dense),
+        "temporal": (plain_dcl(q, q_before) + plain_dcl(q, q_after)) / 2,
+        "cross": (plain_dcl(q, k_before) + plain_dcl(q, k_after)) / 2,
+    }
+    for name, value in expected.items():
+        torch.testing.assert_close(result[name], value.detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_each_term_has_a_contrast_of_its_own() -> None:
+    learned = {"similarity": {"type": "Learned"}}
+    objective, encodings = build(make_batch(), contrast=learned, spatial=0.0, cross=0.0)
+    assert set(objective.contrasts) == {"d2s", "temporal"}
+    result = objective(encodings)
+    assert {"d2s_temperature", "temporal_temperature"} == {key for key in result if "temperature" in key}
+    result["loss"].backward()
+    gradients = [objective.contrasts.of(name).similarity.scale.grad for name in objective.contrasts]
+    assert gradients[0] != gradients[1]
+    cosine, encodings = build(make_batch(), contrast=learned, d2s_form="cosine")
+    assert set(cosine.contrasts) == {"spatial", "temporal", "cross"}
+    assert not build(make_batch())[0].contrasts.state_dict()
+
+
+def test_facts_of_groups_of_another_time_are_seen_from_the_key_frame() -> None:
+    batch = make_batch()
+    world = batch.frames["t-1"].world_SE3_lidar.clone()
+    world[:, :2, :2] = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
+    world[:, 0, 3] = torch.tensor([3.0, -5.0])
+    batch.frames["t-1"].world_SE3_lidar = world
+    objective, encodings = build(batch)
+    groups = objective.heads.groups(encodings, "t-1")
+    own = group_facts(encodings, groups, "semantics", "t-1")
+    moved = group_facts(encodings, groups, "semantics", "t-1", "t")
+    points = batch.frames["t-1"].views["a"].points[:, :3]
+    for n, (sample, label) in enumerate(zip(own["sample"], own["labels"], strict=True)):
+        assert groups.ids[n] == own["ids"][n] == sample * 2**15 + label
+        mean = points[groups.rows[groups.pair_group == n]].mean(dim=0)
+        torch.testing.assert_close(own["xyz"][n], mean)
+        turned = torch.stack([-mean[1] + (3.0, -5.0)[int(sample)], mean[0], mean[2]])
+        torch.testing.assert_close(moved["xyz"][n], turned)
+    assert torch.equal(moved["ids"], own["ids"])
+
+
+@pytest.mark.parametrize("part", ["ClusterWeights", "SameCluster"])
+def test_masked_classes_exclude_parts_that_weigh_them(part: str) -> None:
+    contrast = {"negatives": [{"type": part}]}
+    with pytest.raises(ValueError, match=f"mask_same_class and {part} exclude each other"):
+        build(make_batch(), mask_same_class=True, contrast=contrast, renormalise=True)
+    build(make_batch(), contrast=contrast, renormalise=True)
+
+
+def test_means_of_any_length_are_refused_where_unit_rows_are_assumed() -> None:
+    with pytest.raises(ValueError, match="set renormalise=True"):
+        build(make_batch(), contrast={"regularizers": [{"type": "Uniformity"}]})
