@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 SYSTEM_LIBRARIES := libGL.so.1 libEGL.so.1 libX11.so.6 libgomp.so.1
 SYSTEM_PACKAGES := libgl1 libegl1 libx11-6 libgomp1
 
-.PHONY: help demo demo-real test test-long test-kernels test-real check table benchmark install system clean
+.PHONY: help demo demo-real test test-long test-kernels test-real check table table-contrast benchmark install system clean
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
@@ -21,6 +21,7 @@ help:
 	@echo "make test-kernels            the numeric tests under each kernel that this processor has"
 	@echo "make check                   ruff, mypy and the layering of imports"
 	@echo "make benchmark DATA=FOLDER   regions against scikit-learn, the simulator against the real frame"
+	@echo "make table-contrast          each part of a contrast beside plain ones (twenty hours on two cores, resumable)"
 	@echo "make table                   the label-efficiency table of the README (six hours on two cores)"
 
 demo: install
@@ -52,6 +53,9 @@ check: install
 
 table: install data/sim-regions/statistics.json
 	$(BIN)/python tools/benchmark.py label-efficiency --jobs 2
+
+table-contrast: install
+	$(BIN)/python tools/benchmark.py evidence contrast --jobs 2 --work-dir work_dirs/contrast
 
 data/sim-regions/statistics.json:
 	test -d data/sim || $(BIN)/python data_prep/simulate.py data/sim --size bench

@@ -92,7 +92,7 @@ RULES: dict[str, Rule] = {
         _AT_LEAST_0,
         "workers gradients_every weight weight_decay dense_sweeps columns smooth geo fea spatial d2s "
         "temporal cross assignment lovasz_weight box_weight class_weight heatmap_weight code_weights "
-        "centre_weight iou_weight gamma min_radius num_background num_background_points expected_losses "
+        "centre_weight iou_weight gamma min_radius num_background num_background_points "
         "ego_x ego_y cuboid_min_pairs min_pairs scene_weight",
     ),
     **_names(

@@ -186,6 +186,10 @@ def test_shipped_studies_can_be_read_and_planned(tmp_path: Path) -> None:
     units = plan(study, Known(seconds=seconds))
     runs = sum(3 * len(start.seeds or study.seeds) for start in study.starts if start.trained)
     assert sum(u.kind == "pretrain" and u.facts["encoder"] == "segmentation" for u in units) == runs
+    for name in ("contrast", "recipe", "regions"):
+        other = read_study(name)
+        timed = dict.fromkeys(step_time.timed_runs(other), 0.5)
+        assert len(plan(other, Known(seconds=timed))) > 2 * len(other.starts)
     (tmp_path / "broken.yaml").write_text("worlds: [")
     with pytest.raises(ValueError, match=r"broken\.yaml is no study"):
         read_study(tmp_path / "broken.yaml")
