@@ -105,7 +105,8 @@ class FrameBatch:
     """B samples at one time (the key frame itself, a neighbour in time, or the dense sweep).
 
     Attributes:
-        views: augmented views by name; "a" always exists, "b" where an objective asks for it.
+        views: augmented views by name; "a" always exists, "b" where an objective asks for it; "c", "d", ...
+            are crops, parts of the sweep.
         num_points: rows of the packed numbering.
         row_batch: (num_points,) int64 sample of each row.
         images: (B, V, 3, H, W) float32 RGB in 0..1, or None. A camera that is missing is black.
@@ -208,6 +209,7 @@ class Needs:
 
     Attributes:
         views: number of augmented views of frame "t" (1 or 2); other frames have one.
+        crops: number of further views of frame "t", "c", "d", ..., each a part of it.
         images, labels, boxes, maps: whether each is read; maps of frame "t" alone.
         neighbour_images: whether images and their ids are read of "t-1" and "t+1", too.
         superpixels, semantics, regions, supervoxels, objects, tracks: which cached ids are read.
@@ -229,6 +231,7 @@ class Needs:
     maps: bool = False
     statistics: bool = False
     frames: tuple[str, ...] = ("t",)
+    crops: int = 0
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -255,10 +258,11 @@ class Needs:
     def __or__(self, other: Needs) -> Needs:
         return Needs(
             views=max(self.views, other.views),
+            crops=max(self.crops, other.crops),
             frames=tuple(dict.fromkeys(self.frames + other.frames)),
             **{
                 f.name: getattr(self, f.name) or getattr(other, f.name)
                 for f in fields(Needs)
-                if f.name not in ("views", "frames")
+                if f.name not in ("views", "crops", "frames")
             },
         )

@@ -172,7 +172,23 @@ def _views(
         if statistics is not None and STATISTICS in sources.config.features:
             view = with_statistics(view, statistics)
         views[name] = view
+    # Numbers of their own: whatever else is drawn of a sample is the same with crops and without.
+    for name, own in zip(CROPS, rng.spawn(sources.needs.crops), strict=False):
+        view = make_crop(visible, settings[-1], sources.config.points, sources.config.view_crop, own)
+        views[name] = _whole_rows(view, sources, shown, statistics)
     return views
+
+
+def _whole_rows(
+    view: ViewSample,
+    sources: FrameSources,
+    shown: NDArray[np.int64] | None,
+    statistics: Float32 | None,
+) -> ViewSample:
+    """The view by the rows of the frame, with its points' statistics where they are columns."""
+    view = view if shown is None else replace(view, row=shown[view.row])
+    columns = statistics is not None and STATISTICS in sources.config.features
+    return with_statistics(view, statistics) if columns else view  # type: ignore[arg-type]
 
 
 def _point_ids(
