@@ -7,9 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pc3d.contrast.nce import _float, zero_with_graph
+from pc3d.ops.precision import full_precision
 
 
 @torch.no_grad()
+@full_precision
 def word_codes(cells: Tensor, words: Tensor, inverse: float, scale: Tensor | float) -> tuple[Tensor, Tensor]:
     """(M, K) codes softmax_k( -(inverse / m) |u - w_k|^2 ) of cells, and the mean smallest distance.
 
@@ -29,6 +31,7 @@ def bags_of(codes: Tensor, document: Tensor, count: int) -> tuple[Tensor, Tensor
     return bags / bags.sum(dim=1, keepdim=True).clamp(min=1e-12), has
 
 
+@full_precision
 def bag_loss(logits: Tensor, bags: Tensor) -> Tensor:
     """mean over documents of KL(bag || softmax(logits)), the bags without gradient.
 
@@ -49,6 +52,7 @@ def perplexity(bags: Tensor) -> Tensor:
     return torch.special.entr(bags).sum(dim=1).mean().exp()
 
 
+@full_precision
 def word_logits(pooled: Tensor, generated: Tensor, sharpness: float = 8.0) -> Tensor:
     """(N, K) sharpness f . norm(g) of (N, D) pooled features f and (K, D) generated weights g."""
     return sharpness * _float(pooled) @ F.normalize(_float(generated), dim=1).T

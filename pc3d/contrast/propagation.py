@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pc3d.contrast.nce import _float, zero_with_graph
+from pc3d.ops.precision import full_precision
 
 
+@full_precision
 def propagate(features: Tensor, transformed: Tensor, sharpness: float = 2.0) -> Tensor:
     """y_i = sum_j max(cos(x_i, x_j), 0)^g t_j / |t_j|: each place smoothed by those like it.
 
@@ -25,6 +27,7 @@ def propagate(features: Tensor, transformed: Tensor, sharpness: float = 2.0) -> 
     return (likeness * likeness if sharpness == 2 else likeness.clamp(min=1e-12) ** sharpness) @ t
 
 
+@full_precision
 def near_agreement(smoothed: Tensor, keys: Tensor, positive: Tensor) -> Tensor:
     """-2 (sum over positive pairs of cos(y_i, x'_j)) / number of pairs, of one sweep in one direction.
 

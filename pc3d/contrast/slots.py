@@ -7,15 +7,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pc3d.contrast.nce import _float, zero_with_graph
+from pc3d.ops.precision import full_precision
 
 SMALL = 1e-6
 
 
+@full_precision
 def scores(features: Tensor, prototypes: Tensor) -> Tensor:
     """(M, K) cosines of (M, D) cells and (K, D) prototypes."""
     return F.normalize(_float(features), dim=1) @ F.normalize(_float(prototypes), dim=1).T
 
 
+@full_precision
 def slots_of(features: Tensor, dots: Tensor, sample: Tensor, size: int, temperature: float = 0.07) -> Tensor:
     """(B, K, D) means of the (M, D) cells of each sweep, weighed by softmax over prototypes + 1e-6.
 
@@ -32,6 +35,7 @@ def slots_of(features: Tensor, dots: Tensor, sample: Tensor, size: int, temperat
     return torch.stack(found)
 
 
+@full_precision
 def grouping_loss(
     student: Tensor, teacher: Tensor, centre: Tensor, student_temperature: float, teacher_temperature: float
 ) -> Tensor:
@@ -56,6 +60,7 @@ def active_slots(dots: Tensor, sample: Tensor, size: int) -> Tensor:
     return active
 
 
+@full_precision
 def slot_loss(
     predicted: Tensor, keys: Tensor, student: Tensor, teacher: Tensor, temperature: float = 0.2
 ) -> Tensor:

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from pc3d.contrast.comparison import NOTHING
 from pc3d.contrast.nce import _float, zero_with_graph
+from pc3d.ops.precision import full_precision
 
 
+@full_precision
 def soft_contrast(
     anchors: Tensor,
     keys: Tensor,
@@ -42,6 +44,7 @@ def soft_contrast(
     return -(target * logits.log_softmax(dim=1)).sum(dim=1).mean()
 
 
+@full_precision
 def local_mutual_information(
     anchors: Tensor, local: Tensor, present: Tensor, temperature: Tensor | float = 0.07
 ) -> Tensor:

@@ -106,7 +106,8 @@ class SlotContrast(Objective):
         rows, places = points.rows(encodings)
         _, sample = places_of(encodings, places["a"])
         if len(rows) < 2:  # batch norm has no statistics of one row
-            loss = zero_with_graph(encodings.lidar("a").points, encodings.lidar("b").points)
+            learned = [p for p in self.parameters() if p.requires_grad]
+            loss = zero_with_graph(encodings.lidar("a").points, encodings.lidar("b").points, *learned)
             return {"loss": loss, "examples": torch.tensor(0.0)}
         student, teacher = points.student(encodings, self.head, places), points.teacher(encodings, places)
         ours = {view: scores(student[view], self.prototypes.rows) for view in VIEWS}

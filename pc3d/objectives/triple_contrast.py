@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pc3d.contrast.monitors import collapse_metrics
+from pc3d.contrast.nce import zero_with_graph
 from pc3d.contrast.policy import Part
 from pc3d.contrast.queue import FeatureQueue
 from pc3d.contrast.similarity.cosine import Learned
@@ -131,7 +132,7 @@ class TripleContrast(Objective):
             "groups": torch.tensor(float(groups.count)),
             "point_share": torch.tensor(len(groups.rows.unique()) / max(frame.num_points, 1)),
         }
-        loss = torch.stack(list(terms.values())).sum() / 4
+        loss = torch.stack(list(terms.values())).sum() / 4 + zero_with_graph(a, b, self.learned.scale)
         return {"loss": loss, **logged, **collapse_metrics(a, b)}
 
     @torch.no_grad()
