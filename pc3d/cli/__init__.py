@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "finetune": "finetune",
     "evaluate": "evaluate",
     "probe": "probe",
+    "neighbours": "neighbours",
     "pseudo-label": "pseudo_label",
     "visualize": "visualize",
     "import": "import_weights",

@@ -109,7 +109,7 @@ def compare(
     if positive is None:
         values, present = own_logit, (own >= 0)[:, None]
     else:
-        rest = positive.scatter(1, own.clamp(min=0)[:, None], False) if len(candidates) else positive
+        rest = positive & (torch.arange(len(candidates), device=own.device) != own[:, None])
         values = torch.cat([own_logit, logits], dim=1)
         present = torch.cat([(own >= 0)[:, None], rest], dim=1)
     weight = torch.zeros_like(logits).masked_fill(~negative, -torch.inf)

@@ -53,6 +53,11 @@ class FeatureQueue(nn.Module):
         """(count,) a fact of the rows, oldest first."""
         return self.facts[self._order(), self.names.index(name)]
 
+    @torch.no_grad()
+    def label(self, name: str, values: Tensor) -> None:
+        """Set a fact of the rows, (count,), oldest first."""
+        self.facts[self._order(), self.names.index(name)] = values
+
     def _order(self) -> Tensor:
         count, seen = self.count, int(self.seen)
         return torch.arange(seen - count, seen, device=self.features.device) % self.length

@@ -106,7 +106,7 @@ class FrameBatch:
 
     Attributes:
         views: augmented views by name; "a" always exists, "b" where an objective asks for it; "c", "d", ...
-            are crops, parts of the sweep.
+            are crops, see `Needs`.
         num_points: rows of the packed numbering.
         row_batch: (num_points,) int64 sample of each row.
         images: (B, V, 3, H, W) float32 RGB in 0..1, or None. A camera that is missing is black.
@@ -203,13 +203,17 @@ ID_KINDS: dict[str, str] = {
 """The ids that `Needs` may ask for, and the kind of region cache that holds each."""
 
 
+CROPS = tuple("cdefghij")
+"""Names of the crops: the views of frame "t" that are parts of it."""
+
+
 @dataclass(frozen=True)
 class Needs:
     """What an objective asks of the loader; the loader makes only that. `a | b` joins two.
 
     Attributes:
         views: number of augmented views of frame "t" (1 or 2); other frames have one.
-        crops: number of further views of frame "t", "c", "d", ..., each a part of it.
+        crops: number of further views of frame "t", each a part of it (0 to 8): `CROPS`.
         images, labels, boxes, maps: whether each is read; maps of frame "t" alone.
         neighbour_images: whether images and their ids are read of "t-1" and "t+1", too.
         superpixels, semantics, regions, supervoxels, objects, tracks: which cached ids are read.

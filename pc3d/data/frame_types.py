@@ -21,7 +21,7 @@ from pc3d.data.region_cache import RegionCache
 from pc3d.data.statistics_cache import StatisticsCache
 from pc3d.data.sweeps import check_features
 from pc3d.data.teacher_cache import Float16, TeacherCache
-from pc3d.data.transforms import NO_AUGMENTATION, PointAugmentation, PointFilter, ViewSample
+from pc3d.data.transforms import NO_AUGMENTATION, PointAugmentation, PointFilter, ViewCrop, ViewSample
 from pc3d.geometry.grid import BevGrid
 
 BEVFUSION_MAP_GRID = BevGrid(-50.0, 50.0, -50.0, 50.0, 0.5)
@@ -55,7 +55,8 @@ class FrameConfig:
             of a scene there are fewer. Rows of the earlier ones follow the key frame's own; they have
             no label, no pixel, and `NOT_LOOKED_AT` for a region.
         paste: objects of other frames that are put into frame "t", before its augmentation.
-        augmentation: of each view, in the order "a", "b"; one entry serves both.
+        augmentation: of each view, in the order "a", "b"; one entry serves both. Crops have the last one's.
+        view_crop: what part of frame "t" a crop shows, None for `ViewCrop` as it is.
         points: range and number of the points of a view.
         pairing: how points and pixels are paired.
         ego_masks: folder with a picture `CAMERA.png` of any resolution for cameras that see the ego
@@ -82,6 +83,7 @@ class FrameConfig:
     paste: PasteConfig | None = None
     resize: Literal["crop", "stretch"] = "crop"
     image_crop: ImageCrop | None = None
+    view_crop: ViewCrop | None = None
     other_frames_images: bool = False
 
     def __post_init__(self) -> None:

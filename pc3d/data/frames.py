@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pc3d.data.batch import CROPS
 from pc3d.data.errors import fail
 from pc3d.data.frame_images import image_ids, images_of, pairs_of, seen_pairs, with_boxes
 from pc3d.data.frame_statistics import frame_statistics, with_statistics
@@ -25,7 +26,7 @@ from pc3d.data.labels import load_labels
 from pc3d.data.pairing import CameraPairs
 from pc3d.data.records import Boxes, Float32, Float64, Sweep
 from pc3d.data.sweeps import STATISTICS, stack_sweeps, stored_features
-from pc3d.data.transforms import ViewSample, make_view, without_cuboid
+from pc3d.data.transforms import ViewCrop, ViewSample, make_crop, make_view, without_cuboid
 
 __all__ = [
     "NO_PSEUDO_LABEL",
@@ -168,27 +169,15 @@ def _views(
         augmentation = settings[min(number, len(settings) - 1)]
         view = make_view(visible, augmentation, sources.config.points, rng)
         view = view if shown is None else replace(view, row=shown[view.row])
-        view = without_cuboid(view, augmentation, paired, rng)
-        if statistics is not None and STATISTICS in sources.config.features:
-            view = with_statistics(view, statistics)
-        views[name] = view
-    # Numbers of their own: whatever else is drawn of a sample is the same with crops and without.
-    for name, own in zip(CROPS, rng.spawn(sources.needs.crops), strict=False):
-        view = make_crop(visible, settings[-1], sources.config.points, sources.config.view_crop, own)
-        views[name] = _whole_rows(view, sources, shown, statistics)
-    return views
-
-
-def _whole_rows(
-    view: ViewSample,
-    sources: FrameSources,
-    shown: NDArray[np.int64] | None,
-    statistics: Float32 | None,
-) -> ViewSample:
-    """The view by the rows of the frame, with its points' statistics where they are columns."""
-    view = view if shown is None else replace(view, row=shown[view.row])
-    columns = statistics is not None and STATISTICS in sources.config.features
-    return with_statistics(view, statistics) if columns else view  # type: ignore[arg-type]
+        views[name] = without_cuboid(view, augmentation, paired, rng)
+    # Crops have generators of their own: all else that is drawn of a sample is the same without them.
+    crops, part = sources.needs.crops, sources.config.view_crop or ViewCrop()
+    for name, own in zip(CROPS[:crops], rng.spawn(crops) if crops else (), strict=True):
+        view = make_crop(visible, settings[-1], sources.config.points, part, own)
+        views[name] = view if shown is None else replace(view, row=shown[view.row])
+    if statistics is None or STATISTICS not in sources.config.features:
+        return views
+    return {name: with_statistics(view, statistics) for name, view in views.items()}
 
 
 def _point_ids(

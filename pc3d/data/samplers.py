@@ -39,13 +39,17 @@ class StreamSampler(Sampler[tuple[int, int]]):
         """Elements of one pass over the data, of this rank."""
         return max(self.length // self.world, 1)
 
+    def permutation(self, number: int) -> NDArray[np.int64]:
+        """(length,) the order of a pass: a function of the seed and the number of the pass alone."""
+        return np.random.default_rng((self.seed, number)).permutation(self.length)
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
         position = self.rank + self.start * self.world
         number = -1
         while True:
             if position // self.length != number:
                 number = position // self.length
-                order = np.random.default_rng((self.seed, number)).permutation(self.length)
+                order = self.permutation(number)
             yield number, int(order[position % self.length])
             position += self.world
 

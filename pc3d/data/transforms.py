@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,20 +68,61 @@ class PointFilter:
     point_range: tuple[float, float, float, float, float, float] | None = None
     max_points: int | None = None
 
-    def rows(self, points: Float32, crop: float, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Ascending rows of the points that stay."""
+    def within(self, points: Float32) -> NDArray[np.int64]:
+        """Ascending rows of the points in the range."""
         rows = np.arange(len(points))
         if self.point_range is not None:
             low, high = np.array(self.point_range[:3]), np.array(self.point_range[3:])
             rows = rows[((points[:, :3] >= low) & (points[:, :3] < high)).all(axis=1)]
+        return rows
+
+    def thinned(self, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+        """At most `max_points` of ascending rows, ascending."""
+        if self.max_points is not None and len(rows) > self.max_points:
+            rows = np.sort(rng.choice(rows, self.max_points, replace=False))
+        return rows
+
+    def rows(self, points: Float32, crop: float, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Ascending rows of the points that stay."""
+        rows = self.within(points)
         if crop < 1 and len(rows):
             centre = points[rng.choice(rows), :2]
             distance = ((points[rows, :2] - centre) ** 2).sum(axis=1)
             count = max(1, round(crop * len(rows)))
             rows = np.sort(rows[np.argpartition(distance, count - 1)[:count]])
-        if self.max_points is not None and len(rows) > self.max_points:
-            rows = np.sort(rng.choice(rows, self.max_points, replace=False))
-        return rows
+        return self.thinned(rows, rng)
+
+
+@dataclass(frozen=True)
+class ViewCrop:
+    """Which part of a sweep the views "c", "d", ... show (the sizes and shapes are ours).
+
+    Attributes:
+        share: (low, high) of the points of the sweep.
+        shape: `sector` of azimuth about the sensor, or `box` (upright, square) around a random point.
+    """
+
+    share: tuple[float, float] = (0.25, 0.5)
+    shape: Literal["sector", "box"] = "sector"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share[0] <= self.share[1] <= 1:
+            raise ValueError(f"share is {self.share}, expected (low, high) above 0, to 1")
+        if self.shape not in ("sector", "box"):
+            raise ValueError(f"shape {self.shape!r} is unknown, expected 'sector' or 'box'")
+
+    def rows(self, points: Float32, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Ascending rows of the points that one crop shows; one point at least where there is any."""
+        share, first = rng.uniform(*self.share), rng.random()
+        if not len(points):
+            return np.arange(0)
+        count, start = max(1, round(share * len(points))), int(first * len(points))
+        x, y = points[:, 0].astype(np.float64), points[:, 1].astype(np.float64)
+        if self.shape == "box":
+            apart = np.maximum(np.abs(x - x[start]), np.abs(y - y[start]))
+            return np.sort(np.argsort(apart, kind="stable")[:count])
+        around = np.argsort(np.arctan2(y, x), kind="stable")
+        return np.sort(np.roll(around, -start)[:count])
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +144,20 @@ def make_view(
     """Choose and move the points of a view; the same generator state gives the same view."""
     view_T_lidar = augmentation.draw(rng)
     rows = point_filter.rows(points, augmentation.crop, rng)
+    return ViewSample(transform_points(view_T_lidar, points[rows]), rows, view_T_lidar)
+
+
+def make_crop(
+    points: Float32,
+    augmentation: PointAugmentation,
+    point_filter: PointFilter,
+    crop: ViewCrop,
+    rng: np.random.Generator,
+) -> ViewSample:
+    """A view of a part of the sweep, moved as others are; the part is in place of `crop` and `cuboid`."""
+    view_T_lidar = augmentation.draw(rng)
+    rows = point_filter.within(points)
+    rows = point_filter.thinned(rows[crop.rows(points[rows], rng)], rng)
     return ViewSample(transform_points(view_T_lidar, points[rows]), rows, view_T_lidar)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from pc3d.data.paste import PasteConfig
 from pc3d.data.region_cache import RegionCache
 from pc3d.data.samplers import class_balanced_rows
 from pc3d.data.splits import label_fraction, read_tokens, rows_of_scenes
-from pc3d.data.transforms import PointAugmentation, PointFilter
+from pc3d.data.transforms import PointAugmentation, PointFilter, ViewCrop
 from pc3d.engine.runs.ranks import rank
 from pc3d.findings import Finding
 from pc3d.geometry.grid import BevGrid
@@ -79,6 +80,7 @@ class LoaderSettings:
             frame is first read; None to make them each time. They are the same either way.
         teacher_cache: folder of the maps of a frozen image encoder, which are made once and read instead of
             the images, see `engine/teacher_maps.py`; None to run the encoder in each step.
+        sampler: which frames make a batch, see `pc3d.data.sampler_settings`; None for random ones.
     """
 
     batch_size: int
@@ -87,6 +89,7 @@ class LoaderSettings:
     calibration: Literal["stop", "warn", "off"] = "stop"
     statistics_cache: Path | None = None
     teacher_cache: Path | None = None
+    sampler: Mapping[str, Any] | None = None
 
 
 SOURCE_KEYS = {field.name for field in fields(SourceSettings)}
@@ -105,7 +108,7 @@ FRAME_KEYS = {
     "sweeps": "sweeps",
     "other_frames_images": "other_frames_images",
 }
-NESTED_KEYS = {"augmentation", "points", "pairing", "map_grid", "paste", "image_crop"}
+NESTED_KEYS = {"augmentation", "points", "pairing", "map_grid", "paste", "image_crop", "view_crop"}
 
 
 class MixedDataset(ConcatDataset[Sample]):
@@ -183,6 +186,7 @@ def frame_config(config: dict[str, Any]) -> FrameConfig:
         ("map_grid", BevGrid),
         ("paste", PasteConfig),
         ("image_crop", ImageCrop),
+        ("view_crop", ViewCrop),
     ):
         if config.get(key) is not None:
             settings[key] = _settings(kind, config[key])

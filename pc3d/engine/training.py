@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pc3d.data.batch import Batch
 from pc3d.data.collate import collate_shared
+from pc3d.data.sampler_settings import build_sampler
 from pc3d.data.samplers import StreamSampler
 from pc3d.engine.allocator import keep_freed_memory
 from pc3d.engine.bad_samples import BadSamples, TolerantDataset, bad_sample_budget
@@ -128,9 +129,10 @@ def begin_worker(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def build_loader(dataset: Dataset, batch_size: int, workers: int, seed: int) -> DataLoader:
+def build_loader(
+    dataset: Dataset, batch_size: int, workers: int, seed: int, sampler: StreamSampler
+) -> DataLoader:
     """Endless loader over `dataset`, the same batches whatever the number of workers."""
-    sampler = StreamSampler(len(dataset), seed, get_rank(), get_world_size())  # type: ignore[arg-type]
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -267,7 +269,9 @@ def train(
     seed = config.get("seed", 0)
     budget = bad_sample_budget(config.data.get("bad_samples", 0), dataset)
     frames = dataset if budget is None else TolerantDataset(dataset, budget)
-    loader = build_loader(frames, config.data.batch_size, config.data.get("workers", 0), seed)
+    size, chosen = config.data.batch_size, plain(config.data.get("sampler"))
+    sampler = build_sampler(chosen, dataset.parts, size, seed, get_rank(), get_world_size())
+    loader = build_loader(frames, size, config.data.get("workers", 0), seed, sampler)
     write_run_folder(run.folder, config)
     hooks: list[Hook] = [
         WeightsHook(run, saved, {**metadata, "seed": str(seed)}),

@@ -19,6 +19,7 @@ class Following(nn.Module):
     """
 
     moves_without_gradient = True
+    copy: Any  # of the type of the module
 
     def __init__(self, module: nn.Module, momentum: float = 0.99) -> None:
         super().__init__()

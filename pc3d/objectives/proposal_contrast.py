@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pc3d.contrast.build import build_contrast, contrast_needs
 from pc3d.contrast.gather import rows_of_other_ranks
 from pc3d.contrast.monitors import collapse_metrics
-from pc3d.contrast.swav import swapped_assignment
+from pc3d.contrast.swav import ViewQueues, swapped_assignment, view_assignment
 from pc3d.data.batch import Needs
 from pc3d.models.lidar.base import LidarEncoder
 from pc3d.objectives.base import Objective, compared, contrasted
@@ -54,11 +54,13 @@ class ProposalContrast(Objective):
         assignment: w, 0.01: the authors weigh the sum of the two directions by 0.005; SwAV is their mean.
         gather: proposals of the other ranks are negatives too (our option).
         contrast: other parts of the two-way NCE than InfoNCE's, see `pc3d.contrast.build` (our option).
+        queue: u of so many past proposals of each view take part in SwAV's balance, as in SwAV's own code; 0
+            for none (the authors of ProposalContrast).
     """
 
     needs = Needs(views=2)
     learns_from = "proposal of points that both views show"
-    later: ClassVar[Mapping[str, Any]] = {"contrast": None}
+    later: ClassVar[Mapping[str, Any]] = {"contrast": None, "queue": 0}
 
     def __init__(
         self,
@@ -76,8 +78,11 @@ class ProposalContrast(Objective):
         assignment: float = 0.01,
         gather: bool = False,
         contrast: Mapping[str, Any] | None = None,
+        queue: int = 0,
     ) -> None:
         super().__init__()
+        if queue < 0:
+            raise ValueError(f"queue is {queue}, expected 0 or more")
         self.encoder = ProposalEncoder(lidar.point_channels)
         self.shared = nn.Sequential(
             nn.Linear(lidar.point_channels, hidden, bias=False), _norm(hidden), nn.ReLU(inplace=True)
@@ -85,6 +90,7 @@ class ProposalContrast(Objective):
         self.instance = nn.Sequential(nn.Linear(hidden, dim, bias=False), _norm(dim))
         self.cluster = nn.Linear(hidden, dim, bias=False)
         self.prototypes = nn.Parameter(torch.randn(num_prototypes, dim))
+        self.queues = ViewQueues(queue, dim) if queue else None
         self.num_proposals, self.candidates = num_proposals, candidates
         self.radius, self.num_neighbours = radius, num_neighbours
         self.temperature, self.assignment, self.gather = temperature, assignment, gather
@@ -112,10 +118,7 @@ class ProposalContrast(Objective):
         centre_index = indices[0][by_sample][centres]
         facts = compared(self.contrast, lambda: point_facts(encodings, centre_index))
         nce = self.contrast.two_way(z_a, z_b, encodings.generator, extra, facts)
-        prototypes = F.normalize(self.prototypes, dim=1)
-        swav = swapped_assignment(
-            u_a, u_b, prototypes, self.temperature, self.epsilon, self.rounds, across_ranks=True
-        )
+        swav = self._assigned(u_a, u_b)
         logged = {
             "nce": nce.detach(),
             "swav": swav.detach(),
@@ -129,6 +132,16 @@ class ProposalContrast(Objective):
             **self.contrast.logged(),
             **collapse_metrics(z_a, z_b),
         }
+
+    def _assigned(self, u_a: Tensor, u_b: Tensor) -> Tensor:
+        """SwAV's loss of (M, dim) u of both views."""
+        prototypes = F.normalize(self.prototypes, dim=1)
+        settings = self.temperature, self.epsilon, self.rounds, True
+        if self.queues is None:
+            return swapped_assignment(u_a, u_b, prototypes, *settings)
+        past = self.queues.past()
+        self.queues.see(u_a, u_b)
+        return view_assignment([u_a, u_b], prototypes, None, (0, 1), past, *settings)
 
     def _heads(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised z and u (2M, dim) of features of proposals, those of view "a" before those of "b"."""

@@ -30,6 +30,7 @@ from pc3d.objectives.slot_contrast import SlotContrast
 from pc3d.objectives.superflow import SuperFlow
 from pc3d.objectives.superpixel import SuperpixelContrast
 from pc3d.objectives.triple_contrast import TripleContrast
+from pc3d.objectives.view_assignment import ViewAssignment
 
 OBJECTIVES: Registry[Objective] = Registry(
     Objective,
@@ -50,6 +51,7 @@ OBJECTIVES: Registry[Objective] = Registry(
         "SuperFlow": SuperFlow,
         "SuperpixelContrast": SuperpixelContrast,
         "TripleContrast": TripleContrast,
+        "ViewAssignment": ViewAssignment,
     },
 )
 

@@ -66,14 +66,25 @@ def make_batch(seed: int = 0, size: int = 2, points: int = 60, cameras: int = 2,
     """Random clouds inside +-8 m at four times, with ids of every kind.
 
     Regions, supervoxels and objects are -1..2, tracks -1..4, superpixels and semantics -1..segments-1; t has
-    a second view that lacks a tenth of the points.
+    a second view that lacks a tenth of the points, and two crops of three eighths of them.
     """
     generator = torch.Generator().manual_seed(seed)
     names = ("t", "t-1", "t+1", "dense")
     frames = {name: make_frame(generator, size, points, cameras, segments) for name in names}
     for name in names[1:]:
         del frames[name].views["b"]
+    frames["t"].views.update(make_crops(frames["t"].views["a"]))
     return Batch([f"sweep-{i}" for i in range(size)], frames)
+
+
+def make_crops(whole: PointView) -> dict[str, PointView]:
+    """Views "c" and "d" of two sectors."""
+    turn = torch.atan2(whole.points[:, 1], whole.points[:, 0])
+    crops = {}
+    for name, start in (("c", -1.0), ("d", 0.5)):
+        kept = ((turn >= start) & (turn < start + 0.75 * torch.pi)).nonzero()[:, 0]
+        crops[name] = PointView(whole.points[kept], whole.batch[kept], kept, whole.lidar_SE3, whole.size)
+    return crops
 
 
 def make_frame(g: torch.Generator, size: int, points: int, cameras: int, segments: int) -> FrameBatch:

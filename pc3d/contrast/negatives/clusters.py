@@ -87,7 +87,9 @@ class LearnedWeights(Policy):
     def forward(self, c: Comparison, generator: torch.Generator) -> Comparison:
         present = c.weight > -torch.inf
         if c.partner is not None and len(c.candidates):
-            present = present.scatter(1, c.partner.clamp(min=0)[:, None], (c.partner >= 0)[:, None])
+            own = torch.zeros_like(present)
+            own.scatter_(1, c.partner.clamp(min=0)[:, None], (c.partner >= 0)[:, None])
+            present = present | own
         with torch.autocast(c.anchors.device.type, enabled=False):
             found = nn.functional.logsigmoid(self.scores(c.anchors, c.candidates))
             # What was added to the candidates before keeps its weight.

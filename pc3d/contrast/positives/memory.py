@@ -18,9 +18,12 @@ class Memory(Policy):
     """The nearest rows of memory within the cluster of an anchor's key are positives, too.
 
     The memory is first in, first out; its prototypes are k-means centroids when it is first full, then the
-    means of the rows that bear their labels. Rows enter with balanced labels, by Sinkhorn on their likeness
-    (the authors' code gives it distances of the wrong sign). An empty prototype stays where it is; a
-    cluster of no more than `neighbours` rows is too small, and the whole memory is looked at.
+    means of the rows that bear their labels. Rows get balanced labels when they enter, by Sinkhorn on
+    likeness (the authors' code gives it distances of the wrong sign). The balance is that of the whole memory
+    with them (our choice: the authors' is that of a batch, in which few rows are spread over many
+    prototypes). An empty prototype stays where it is; where all rows are in one cluster the memory is
+    clustered anew; a cluster of no more than `neighbours` rows is too small, and the whole memory is looked
+    at.
 
     Args:
         prototypes: 200 in the authors' code. rows: of the memory, 8,000 there.
@@ -68,11 +71,8 @@ class Memory(Policy):
 
     def observe(self, anchors: Tensor, others: Tensor, facts: Facts, other_facts: Facts) -> None:
         rows = torch.nn.functional.normalize(others.to(self.prototypes), dim=1)
-        label = torch.full((len(rows),), -1, device=rows.device)
-        if self.made:  # every rank must call it, with rows or without
-            codes = sinkhorn(rows @ self.prototypes.T, self.epsilon, across_ranks=True)
-            label = codes.argmax(dim=1)
-        self.queue.push(rows, label=label)
+        # Labels come in `commit`: a rank that has nothing to compare does not come here.
+        self.queue.push(rows, label=torch.full((len(rows),), -1, device=rows.device))
 
     @torch.no_grad()
     def commit(self) -> None:
@@ -83,11 +83,14 @@ class Memory(Policy):
         if not self.queue.full:
             return
         rows, label = self.queue.rows(), self.queue.fact("label")
-        if not self.made:
+        if self.made:
+            codes = sinkhorn(rows @ self.prototypes.T, self.epsilon)
+            label = torch.where(label < 0, codes.argmax(dim=1), label)
+        if not self.made or (len(self.prototypes) > 1 and len(label.unique()) == 1):
             self.prototypes.copy_(spherical_kmeans(rows, len(self.prototypes)))
             label = (rows @ self.prototypes.T).argmax(dim=1)
-            self.queue.facts[self.queue._order(), 0] = label
             self.made.fill_(True)
+        self.queue.label("label", label)
         self.prototypes.copy_(means(rows, label, self.prototypes))
 
 

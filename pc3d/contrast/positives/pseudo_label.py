@@ -49,7 +49,7 @@ class PseudoLabel(Policy):
             there &= c.partner >= 0
         with torch.autocast(c.anchors.device.type, enabled=False):
             logit = (c.anchors * rows[place]).sum(dim=1, keepdim=True) / c.temperature
-        part = torch.where(there, self.share, 0.0).to(c.positive.dtype)[:, None]
+        part = (self.share * there.to(c.positive.dtype))[:, None]
         shares = torch.cat([c.shares() * (1 - part), part], dim=1)
         return replace(add_positives(c, logit, there[:, None]), share=shares)
 

@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from pc3d.data.dataset import FrameDataset
 from pc3d.data.errors import fail
+from pc3d.data.sampler_settings import SAMPLERS
 from pc3d.engine.config import plain
 from pc3d.engine.data import (
     FRACTION_DEFAULTS,
@@ -70,6 +71,7 @@ def run_contract(config: Config, dataset: MixedDataset, iterations: int, ranks: 
     settings["data"] = {**_data(plain(config.data), dataset), "batch_size": config.data.batch_size}
     for name in ("bad_samples", "other_frames_images"):  # as before there were such settings
         settings["data"][name] = config.data.get(name) or None
+    settings["data"]["sampler"] = _sampler(plain(config.data.get("sampler")))
     # Wherever the maps lie; they are rounded, so that the losses move.
     settings["data"]["teacher_cache"] = "float16" if config.data.get("teacher_cache") else None
     settings["init"] = _init(plain(config.get("init")) or {})
@@ -149,6 +151,15 @@ def _source(source: dict[str, Any], datasets: list[FrameDataset]) -> dict[str, A
     rows = b"".join(dataset.rows.tobytes() for dataset in datasets)
     digest = hashlib.sha256(rows).hexdigest()[:16]
     return {**settings, "regions": caches, "frames": f"{len(first)} frames, content {digest}"}
+
+
+def _sampler(section: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Which frames make a batch, a table by its content."""
+    if section is None:
+        return None
+    settings = with_defaults(section, SAMPLERS.get(str(section.get("type"))))
+    table = settings.get("table")
+    return {**settings, "table": None if table is None else file_content(table)}
 
 
 def _init(init: dict[str, Any]) -> dict[str, Any]:

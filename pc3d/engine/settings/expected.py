@@ -124,9 +124,11 @@ class OneOf(Section):
 
     def make(self, settings: Mapping[str, Any]) -> None:
         try:
-            self.registry.get(self.owner(settings))
+            build = self.registry.get(self.owner(settings))
         except ImportError as error:  # what the user's own class needs
             raise ValueError(f"the type {self.owner(settings)}: {error}") from error
+        if build is not None and is_dataclass(build) and not self.given:
+            build(**{key: value for key, value in settings.items() if key != "type"})
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pc3d.data.dataset import FrameConfig
+from pc3d.data.sampler_settings import SAMPLERS
 from pc3d.data.transforms import PointAugmentation
 from pc3d.engine.data import FRAME_KEYS, NESTED_KEYS, LoaderSettings, SourceSettings
 from pc3d.engine.optimization import OPTIMIZERS, PRECISIONS, SCHEDULES
@@ -90,7 +91,8 @@ _frame = {
     **{key: Field((arguments(FrameConfig)[key].expected, None)) for key in NESTED_KEYS},
     "augmentation": Field((PointAugmentation, ListOf(Arguments(PointAugmentation)))),
 }
-DATA = Group({**_source, **_frame, **arguments(LoaderSettings), "sources": Field(ListOf(Group(_source)))})
+_loader = {**arguments(LoaderSettings), "sampler": Field((OneOf(SAMPLERS), None))}
+DATA = Group({**_source, **_frame, **_loader, "sources": Field(ListOf(Group(_source)))})
 
 _SHARED = {
     "data": Field(DATA, required=True),

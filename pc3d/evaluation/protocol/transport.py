@@ -51,7 +51,8 @@ def transported_prototypes(
 
 def _plan(s: Array, q: Array, rows: Array, reg: float, rounds: int) -> Array:
     """(C, Q) entropic transport plan, with rows of sum 1."""
-    cost = ((s[:, None] - q[None]) ** 2).sum(axis=2)
+    squares = (s**2).sum(axis=1)[:, None] + (q**2).sum(axis=1)[None, :]
+    cost = np.maximum(squares - 2 * s @ q.T, 0)  # no (C, Q, D): there may be a million queries
     logs = -cost / max(cost.max(), np.finfo(float).tiny) / reg
     for _ in range(rounds):
         before = logs
