@@ -23,8 +23,9 @@ def propagate(features: Tensor, transformed: Tensor, sharpness: float = 2.0) -> 
     """
     x, t = F.normalize(_float(features), dim=1), F.normalize(_float(transformed), dim=1)
     likeness = (x @ x.T).clamp(min=0)
-    # Power 2 by a product: its gradient at 0 is 0, not that of a general power.
-    return (likeness * likeness if sharpness == 2 else likeness.clamp(min=1e-12) ** sharpness) @ t
+    if sharpness == 2:  # by a product: its gradient at 0 is 0, not that of a general power
+        return (likeness * likeness) @ t
+    return torch.where(likeness > 0, likeness.clamp(min=1e-12) ** sharpness, 0.0) @ t
 
 
 @full_precision

@@ -65,15 +65,18 @@ class BagOfWords(Objective):
     (`contrast.bag_of_words`). Nothing is lost before the queue has been filled once.
 
     Sectors of a sweep are the documents because batches are small, and the random half is a part of the
-    pooling, not of what the network sees (ours; the paper crops images).
+    pooling, not of what the network sees (ours; the paper crops images). Cells are of unit length, words are
+    single points and of one level of features (ours; the authors: as the network gives them, means of 3x3
+    cells, two levels).
 
     Args:
         lidar: the encoder that is trained.
-        words: K, 1024 (the authors': 8192). sectors: of a sweep, 12.
+        words: K, at least 2, 1024 (the authors': 8192). sectors: of a sweep, 12.
         new_words: points of a sweep that enter the queue in a step, 64 (ours; the authors': one of each
             image).
         hidden: width of the generator, 128. inverse: of the softness of a code, 15. sharpness: of the
-            prediction, 8. momentum: 0.99.
+            prediction, 8. momentum: 0.99; steps: over which it rises to 1 (an option of the authors' code);
+            None: it stays.
     """
 
     needs = Needs(views=2)
@@ -89,15 +92,16 @@ class BagOfWords(Objective):
         inverse: float = 15.0,
         sharpness: float = 8.0,
         momentum: float = 0.99,
+        steps: int | None = None,
     ) -> None:
         super().__init__()
-        if min(words, sectors, new_words) < 1 or inverse <= 0 or sharpness <= 0:
+        if words < 2 or min(sectors, new_words) < 1 or inverse <= 0 or sharpness <= 0:
             raise ValueError(
                 f"words {words}, sectors {sectors}, new_words {new_words}, inverse {inverse}, sharpness "
-                f"{sharpness}: expected at least 1, and above 0"
+                f"{sharpness}: expected at least 2, 1 and 1, and above 0"
             )
         width = lidar.point_channels
-        self.key = MomentumEncoder(lidar, momentum)
+        self.key = MomentumEncoder(lidar, momentum, steps)
         self.words = Words(words, width)
         self.generator = nn.Sequential(
             nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, width)

@@ -28,7 +28,8 @@ class PointPropagation(Objective):
         radius: metres between near points, in the frame of the loaded sweep, 0.5 (ours; the paper: 0.7 of a
             cell's diagonal).
         hidden, dim: widths of the projector, 256 and 64 (the paper: 4096 and 256).
-        sharpness: of the propagation, 2. momentum: 0.99 (the paper lets it rise to 1; ours is fixed).
+        sharpness: of the propagation, 2. momentum: 0.99; steps: over which it rises to 1, as in the authors'
+            code; None: it stays.
     """
 
     needs = Needs(views=2)
@@ -43,13 +44,14 @@ class PointPropagation(Objective):
         dim: int = 64,
         sharpness: float = 2.0,
         momentum: float = 0.99,
+        steps: int | None = None,
     ) -> None:
         super().__init__()
         if radius < 0 or sharpness <= 0:
             raise ValueError(f"radius {radius} and sharpness {sharpness}: expected 0 or more, and above 0")
         self.head = normed_projector(lidar.point_channels, hidden, dim)
         self.transform = nn.Linear(dim, dim)
-        self.momentum_points = MomentumPoints(lidar, self.head, momentum, num_points)
+        self.momentum_points = MomentumPoints(lidar, self.head, momentum, num_points, steps)
         self.radius, self.sharpness = radius, sharpness
 
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:

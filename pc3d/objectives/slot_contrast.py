@@ -57,15 +57,18 @@ class Centre(Part):
 class SlotContrast(Objective):
     """Points are grouped softly by shared prototypes; groupings are distilled, slots contrasted.
 
-    L = w group + (1 - w) slot, both of both ways (`contrast.slots`); the teacher is a momentum copy of
-    encoder, projector and prototypes. Cells are points that both views hold (ours), so that no alignment of
-    maps is needed.
+    L = w group + (1 - w) slot, each the mean of both ways (`contrast.slots`); the teacher is a momentum copy
+    of encoder, projector and prototypes. The predictor sees the slots that are active in both views, as in
+    the authors' code. Cells are points that both views hold, so that no alignment of maps is needed; keys are
+    the teacher's slots of this rank; projector and predictor have two layers (ours; the authors add the two
+    ways, take the keys of all ranks and three layers).
 
     Args:
         lidar: the encoder that is trained.
         num_points: of a sweep, 2048 (ours). prototypes: 256. hidden, dim: of projector and predictor, 256
             and 64 (the authors': 4096 and 256).
-        student, teacher, slot: temperatures, 0.1, 0.07 and 0.2. momentum: 0.99. group: w, 0.5.
+        student, teacher, slot: temperatures, 0.1, 0.07 and 0.2. group: w, 0.5.
+        momentum: 0.99; steps: over which it rises to 1, as in the authors' code; None: it stays.
     """
 
     needs = Needs(views=2)
@@ -83,6 +86,7 @@ class SlotContrast(Objective):
         slot: float = 0.2,
         momentum: float = 0.99,
         group: float = 0.5,
+        steps: int | None = None,
     ) -> None:
         super().__init__()
         if prototypes < 1 or min(student, teacher, slot) <= 0 or not 0 <= group <= 1:
@@ -93,8 +97,8 @@ class SlotContrast(Objective):
         self.head = normed_projector(lidar.point_channels, hidden, dim)
         self.predictor = normed_projector(dim, hidden, dim)
         self.prototypes = _Prototypes(prototypes, dim)
-        self.key_prototypes = Following(self.prototypes, momentum)
-        self.momentum_points = MomentumPoints(lidar, self.head, momentum, num_points)
+        self.key_prototypes = Following(self.prototypes, momentum, steps)
+        self.momentum_points = MomentumPoints(lidar, self.head, momentum, num_points, steps)
         self.centre = Centre(prototypes)
         self.temperatures, self.group = (student, teacher, slot), group
 
@@ -110,29 +114,42 @@ class SlotContrast(Objective):
             loss = zero_with_graph(encodings.lidar("a").points, encodings.lidar("b").points, *learned)
             return {"loss": loss, "examples": torch.tensor(0.0)}
         student, teacher = points.student(encodings, self.head, places), points.teacher(encodings, places)
+        loss, logged = self._losses(student, teacher, sample, size)
+        logged["point_share"] = torch.tensor(len(rows) / max(encodings.batch.now.num_points, 1))
+        return {"loss": loss, **logged, **collapse_metrics(student["a"], teacher["b"])}
+
+    def _losses(
+        self, student: dict[str, Tensor], teacher: dict[str, Tensor], sample: Tensor, size: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and what is logged, of the (M, D) cells of both views."""
         ours = {view: scores(student[view], self.prototypes.rows) for view in VIEWS}
         theirs = {view: scores(teacher[view], self.key_prototypes.copy.rows) for view in VIEWS}
         slots = {view: slots_of(student[view], ours[view], sample, size) for view in VIEWS}
         keys = {view: slots_of(teacher[view], theirs[view], sample, size) for view in VIEWS}
         active = {view: active_slots(ours[view], sample, size) for view in VIEWS}
         known = {view: active_slots(theirs[view], sample, size) for view in VIEWS}
-        ways = (("a", "b"), ("b", "a"))
         group, slot = [], []
-        for view, other in ways:
+        for view, other in (("a", "b"), ("b", "a")):
             group.append(
                 grouping_loss(ours[view], theirs[other], self.centre.mean.clone(), *self.temperatures[:2])
             )
-            predicted = self.predictor(slots[view].flatten(0, 1)).view_as(slots[view])
-            slot.append(slot_loss(predicted, keys[other], active[view], known[other], self.temperatures[2]))
+            slot.append(self._slot_loss(slots[view], keys[other], active[view], known[other]))
             self.centre.see(theirs[view])
         means = {"group": torch.stack(group).mean(), "slot": torch.stack(slot).mean()}
-        share = torch.bincount(ours["a"].argmax(dim=1)).max() / len(rows)
+        share = torch.bincount(ours["a"].argmax(dim=1)).max() / len(sample)
         logged = {
             **{name: value.detach() for name, value in means.items()},
-            "examples": torch.tensor(float(len(rows))),
+            "examples": torch.tensor(float(len(sample))),
             "active_slots": active["a"].sum(dim=1).float().mean(),
             "largest_slot": share,
-            "point_share": torch.tensor(len(rows) / max(encodings.batch.now.num_points, 1)),
         }
-        loss = self.group * means["group"] + (1 - self.group) * means["slot"]
-        return {"loss": loss, **logged, **collapse_metrics(student["a"], teacher["b"])}
+        return self.group * means["group"] + (1 - self.group) * means["slot"], logged
+
+    def _slot_loss(self, slots: Tensor, keys: Tensor, student: Tensor, teacher: Tensor) -> Tensor:
+        """`slot_loss` of (B, K, D) slots, of which the predictor sees those that are active in both views."""
+        both = student & teacher
+        if int(both.sum()) < 2:  # batch norm has no statistics of one row
+            return zero_with_graph(slots, *self.predictor.parameters())
+        predicted = torch.zeros_like(slots)
+        predicted[both] = self.predictor(slots[both]).to(slots)
+        return slot_loss(predicted, keys, student, teacher, self.temperatures[2])

@@ -66,7 +66,8 @@ class TripleContrast(Objective):
     Args:
         lidar, image: the encoders. dim: 64 (the authors': 256). temperature: learned from 0.07 in 0.001 to
             0.5.
-        alpha: 0.4. queue: rows, 4096 (the authors': 65536). momentum: 0.99 (0.995 there).
+        alpha: 0.4. queue: rows, 4096 (the authors': 65536). momentum: 0.99 (0.995 there); steps: over which
+            it rises to 1 (our option); None: it stays, as there.
         parts: points of a group in `local`, 8. ids, pixel_stride: see `SuperpixelContrast`.
     """
 
@@ -86,13 +87,14 @@ class TripleContrast(Objective):
         parts: int = 8,
         ids: str = "superpixels",
         pixel_stride: int = 1,
+        steps: int | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= alpha <= 1 or parts < 1:
             raise ValueError(f"alpha {alpha} and parts {parts}: expected 0 to 1, and at least 1")
         self.heads = SuperpixelHeads(lidar, image, dim, ids, True, pixel_stride)
-        self.key = MomentumEncoder(lidar, momentum)
-        self.key_heads = Following(self.heads, momentum)
+        self.key = MomentumEncoder(lidar, momentum, steps)
+        self.key_heads = Following(self.heads, momentum, steps)
         self.queues = Queues(queue, dim)
         self.learned = Learned(temperature, 0.001, 0.5)
         self.alpha, self.parts = alpha, parts
@@ -119,8 +121,11 @@ class TripleContrast(Objective):
         tau, queues = self.learned.tau(), self.queues
         old_a, old_b = queues.points.rows(), queues.pixels.rows()
         terms = {
-            "across": soft_contrast(a, b_key, a_key, old_b, tau, self.alpha)
-            + soft_contrast(b, a_key, b_key, old_a, tau, self.alpha),
+            "across": (
+                soft_contrast(a, b_key, a_key, old_b, tau, self.alpha)
+                + soft_contrast(b, a_key, b_key, old_a, tau, self.alpha)
+            )
+            / 2,
             "within": soft_contrast(a, a_key, a_key, old_a, tau, 0.0),
             "local": local_mutual_information(a, local, present, tau),
         }
@@ -132,7 +137,9 @@ class TripleContrast(Objective):
             "groups": torch.tensor(float(groups.count)),
             "point_share": torch.tensor(len(groups.rows.unique()) / max(frame.num_points, 1)),
         }
-        loss = torch.stack(list(terms.values())).sum() / 4 + zero_with_graph(a, b, self.learned.scale)
+        loss = (2 * terms["across"] + terms["within"] + terms["local"]) / 4 + zero_with_graph(
+            a, b, self.learned.scale
+        )
         return {"loss": loss, **logged, **collapse_metrics(a, b)}
 
     @torch.no_grad()

@@ -21,14 +21,16 @@ class MomentumPoints(nn.Module):
 
     Args:
         lidar: the encoder that is trained. head: its projector.
-        momentum: of both copies. count: points of a sweep.
+        momentum, steps: of both copies, see `Pace`. count: points of a sweep.
     """
 
-    def __init__(self, lidar: LidarEncoder, head: nn.Module, momentum: float, count: int) -> None:
+    def __init__(
+        self, lidar: LidarEncoder, head: nn.Module, momentum: float, count: int, steps: int | None = None
+    ) -> None:
         super().__init__()
         if count < 1:
             raise ValueError(f"num_points is {count}, expected at least 1")
-        self.key, self.key_head = MomentumEncoder(lidar, momentum), Following(head, momentum)
+        self.key, self.key_head = MomentumEncoder(lidar, momentum, steps), Following(head, momentum, steps)
         self.count = count
 
     def follow(self, lidar: LidarEncoder, head: nn.Module) -> None:

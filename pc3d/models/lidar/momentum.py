@@ -7,6 +7,7 @@ from copy import deepcopy
 import torch
 
 from pc3d.data.batch import PointView
+from pc3d.models.following import Pace
 from pc3d.models.lidar.base import LidarEncoder, LidarFeatures
 
 
@@ -17,25 +18,21 @@ class MomentumEncoder(LidarEncoder):
 
     Args:
         encoder: the encoder that is trained.
-        momentum: m, in 0..1.
+        momentum, steps: m, and over how many steps it rises to 1 if at all, see `Pace`.
     """
 
     moves_without_gradient = True
 
-    def __init__(self, encoder: LidarEncoder, momentum: float = 0.999) -> None:
+    def __init__(self, encoder: LidarEncoder, momentum: float = 0.999, steps: int | None = None) -> None:
         super().__init__()
-        if not 0.0 <= momentum <= 1.0:
-            raise ValueError(f"momentum must lie in 0..1, got {momentum}")
+        self.pace = Pace(momentum, steps)
         self.network = deepcopy(encoder).requires_grad_(False)
-        self.momentum = momentum
         self.point_channels, self.bev_channels = encoder.point_channels, encoder.bev_channels
         self.grid = encoder.grid
 
-    @torch.no_grad()
     def update(self, encoder: LidarEncoder) -> None:
         """Follow `encoder` one step."""
-        for own, new in zip(self.network.parameters(), encoder.parameters(), strict=True):
-            own.lerp_(new, 1 - self.momentum)
+        self.pace.move(self.network, encoder)
 
     @torch.no_grad()
     def forward(self, view: PointView, want_bev: bool = True) -> LidarFeatures:
