@@ -15,6 +15,7 @@ from pc3d.engine.runs.folder import check_weights
 from pc3d.findings import Finding
 from pc3d.models.lidar import LidarEncoder, build_lidar_encoder
 from pc3d.models.lidar.inputs import PointInputs
+from pc3d.models.lidar.momentum import MomentumEncoder
 from pc3d.models.weights import load_backbone
 
 FILES = {"lidar": "backbone", "image": "image_backbone", "camera": "camera"}
@@ -112,6 +113,10 @@ def load_initial(init: Mapping[str, Any], modules: Mapping[str, nn.Module], obje
             loaded.append(name)
     if run is not None and not loaded:
         raise ValueError(f"the run {run} trained none of the parts of this model: {', '.join(modules)}")
+    if "lidar" in loaded:  # objectives copied the encoder before it had these weights
+        for copy in objectives.modules():
+            if isinstance(copy, MomentumEncoder):
+                copy.network.load_state_dict(modules["lidar"].state_dict())
     for here, there in init.get("heads", {}).items():
         if run is None:
             raise ValueError("init.heads names layers of an earlier run: set init.run")
