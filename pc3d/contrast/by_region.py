@@ -29,11 +29,8 @@ def contrast_plrc(
     anchors = (regions != SEMANTIC_LESS).nonzero()[:, 0]
     same = regions[anchors, None] == regions[None, :]
     same = same if extra is None else torch.nn.functional.pad(same, (0, len(extra)))
-    own = {name: value[anchors] for name, value in facts.items()}
-    contrast.look(f[anchors], g[anchors], own, own)
     candidates = g if extra is None else torch.cat([g, extra])
-    loss = contrast.grouped(f[anchors], candidates, anchors, ~same, generator, same, None, own, facts)
-    return loss + contrast.regularized(f[anchors], g[anchors], own)
+    return _chosen(contrast, anchors, f, candidates, anchors, ~same, generator, facts, same)
 
 
 def contrast_rapc(
@@ -74,12 +71,8 @@ def contrast_region_distillation(
     if mask_own_region:
         negative &= regions[anchors, None] != regions[None, :]
     negative.scatter_(1, anchors[:, None], False)
-    own = {name: value[anchors] for name, value in facts.items()}
-    contrast.look(students[anchors], teachers[anchors], own, own)
-    loss = contrast.grouped(
-        students[anchors], teachers, anchors, negative, generator, None, 1 / size[region], own, facts
-    )
-    return loss + contrast.regularized(students[anchors], teachers[anchors], own)
+    weights = 1 / size[region]
+    return _chosen(contrast, anchors, students, teachers, anchors, negative, generator, facts, None, weights)
 
 
 def contrast_geometric(
@@ -99,10 +92,7 @@ def contrast_geometric(
     if contrast.plain:
         return geometric_contrast(features[anchors], keys, segments[anchors], segments, temperature)
     same = segments[anchors, None] == segments[None, :]
-    own = {name: value[anchors] for name, value in facts.items()}
-    contrast.look(features[anchors], keys[anchors], own, own)
-    loss = contrast.grouped(features[anchors], keys, anchors, ~same, generator, same, None, own, facts)
-    return loss + contrast.regularized(features[anchors], keys[anchors], own)
+    return _chosen(contrast, anchors, features, keys, anchors, ~same, generator, facts, same)
 
 
 def contrast_feature(
@@ -122,14 +112,33 @@ def contrast_feature(
     front, back = (segments != SEMANTIC_LESS).nonzero()[:, 0], (segments == SEMANTIC_LESS).nonzero()[:, 0]
     if contrast.plain or not (len(front) and len(back)):
         return feature_contrast(features[front], keys[front], keys[back], temperature, matches)
-    anchors = features[front]
     with torch.no_grad():
-        likeness = anchors.float() @ keys[front].float().T
+        likeness = features[front].float() @ keys[front].float().T
         top = likeness.topk(min(matches, len(front)), dim=1).indices
     positive = torch.zeros(len(front), len(keys), dtype=torch.bool, device=keys.device)
     positive.scatter_(1, front[top], True)
     negative = (segments == SEMANTIC_LESS)[None].expand(len(front), -1)
-    own = {name: value[front] for name, value in facts.items()}
-    contrast.look(anchors, keys[front], own, own)
-    loss = contrast.grouped(anchors, keys, front[top[:, 0]], negative, generator, positive, None, own, facts)
-    return loss + contrast.regularized(anchors, keys[front], own)
+    return _chosen(contrast, front, features, keys, front[top[:, 0]], negative, generator, facts, positive)
+
+
+def _chosen(
+    contrast: Contrast,
+    anchors: Tensor,
+    features: Tensor,
+    keys: Tensor,
+    own: Tensor,
+    negative: Tensor,
+    generator: torch.Generator,
+    facts: Facts,
+    positive: Tensor | None = None,
+    rows: Tensor | None = None,
+) -> Tensor:
+    """Some (A,) of the matched rows of both sides as anchors, the others as candidates; with regularizers.
+
+    `own` is each anchor's positive among the keys; the others are as in `Contrast.grouped`.
+    """
+    ours, theirs = features[anchors], keys[anchors]
+    known = {name: value[anchors] for name, value in facts.items()}
+    contrast.look(ours, theirs, known, known)
+    loss = contrast.grouped(ours, keys, own, negative, generator, positive, rows, known, facts)
+    return loss + contrast.regularized(ours, theirs, known)

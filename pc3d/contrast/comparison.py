@@ -145,6 +145,20 @@ def add_positives(c: Comparison, logits: Tensor, present: Tensor) -> Comparison:
     )
 
 
+def add_negatives(c: Comparison, rows: Tensor, weight: Tensor) -> Comparison:
+    """The comparison with (N, S, D) further negatives, of log-weights (N, S)."""
+    return replace(
+        c,
+        negative=torch.cat([c.negative, logits_with(c, rows)], dim=1),
+        weight=torch.cat([c.weight, weight], dim=1),
+    )
+
+
+def logits_with(c: Comparison, rows: Tensor) -> Tensor:
+    """(N, S) logits of the anchors with (N, S, D) rows of their own."""
+    return torch.einsum("nd,nsd->ns", c.anchors, rows) / c.temperature
+
+
 def log_negatives(c: Comparison) -> Tensor:
     """(N,) logarithm of the weighted sum of the exponentials of an anchor's negatives.
 

@@ -170,10 +170,6 @@ class Contrast(Part):
 
         def summed(part: slice) -> tuple[Tensor, ...]:
             generator.set_state(state)  # rows draw by their own key: blocks draw what all at once would
-            with torch.autocast(anchors.device.type, enabled=False):
-                return sums_of(part)
-
-        def sums_of(part: slice) -> tuple[Tensor, ...]:
             c = replace(made(part), pull=None if pull is None else pull[part])
             for policy in self.policies:
                 c = policy(c, generator)
@@ -183,10 +179,11 @@ class Contrast(Part):
             more, many = (share.new_zeros(1), share.new_zeros(1)) if c.added is None else c.added
             return (torch.where(used, terms, 0.0) * share).sum(), share.sum(), more.sum(), many.sum()
 
-        sums = [
-            summed(part) if self.block is None else checkpoint(summed, part, use_reentrant=False)
-            for part in _blocks(len(anchors), self.block)
-        ]
+        with torch.autocast(anchors.device.type, enabled=False):  # policies and losses need not say it
+            sums = [
+                summed(part) if self.block is None else checkpoint(summed, part, use_reentrant=False)
+                for part in _blocks(len(anchors), self.block)
+            ]
         total, count, more, many = (torch.stack(values).sum() for values in zip(*sums, strict=True))
         loss = total / torch.where(count > 0, count, 1.0) + more / many.clamp(min=1)
         return loss + zero_with_graph(anchors, candidates)

@@ -10,11 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pc3d.contrast.comparison import NOTHING
 from pc3d.contrast.nce import _float, zero_with_graph
 
 BACKGROUND = -1
-_NOTHING = -1e30
-"""Logit of what is left out: finite, so that a sum over nothing has a gradient of 0."""
 
 
 def _logits(anchors: Tensor, keys: Tensor, temperature: float) -> Tensor:
@@ -59,7 +58,7 @@ def geometric_contrast(
     if not bool(used.any()):
         return zero_with_graph(anchors, keys)
     logits, positive = logits[used], positive[used]
-    negatives = logits.masked_fill(positive, _NOTHING).logsumexp(dim=1, keepdim=True)
+    negatives = logits.masked_fill(positive, NOTHING).logsumexp(dim=1, keepdim=True)
     terms = F.softplus(negatives - logits).masked_fill(~positive, 0.0)
     return (terms.sum(dim=1) / count[used]).mean()
 

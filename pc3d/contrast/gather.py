@@ -14,15 +14,8 @@ class _OtherRanks(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, features: Tensor) -> Tensor:
-        world, ctx.rank = dist.get_world_size(), dist.get_rank()
-        counts = [torch.zeros(1, dtype=torch.long, device=features.device) for _ in range(world)]
-        dist.all_gather(counts, torch.full_like(counts[0], len(features)))
-        ctx.counts = [int(count) for count in counts]
-        padded = features.new_zeros(max(ctx.counts), features.shape[1])
-        padded[: len(features)] = features
-        received = [torch.empty_like(padded) for _ in range(world)]
-        dist.all_gather(received, padded)
-        rows = [part[:count] for part, count in zip(received, ctx.counts, strict=True)]
+        ctx.rank, rows = dist.get_rank(), _by_rank(features)
+        ctx.counts = [len(part) for part in rows]
         return torch.cat(rows[: ctx.rank] + rows[ctx.rank + 1 :])
 
     @staticmethod
@@ -38,6 +31,23 @@ class _OtherRanks(torch.autograd.Function):
 
 def _alone() -> bool:
     return not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
+
+
+def _by_rank(rows: Tensor) -> list[Tensor]:
+    """(N, ...) rows of each rank, of any number on each, without gradient."""
+    counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(dist.get_world_size())]
+    dist.all_gather(counts, torch.full_like(counts[0], len(rows)))
+    padded = rows.new_zeros(max(int(count) for count in counts), *rows.shape[1:])
+    padded[: len(rows)] = rows
+    received = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(received, padded)
+    return [part[: int(count)] for part, count in zip(received, counts, strict=True)]
+
+
+@torch.no_grad()
+def of_all_ranks(rows: Tensor) -> Tensor:
+    """(sum of N, ...) rows of all ranks in their order, of any number on each. Every rank must call it."""
+    return rows if _alone() else torch.cat(_by_rank(rows))
 
 
 def of_every_rank(value: Tensor) -> Tensor:

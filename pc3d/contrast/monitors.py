@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pc3d.ops.sampling import even_places
+
 MAX_ROWS = 512
 
 
@@ -13,7 +15,7 @@ def _rows(features: Tensor) -> Tensor:
     """At most MAX_ROWS rows, evenly spaced, so that matched features keep their matches."""
     if len(features) <= MAX_ROWS:
         return features
-    return features[torch.arange(MAX_ROWS, device=features.device) * len(features) // MAX_ROWS]
+    return features[even_places(len(features), MAX_ROWS, features.device)]
 
 
 def effective_rank(features: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
-from pc3d.contrast.gather import _alone
+from pc3d.contrast.gather import of_all_ranks
+from pc3d.ops.sampling import even_places
 
 
 class FeatureQueue(nn.Module):
@@ -78,7 +78,7 @@ class FeatureQueue(nn.Module):
         sound = features.isfinite().all(dim=1)
         features, facts = of_all_ranks(features[sound]), of_all_ranks(facts[sound])
         if self.keep is not None and len(features) > self.keep:
-            even = torch.arange(self.keep, device=features.device) * len(features) // self.keep
+            even = even_places(len(features), self.keep, features.device)
             features, facts = features[even], facts[even]
         count = len(features)
         features, facts = features[-self.length :], facts[-self.length :]
@@ -86,21 +86,6 @@ class FeatureQueue(nn.Module):
         self.features[places], self.facts[places] = features, facts
         self.seen += count
         return count
-
-
-@torch.no_grad()
-def of_all_ranks(rows: Tensor) -> Tensor:
-    """(sum of N, ...) rows of all ranks in their order, of any number on each. Every rank must call it."""
-    if _alone():
-        return rows
-    counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(dist.get_world_size())]
-    dist.all_gather(counts, torch.full_like(counts[0], len(rows)))
-    most = max(int(count) for count in counts)
-    padded = rows.new_zeros(most, *rows.shape[1:])
-    padded[: len(rows)] = rows
-    received = [torch.empty_like(padded) for _ in counts]
-    dist.all_gather(received, padded)
-    return torch.cat([part[: int(count)] for part, count in zip(received, counts, strict=True)])
 
 
 @torch.no_grad()
@@ -114,7 +99,7 @@ def spherical_kmeans(rows: Tensor, count: int, rounds: int = 10) -> Tensor:
     """
     if len(rows) < count:
         raise ValueError(f"{count} centroids of {len(rows)} rows")
-    centroids = rows[torch.arange(count, device=rows.device) * len(rows) // count].clone()
+    centroids = rows[even_places(len(rows), count, rows.device)]
     for _ in range(rounds):
         nearest = (rows @ centroids.T).argmax(dim=1)
         sums = torch.zeros_like(centroids).index_add_(0, nearest, rows)

@@ -13,6 +13,7 @@ from torch import Tensor
 from pc3d.contrast.comparison import Facts
 from pc3d.contrast.nce import _float, zero_with_graph
 from pc3d.contrast.policy import Regularizer
+from pc3d.ops.sampling import even_places
 
 MAX_ROWS = 2048
 """Of more rows, so many evenly spaced ones are looked at."""
@@ -33,7 +34,7 @@ class Spread(Regularizer):
             return zero_with_graph(anchors, others)
         a, b = _float(anchors), _float(others)
         if len(a) > MAX_ROWS:
-            even = torch.arange(MAX_ROWS, device=a.device) * len(a) // MAX_ROWS
+            even = even_places(len(a), MAX_ROWS, a.device)
             a, b = a[even], b[even]
         return self.term(a, b)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pc3d.contrast.gather import of_all_ranks
 from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import zero_with_graph
 from pc3d.contrast.policy import Part
-from pc3d.contrast.queue import of_all_ranks
 from pc3d.contrast.slots import active_slots, grouping_loss, scores, slot_loss, slots_of
 from pc3d.data.batch import Needs
 from pc3d.models.following import Following

@@ -6,6 +6,11 @@ import torch
 from torch import Tensor
 
 
+def even_places(total: int, count: int, device: torch.device | None = None) -> Tensor:
+    """(count,) int64 places at equal steps through `total` rows, the first one among them."""
+    return torch.arange(count, device=device) * total // count
+
+
 def balanced_sample(groups: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Draw rows without repeats, dealt over the groups as evenly as they last.
 

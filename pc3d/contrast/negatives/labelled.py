@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pc3d.contrast.comparison import Comparison
+from pc3d.contrast.comparison import Comparison, add_negatives
 from pc3d.contrast.policy import Policy, draw, row_keys
 
 SCALES = ("range", "height", "time")
@@ -101,11 +101,7 @@ class MixedOrdinalNegatives(Policy):
         part = part.unflatten(1, (self.count, each)).sort(dim=2).values[..., self.low - 1]
         with torch.no_grad():
             rows, weight = self.mixtures(c, among, part)
-        with torch.autocast(c.anchors.device.type, enabled=False):
-            logits = torch.einsum("nd,nsd->ns", c.anchors, rows) / c.temperature
-        return replace(
-            c, negative=torch.cat([c.negative, logits], 1), weight=torch.cat([c.weight, weight], 1)
-        )
+        return add_negatives(c, rows, weight)
 
     def mixtures(self, c: Comparison, among: Tensor, part: Tensor) -> tuple[Tensor, Tensor]:
         """(N, S, D) rows and (N, S) log-weights, by (N, S) numbers in [0, 1) and parts of the anchor."""

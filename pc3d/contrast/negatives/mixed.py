@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -11,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pc3d.contrast.comparison import Comparison
+from pc3d.contrast.comparison import Comparison, add_negatives
 from pc3d.contrast.policy import Policy, draw, row_keys
 
 
@@ -61,12 +60,8 @@ class Mixed(Policy):
             return c
         with torch.no_grad():
             rows, there = self._synthetic(c, numbers)
-        with torch.autocast(c.anchors.device.type, enabled=False):
-            logits = torch.einsum("nd,nsd->ns", c.anchors, rows) / c.temperature
-        weight = torch.zeros_like(logits).masked_fill(~there, -torch.inf)
-        return replace(
-            c, negative=torch.cat([c.negative, logits], 1), weight=torch.cat([c.weight, weight], 1)
-        )
+        weight = c.weight.new_zeros(there.shape).masked_fill(~there, -torch.inf)
+        return add_negatives(c, rows, weight)
 
     def _synthetic(self, c: Comparison, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """(N, S, D) rows, and which of them there are."""

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pc3d.contrast.comparison import Comparison
+from pc3d.contrast.comparison import Comparison, logits_with
 from pc3d.contrast.policy import Policy, draw, row_keys
 from pc3d.contrast.prototypes import Clustering
 
@@ -64,8 +64,7 @@ class Hallucinated(Policy):
             z = c.candidates[c.partner.clamp(min=0)].detach()
             made, kept = hallucinate(z, centroids, which, u * self.share)
             kept &= (c.partner >= 0)[:, None]
-        with torch.autocast(c.anchors.device.type, enabled=False):
-            pulls = torch.einsum("nd,ncd->nc", c.anchors, made) / c.temperature
+        pulls = logits_with(c, made)
         return replace(c, added=(-self.weight * (pulls * kept).sum(dim=1), kept.sum(dim=1)))
 
 

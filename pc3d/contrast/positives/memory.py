@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pc3d.contrast.comparison import Comparison, Facts, add_positives
+from pc3d.contrast.comparison import Comparison, Facts, add_positives, logits_with
 from pc3d.contrast.policy import Policy
 from pc3d.contrast.queue import FeatureQueue, spherical_kmeans
 from pc3d.contrast.sinkhorn import sinkhorn
@@ -65,8 +65,7 @@ class Memory(Policy):
             key = c.candidates[c.partner.clamp(min=0)]
             rows = self.queue.rows().to(key)
             place = neighbours(key, rows, self.queue.fact("label"), self.prototypes.to(key), self.neighbours)
-        with torch.autocast(c.anchors.device.type, enabled=False):
-            logits = torch.einsum("nd,nkd->nk", c.anchors, rows[place]) / c.temperature
+        logits = logits_with(c, rows[place])
         return add_positives(c, logits, (c.partner >= 0)[:, None].expand_as(logits))
 
     def observe(self, anchors: Tensor, others: Tensor, facts: Facts, other_facts: Facts) -> None:

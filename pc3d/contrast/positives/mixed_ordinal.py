@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pc3d.contrast.comparison import Comparison, add_positives
+from pc3d.contrast.comparison import Comparison, add_positives, logits_with
 from pc3d.contrast.negatives.labelled import check_scale, in_order, ordinal, pick, scale_facts
 from pc3d.contrast.policy import Policy, draw, row_keys
 
@@ -44,9 +44,7 @@ class MixedOrdinal(Policy):
             return c
         with torch.no_grad():
             rows, there = self.mixtures(c, numbers)
-        with torch.autocast(c.anchors.device.type, enabled=False):
-            logits = torch.einsum("nd,nsd->ns", c.anchors, rows) / c.temperature
-        return add_positives(c, logits, there)
+        return add_positives(c, logits_with(c, rows), there)
 
     def mixtures(self, c: Comparison, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """(N, S, D) rows and (N, S) which of them there are, by (N, 2 S) numbers in [0, 1)."""
