@@ -59,7 +59,7 @@ def run_contract(config: Config, dataset: MixedDataset, iterations: int, ranks: 
     }
     objectives = plain(config.get("objectives") or {})
     settings["objectives"] = {
-        name: {"weight": 1.0, **_objective(objective)} for name, objective in objectives.items()
+        name: {"weight": 1.0, **_built(objective, OBJECTIVES)} for name, objective in objectives.items()
     }
     for name in ("frozen", "shared_heads"):
         settings[name] = plain(config.get(name)) or None
@@ -85,20 +85,17 @@ def run_contract(config: Config, dataset: MixedDataset, iterations: int, ranks: 
 
 
 def _built(section: Mapping[str, Any], registry: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
-    """A section with the defaults of what its `type` names; encoders in it likewise."""
-    settings = with_defaults(section, registry.get(str(section.get("type"))))
+    """A section with the defaults of what its `type` names, but for options of which an older contract has
+    no word (`later`); encoders in it likewise."""
+    kind = registry.get(str(section.get("type")))
+    later = getattr(kind, "later", {})
+    settings = with_defaults(section, kind)
+    settings = {key: value for key, value in settings.items() if key not in later or value != later[key]}
     if isinstance(settings.get("backbone"), Mapping):
         settings["backbone"] = _built(settings["backbone"], IMAGE_ENCODERS)
     if isinstance(settings.get("grid"), Mapping):
         settings["grid"] = with_defaults(settings["grid"], BevGrid)
     return settings
-
-
-def _objective(section: Mapping[str, Any]) -> dict[str, Any]:
-    """An objective with its defaults, but for options of which an older contract has no word."""
-    later = getattr(OBJECTIVES.get(str(section.get("type"))), "later", {})
-    settings = _built(section, OBJECTIVES)
-    return {key: v for key, v in settings.items() if key not in later or v != later[key]}
 
 
 def _task(config: Config) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from pc3d.data.sweeps import STATISTICS, TIME
 from pc3d.models.heads.segmentation import POINT_HEADS
 from pc3d.models.image.efficientnet import CHANNELS
 from pc3d.models.lidar.inputs import DEFAULT_SIZES, VOXEL_FEATURES
-from pc3d.models.lidar.minkunet import LAYERS
-from pc3d.models.lidar.second import LAST_PADDING, POINT_SOURCES
+from pc3d.models.lidar.minkunet import LAYERS, WIDENED_BY
+from pc3d.models.lidar.second import BLOCKS, HEIGHT_LAYOUTS, POINT_SOURCES
 from pc3d.objectives.bev_distill import DISTANCES
 from pc3d.objectives.groups import IDS
 from pc3d.objectives.rad import TEACHER_HEADS
@@ -133,7 +133,9 @@ RULES: dict[str, Rule] = {
     "lidar.voxel": _choice(tuple(DEFAULT_SIZES)),
     "voxel_feature": _choice(VOXEL_FEATURES),
     "point_source": _choice(POINT_SOURCES),
-    "blocks": _choice(tuple(LAST_PADDING)),
+    "blocks": _choice(BLOCKS),
+    "height_layout": _choice(tuple(HEIGHT_LAYOUTS)),
+    "widen": _choice(WIDENED_BY),
     "distance": _choice(DISTANCES),
     "objectives.segments": _choice(tuple(SEGMENTS)),
     "ids": _choice(IDS),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor, nn
 
@@ -12,6 +12,7 @@ from pc3d.geometry.grid import BevGrid
 from pc3d.models.lidar.base import LidarEncoder, LidarFeatures
 from pc3d.models.lidar.bev_backbone import bev_convolutions
 from pc3d.models.lidar.inputs import PointInputs
+from pc3d.models.lidar.norms import set_norms
 from pc3d.ops.bev import scatter_bev
 from pc3d.ops.sparse import (
     ConvNormReLU,
@@ -31,6 +32,7 @@ LAYERS = {
     101: (2, 3, 4, 23, 2, 2, 2, 2),
 }
 BOTTLENECK_DEPTHS = (50, 101)
+WIDENED_BY = ("blocks", "down")
 STRIDE = 16
 """Voxels along a side of a voxel of the coarsest level."""
 
@@ -92,13 +94,15 @@ def _blocks(block: Block, in_channels: int, channels: int, count: int, key: str)
 
 
 class Down(nn.Module):
-    """Halve the resolution, then residual blocks."""
+    """Halve the resolution, to `between` channels, then residual blocks."""
 
-    def __init__(self, block: Block, in_channels: int, channels: int, count: int, level: int) -> None:
+    def __init__(
+        self, block: Block, in_channels: int, between: int, channels: int, count: int, level: int
+    ) -> None:
         super().__init__()
-        conv = strided_conv(in_channels, in_channels, key=f"down{level}")
-        self.conv = ConvNormReLU(conv, in_channels)
-        self.blocks = _blocks(block, in_channels, channels, count, key=f"level{level}")
+        conv = strided_conv(in_channels, between, key=f"down{level}")
+        self.conv = ConvNormReLU(conv, between)
+        self.blocks = _blocks(block, between, channels, count, key=f"level{level}")
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         return self.blocks(self.conv(x))
@@ -136,10 +140,15 @@ class MinkUNet(LidarEncoder):
         voxel_size: see `VoxelGrid.size`; by default 0.1 m, cylinder 0.1 m, 1 degree, 0.1 m.
         point_range: see `VoxelGrid.point_range`; None for all points.
         voxel_feature, column_scales: see `PointInputs`.
-        norm_momentum: of the running statistics of batch norm (SLidR, SuperFlow: 0.05).
+        norm_momentum: of the running statistics of batch norm (SLidR, SuperFlow: 0.05; Pointcept: 0.01).
+        norm_eps: of every batch norm (Pointcept: 1e-3).
+        widen: what widens the features on the way down: the first of a level's `blocks`, or its strided
+            convolution `down`, as in Pointcept's SpUNet.
         grid: BEV grid of the map.
         bev_channels: width of the BEV map.
     """
+
+    later: ClassVar[dict[str, Any]] = {"norm_eps": 1e-5, "widen": "blocks"}
 
     def __init__(
         self,
@@ -157,8 +166,12 @@ class MinkUNet(LidarEncoder):
         voxel_feature: str = "mean",
         column_scales: Sequence[float] | None = None,
         norm_momentum: float = 0.1,
+        norm_eps: float = 1e-5,
+        widen: str = "blocks",
     ) -> None:
         super().__init__()
+        if widen not in WIDENED_BY:
+            raise ValueError(f"unknown widen {widen!r}; known: {', '.join(WIDENED_BY)}")
         if depth not in LAYERS:
             raise ValueError(f"MinkUNet has no depth {depth}; known: {', '.join(map(str, LAYERS))}")
         if len(widths) != 8:
@@ -173,11 +186,9 @@ class MinkUNet(LidarEncoder):
         self.point_channels = block.expansion * widths[-1]
         self.bev_channels = bev_channels
         self.stem = self._stem(in_channels, stem, stem_kernels)
-        self._build_levels(block, stem, list(widths), LAYERS[depth])
+        self._build_levels(block, stem, list(widths), LAYERS[depth], widen)
         self.bev_head = bev_convolutions(self.point_channels, bev_channels)
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-                module.momentum = norm_momentum
+        set_norms(self, norm_eps, norm_momentum)
 
     @staticmethod
     def _stem(in_channels: int, channels: int, kernels: Sequence[int]) -> nn.Sequential:
@@ -190,10 +201,15 @@ class MinkUNet(LidarEncoder):
             in_channels = channels
         return nn.Sequential(*layers)
 
-    def _build_levels(self, block: Block, stem: int, widths: list[int], layers: Sequence[int]) -> None:
+    def _build_levels(
+        self, block: Block, stem: int, widths: list[int], layers: Sequence[int], widen: str
+    ) -> None:
         wide = [block.expansion * width for width in widths]
         down = [stem, *wide[:4]]
-        self.down = nn.ModuleList(Down(block, down[i], widths[i], layers[i], level=i + 1) for i in range(4))
+        between = down[1:] if widen == "down" else down[:4]
+        self.down = nn.ModuleList(
+            Down(block, down[i], between[i], widths[i], layers[i], level=i + 1) for i in range(4)
+        )
         up = wide[3:]
         self.up = nn.ModuleList(
             Up(block, up[i], down[3 - i], widths[4 + i], layers[4 + i], level=4 - i) for i in range(4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,22 +14,24 @@ from pc3d.models.lidar.base import LidarEncoder, LidarFeatures
 from pc3d.models.lidar.bev_backbone import BevBackbone
 from pc3d.models.lidar.inputs import PointInputs, range_of
 from pc3d.models.lidar.minkunet import BasicBlock
+from pc3d.models.lidar.norms import set_norms
 from pc3d.ops.interpolate import sample_bev, sample_voxels
 from pc3d.ops.sparse import ConvNormReLU, SparseTensor, dense, sparse_tensor, strided_conv, submanifold_conv
 from pc3d.ops.voxelize import Voxels
 
 STRIDE = 8
 POINT_SOURCES = ("bev", "trilinear")
-LAST_PADDING = {"plain": (1, 1, 1), "residual": (0, 1, 1)}
-"""Padding along z, y, x of the last strided convolution, for each kind of block."""
+BLOCKS = ("plain", "residual")
+HEIGHT_LAYOUTS = {"pc3d": (1, 0), "openpcdet": (0, 1)}
+"""Padding along z of the last strided convolution, and empty layers of voxels on top."""
 
 
-def _level(in_channels: int, channels: int, level: int, blocks: str) -> nn.Sequential:
+def _level(in_channels: int, channels: int, level: int, blocks: str, last_padding: int) -> nn.Sequential:
     """A strided convolution (none at level 0), then submanifold ones."""
     if level == 0:
         first = submanifold_conv(in_channels, channels, "level0")
     else:
-        padding = LAST_PADDING[blocks] if level == 3 else 1
+        padding = (last_padding, 1, 1) if level == 3 else 1
         first = strided_conv(in_channels, channels, f"down{level}", kernel=3, stride=2, padding=padding)
     layers: list[nn.Module] = [ConvNormReLU(first, channels)]
     if blocks == "residual":
@@ -58,10 +61,15 @@ class SECOND(LidarEncoder):
         point_source: `bev`: a point's feature is the BEV map, bilinear at the point; `trilinear`: it is a
             linear map of the sparse levels, each trilinear among its active voxels around the point.
         blocks: `plain`: one submanifold convolution at level 0, two at each other level; `residual`: two
-            basic blocks at each level, an empty layer of voxels on top and no padding along z in the last
-            strided convolution, as BEVFusion's sparse encoder (Liu et al., ICRA 2023) has it.
-        norm_eps: of every batch norm (mmdetection3d and BEVFusion: 1e-3).
+            basic blocks at each level, as BEVFusion's sparse encoder (Liu et al., ICRA 2023) has it.
+        norm_eps: of every batch norm (OpenPCDet, mmdetection3d and BEVFusion: 1e-3).
+        norm_momentum: of the running statistics of every batch norm (OpenPCDet, mmdetection3d: 0.01).
+        height_layout: `pc3d`: padding of 1 along z in the last strided convolution; `openpcdet`, which
+            mmdetection3d and BEVFusion share: none there, and an empty layer of voxels on top. None: `pc3d`
+            with plain blocks, `openpcdet` with residual ones.
     """
+
+    later: ClassVar[dict[str, Any]] = {"norm_momentum": 0.1, "height_layout": None}
 
     def __init__(
         self,
@@ -78,42 +86,49 @@ class SECOND(LidarEncoder):
         point_source: str = "bev",
         blocks: str = "plain",
         norm_eps: float = 1e-5,
+        norm_momentum: float = 0.1,
+        height_layout: str | None = None,
     ) -> None:
         super().__init__()
         if len(widths) != 4:
             raise ValueError(f"widths needs 4 numbers, one per sparse level, got {tuple(widths)}")
         if point_source not in POINT_SOURCES:
             raise ValueError(f"unknown point_source {point_source!r}; known: {', '.join(POINT_SOURCES)}")
-        if blocks not in LAST_PADDING:
-            raise ValueError(f"unknown blocks {blocks!r}; known: {', '.join(LAST_PADDING)}")
+        if blocks not in BLOCKS:
+            raise ValueError(f"unknown blocks {blocks!r}; known: {', '.join(BLOCKS)}")
+        layout = height_layout or ("openpcdet" if blocks == "residual" else "pc3d")
+        if layout not in HEIGHT_LAYOUTS:
+            raise ValueError(f"unknown height_layout {layout!r}; known: {', '.join(HEIGHT_LAYOUTS)}")
         self.grid = grid if grid is not None else BevGrid()
         self.blocks = blocks
+        self.height_layout = layout
+        self._last_padding, self._empty_layers = HEIGHT_LAYOUTS[layout]
         self.point_source = point_source
         self.point_channels = self.bev_channels = bev_channels
         size = (self.grid.cell / STRIDE, self.grid.cell / STRIDE, voxel_height)
         self.inputs = PointInputs(in_channels, columns, "cubic", size, range_of(self.grid, z_range))
         before = [in_channels, *widths]
-        self.levels = nn.ModuleList(_level(before[i], widths[i], i, blocks) for i in range(4))
+        self.levels = nn.ModuleList(
+            _level(before[i], widths[i], i, blocks, self._last_padding) for i in range(4)
+        )
         flat = strided_conv(widths[3], height_channels, "flat", kernel=(3, 1, 1), stride=(2, 1, 1))
         self.flatten = ConvNormReLU(flat, height_channels)
         layers = self._flat_layers()
         self.backbone = BevBackbone(height_channels * layers, bev_widths, bev_layers, bev_channels)
         if point_source == "trilinear":
             self.point_head = nn.Linear(sum(widths), bev_channels)
-        for module in self.modules():
-            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-                module.eps = norm_eps
+        set_norms(self, norm_eps, norm_momentum)
 
     @property
     def _shape(self) -> tuple[int, int, int]:
         """Voxels along z, y, x that enter the sparse levels."""
         z, y, x = self.inputs.grid.shape
-        return (z + 1 if self.blocks == "residual" else z), y, x
+        return z + self._empty_layers, y, x
 
     def _flat_layers(self) -> int:
         """Layers along z that are left before the height is collapsed."""
         layers = self._shape[0]
-        for padding in (1, 1, LAST_PADDING[self.blocks][0]):
+        for padding in (1, 1, self._last_padding):
             layers = (layers + 2 * padding - 3) // 2 + 1
         if layers < 3:
             raise ValueError(
@@ -149,7 +164,7 @@ class SECOND(LidarEncoder):
         for k, level in enumerate(levels):
             centred = (cells - 0.5) / 2**k + 0.5
             if k == 3:
-                centred = centred - centred.new_tensor([(1 - p) / 2 for p in LAST_PADDING[self.blocks][::-1]])
+                centred = centred - centred.new_tensor([0.0, 0.0, (1 - self._last_padding) / 2])
             samples.append(sample_voxels(level.features, level.indices, level.spatial_shape, centred, batch))
         found = self.point_head(torch.cat(samples, dim=1))
         points = found.new_zeros(len(view.points), self.point_channels)  # float32, or as autocast has it
