@@ -10,7 +10,7 @@ from typing import Any
 
 from pc3d.contrast.combine import check_together
 from pc3d.contrast.contrast import Contrast
-from pc3d.contrast.policy import Part
+from pc3d.contrast.policy import Part, check_unit_rows
 from pc3d.contrast.registry import LISTS, SLOTS, part_type
 from pc3d.data.batch import Needs
 from pc3d.data.errors import did_you_mean
@@ -53,33 +53,31 @@ def build_contrast(
     check_settings(settings)
     check_together(settings, several, two_way)
     similarity = settings.get("similarity") or {"type": "Cosine", "temperature": temperature}
-    loss = settings.get("loss")
-    if loss is None and any(config["type"] in IMPLY_DCL for _, config in configs(settings)):
-        loss = {"type": "DCL"}
-    own_form = getattr(part_type("similarity", similarity["type"]), "form", None)
-    form = form if own_form is None else own_form
-    if loss is None and form != "out" and settings:
-        loss = {"type": "InfoNCE", "form": form}
     made: dict[str, Any] = {
         slot: [_part(slot, config, dim) for config in settings.get(slot) or ()] for slot in LISTS
     }
-    contrast = Contrast(
-        _part("similarity", similarity, dim),  # type: ignore[arg-type]
-        **made,
-        loss=None if loss is None else _part("loss", loss, dim),  # type: ignore[arg-type]
-        block=settings.get("block"),
-    )
+    made["similarity"] = _part("similarity", similarity, dim)
+    if (loss := _loss(settings, similarity["type"], form)) is not None:
+        made["loss"] = _part("loss", loss, dim)
+    contrast = Contrast(**made, block=settings.get("block"))
     _check_fits(contrast, facts, gather, unit_rows)
     return contrast
 
 
+def _loss(settings: Settings, similarity: str, form: str) -> Mapping[str, Any] | None:
+    """The loss that is set, or that the parts or the objective's form of InfoNCE imply."""
+    loss: Mapping[str, Any] | None = settings.get("loss")
+    if loss is not None:
+        return loss
+    if any(config["type"] in IMPLY_DCL for _, config in configs(settings)):
+        return {"type": "DCL"}
+    form = getattr(part_type("similarity", similarity), "form", None) or form
+    return {"type": "InfoNCE", "form": form} if form != "out" and settings else None
+
+
 def _check_fits(contrast: Contrast, facts: Sequence[str], gather: bool, unit_rows: bool) -> None:
     for part in contrast.parts():
-        if part.unit_rows and not unit_rows:
-            raise ValueError(
-                f"{type(part).__name__} assumes rows of unit length, and this objective compares means: set "
-                "renormalise=True"
-            )
+        check_unit_rows(part, unit_rows)
     missing = sorted(set(contrast.wants) - set(facts))
     if missing:
         part = next(part for part in contrast.parts() if set(part.wants) & set(missing))

@@ -35,6 +35,7 @@ class Comparison:
         temperature: tau, with which the logits were made.
         prior: share of hidden positives among the negatives.
         share: (N, P) weights of the positives, of sum 1; None: all that are present alike.
+        apart: (P,) bool, positives that have a denominator of their own beside the others'; None: none has.
         pull: (N,) factors of the positives (DCLW); None: 1.
         added: (N,) sums of further terms of each anchor, without a part in its denominator, and (N,) how
             many; their mean over all anchors is added to the loss.
@@ -52,6 +53,7 @@ class Comparison:
     temperature: Tensor | float
     prior: float = 0.0
     share: Tensor | None = None
+    apart: Tensor | None = None
     pull: Tensor | None = None
     added: tuple[Tensor, Tensor] | None = None
     rows: Tensor | None = None
@@ -100,9 +102,8 @@ def compare(
         ValueError: shapes that do not fit.
     """
     check_extra(anchors, candidates)
-    with torch.autocast(anchors.device.type, enabled=False):
-        anchors, candidates = _float(anchors), _float(candidates)
-        logits = anchors @ candidates.T / temperature
+    anchors, candidates = _float(anchors), _float(candidates)
+    logits = anchors @ candidates.T / temperature
     own_logit = (
         logits.gather(1, own.clamp(min=0)[:, None]) if len(candidates) else logits.new_zeros(len(own), 1)
     )
@@ -127,12 +128,15 @@ def compare(
     )
 
 
-def add_positives(c: Comparison, logits: Tensor, present: Tensor) -> Comparison:
+def add_positives(c: Comparison, logits: Tensor, present: Tensor, apart: bool = False) -> Comparison:
     """The comparison with (N, S) further positives, of which (N, S) `present` are there.
 
-    Each weighs as much as a positive did in the mean before.
+    Each weighs as much as a positive did in the mean before. `apart`: each has a denominator of its own.
     """
-    share = c.share
+    share, alone = c.share, c.apart
+    if apart or alone is not None:
+        before = present.new_zeros(c.present.shape[1]) if alone is None else alone
+        alone = torch.cat([before, present.new_full((present.shape[1],), apart)])
     if share is not None:
         before = c.present.sum(dim=1, keepdim=True)
         count = (before + present.sum(dim=1, keepdim=True)).clamp(min=1)
@@ -142,6 +146,7 @@ def add_positives(c: Comparison, logits: Tensor, present: Tensor) -> Comparison:
         positive=torch.cat([c.positive, logits], dim=1),
         present=torch.cat([c.present, present], dim=1),
         share=share,
+        apart=alone,
     )
 
 

@@ -3,18 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pc3d.contrast.comparison import Comparison, Facts
+from pc3d.contrast.comparison import Facts
 from pc3d.contrast.gather import rows_of_other_ranks
 from pc3d.contrast.losses import InfoNCE, Loss
-from pc3d.contrast.nce import check_pair, info_nce, two_way_nce, zero_with_graph
+from pc3d.contrast.nce import _float, check_pair, info_nce, two_way_nce, zero_with_graph
 from pc3d.contrast.policy import Part, Policy, Regularizer
 from pc3d.contrast.similarity.cosine import Cosine, Similarity
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """Anchors and what they are compared with; see `Contrast.grouped` for the shapes."""
+
+    anchors: Tensor
+    candidates: Tensor
+    own: Tensor
+    negative: Tensor
+    positive: Tensor | None
+    weights: Tensor
+    pull: Tensor | None
+    facts: Facts | None
+    candidate_facts: Facts | None
+
+    def of(self, part: slice) -> _Sides:
+        """Some of the anchors, with all candidates."""
+        return replace(
+            self,
+            anchors=self.anchors[part],
+            own=self.own[part],
+            negative=self.negative[part],
+            positive=None if self.positive is None else self.positive[part],
+            weights=self.weights[part],
+            pull=None if self.pull is None else self.pull[part],
+            facts={name: value[part] for name, value in (self.facts or {}).items()},
+        )
 
 
 class Contrast(Part):
@@ -148,36 +176,16 @@ class Contrast(Part):
         Returns:
             Scalar, 0 with a graph where no anchor has a term.
         """
-        facts, candidate_facts = facts or {}, candidate_facts or {}
         if not len(anchors):
             return zero_with_graph(anchors, candidates, *self.parameters())
-
-        def made(part: slice) -> Comparison:
-            return self.similarity.compare(
-                anchors[part],
-                candidates,
-                own[part],
-                negative[part],
-                {name: value[part] for name, value in facts.items()},
-                candidate_facts,
-                None if positive is None else positive[part],
-                generator,
-            )
-
-        state = generator.get_state()
-        pull = self._pull(anchors, candidates, own)
         weights = torch.ones(len(anchors), device=anchors.device) if rows is None else rows
+        pull = self._pull(anchors, candidates, own)
+        sides = _Sides(anchors, candidates, own, negative, positive, weights, pull, facts, candidate_facts)
+        state = generator.get_state()
 
         def summed(part: slice) -> tuple[Tensor, ...]:
             generator.set_state(state)  # rows draw by their own key: blocks draw what all at once would
-            c = replace(made(part), pull=None if pull is None else pull[part])
-            for policy in self.policies:
-                c = policy(c, generator)
-            terms, used = self.similarity.terms(c) if self.similarity.own_loss else self.loss(c)
-            share = weights[part].to(terms.dtype) * used
-            share = share if c.rows is None else share * c.rows
-            more, many = (share.new_zeros(1), share.new_zeros(1)) if c.added is None else c.added
-            return (torch.where(used, terms, 0.0) * share).sum(), share.sum(), more.sum(), many.sum()
+            return self._summed(sides.of(part), generator)
 
         with torch.autocast(anchors.device.type, enabled=False):  # policies and losses need not say it
             sums = [
@@ -187,6 +195,27 @@ class Contrast(Part):
         total, count, more, many = (torch.stack(values).sum() for values in zip(*sums, strict=True))
         loss = total / torch.where(count > 0, count, 1.0) + more / many.clamp(min=1)
         return loss + zero_with_graph(anchors, candidates)
+
+    def _summed(self, sides: _Sides, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Sums over some anchors: of weighted terms, of the weights, of what was added, and how many."""
+        c = self.similarity.compare(
+            sides.anchors,
+            sides.candidates,
+            sides.own,
+            sides.negative,
+            sides.facts or {},
+            sides.candidate_facts or {},
+            sides.positive,
+            generator,
+        )
+        c = replace(c, pull=sides.pull)
+        for policy in self.policies:
+            c = policy(c, generator)
+        terms, used = self.similarity.terms(c) if self.similarity.own_loss else self.loss(c)
+        share = sides.weights.to(terms.dtype) * used
+        share = share if c.rows is None else share * c.rows
+        more, many = (share.new_zeros(1), share.new_zeros(1)) if c.added is None else c.added
+        return (torch.where(used, terms, 0.0) * share).sum(), share.sum(), more.sum(), many.sum()
 
     def _one_way(
         self,
@@ -230,12 +259,11 @@ class Contrast(Part):
         return torch.stack(terms).sum() if terms else anchors.new_zeros(())
 
     def _pull(self, anchors: Tensor, candidates: Tensor, own: Tensor) -> Tensor | None:
+        if not len(candidates):
+            return None
         with torch.no_grad():
-            return (
-                self.loss.pull((anchors.float() * candidates[own].float()).sum(dim=1))
-                if len(candidates)
-                else None
-            )
+            cosine = (_float(anchors) * _float(candidates)[own.clamp(min=0)]).sum(dim=1)
+            return self.loss.pull(cosine, own >= 0)
 
     @property
     def _fixed(self) -> float:

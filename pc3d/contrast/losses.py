@@ -28,8 +28,11 @@ class Loss(Part):
     symmetric: bool = False
     own_view: bool = False
 
-    def pull(self, cosine: Tensor) -> Tensor | None:
-        """(N,) weights of the positives from the (N,) likeness of all anchors with theirs; None: all 1."""
+    def pull(self, cosine: Tensor, there: Tensor) -> Tensor | None:
+        """(N,) weights of the positives from the (N,) likeness of all anchors with theirs; None: all 1.
+
+        Those without a positive of their own, of which `there` (N,) bool is False, have no part in it.
+        """
         return None
 
     def forward(self, c: Comparison) -> tuple[Tensor, Tensor]:
@@ -44,6 +47,7 @@ class InfoNCE(Loss):
         out   mean over them of -log( e^p / (sum of all e^p + Ng) )     (SupCon, Khosla et al., NeurIPS 2020)
         in    -log( sum of all e^p / (sum of all e^p + Ng) )
         each  mean over them of -log( e^p / (e^p + Ng) )                 (FAC's L_Geo)
+    A positive that stands apart (`Comparison.apart`) has its term of `each` in all forms.
 
     Args:
         form: see above.
@@ -75,22 +79,33 @@ class InfoNCE(Loss):
         self.symmetric = symmetric
 
     def forward(self, c: Comparison) -> tuple[Tensor, Tensor]:
-        used = c.present.any(dim=1)
         positive = self._moved(c).masked_fill(~c.present, NOTHING)
-        negatives, together = log_negatives(c), positive.logsumexp(dim=1)
-        if self.form == "in":
-            terms = F.softplus(negatives - together)
+        negatives = log_negatives(c)
+        if self.form == "in" and c.apart is None:
+            terms = F.softplus(negatives - positive.logsumexp(dim=1))
         else:
-            rivals = torch.where(c.counts > 0, negatives, NOTHING)[:, None]
-            if self.form == "out" and positive.shape[1] > 1:
-                # All positives but this one stand in its denominator beside the negatives.
-                each = torch.logaddexp(together, negatives)[:, None] - positive
-            else:
-                each = F.softplus(rivals - positive)
+            each = self._each(c, positive, negatives)
             terms = (c.shares() * torch.where(c.present, each, 0.0)).sum(dim=1)
         if self.smoothing:
             terms = terms + self.smoothing * (c.own - self._mean_logit(c))
-        return terms, used
+        return terms, c.present.any(dim=1)
+
+    def _each(self, c: Comparison, positive: Tensor, negatives: Tensor) -> Tensor:
+        """(N, P) terms of the (N, P) positives beside (N,) `log_negatives`."""
+
+        def alone() -> Tensor:
+            rivals = torch.where(c.counts > 0, negatives, NOTHING)
+            return F.softplus(rivals[:, None] - positive)
+
+        if self.form == "each" or positive.shape[1] == 1:
+            return alone()
+        joint = positive if c.apart is None else positive.masked_fill(c.apart, NOTHING)
+        together = joint.logsumexp(dim=1)
+        if self.form == "in":
+            terms = F.softplus(negatives - together)[:, None].expand_as(positive)
+        else:  # all positives but this one stand in its denominator beside the negatives
+            terms = torch.logaddexp(together, negatives)[:, None] - positive
+        return terms if c.apart is None else torch.where(c.apart, alone(), terms)
 
     def _moved(self, c: Comparison) -> Tensor:
         if not self.margin:
@@ -114,7 +129,8 @@ class DCL(Loss):
     """The decoupled contrastive loss: the positive leaves the denominator (Yeh et al., ECCV 2022).
 
     log Ng_i - w_i p_i with w_i = 1, or DCLW's w_i = 2 - N softmax_i( cos_i / sigma ), whose mean is 1. The
-    weights carry no gradient (public codes disagree; our choice). An anchor without negatives is left out.
+    weights carry no gradient (public codes disagree; our choice), and N and the softmax are over the anchors
+    with a positive of their own; others have 1. An anchor without negatives is left out.
     The value has no floor at 0.
 
     Args:
@@ -129,10 +145,11 @@ class DCL(Loss):
             raise ValueError(f"sigma must be positive, got {sigma}")
         self.sigma, self.own_view = sigma, own_view
 
-    def pull(self, cosine: Tensor) -> Tensor | None:
+    def pull(self, cosine: Tensor, there: Tensor) -> Tensor | None:
         if self.sigma is None:
             return None
-        return 2 - len(cosine) * (cosine.detach() / self.sigma).softmax(dim=0)
+        share = (cosine.detach() / self.sigma).masked_fill(~there, -torch.inf).softmax(dim=0)
+        return torch.where(there, 2 - there.sum() * share, 1.0)
 
     def forward(self, c: Comparison) -> tuple[Tensor, Tensor]:
         used = c.present.any(dim=1) & (c.counts > 0)

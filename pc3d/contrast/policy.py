@@ -39,6 +39,19 @@ class Part(nn.Module):
         """Change queues and prototypes by what was observed; called once a step, after its losses."""
 
 
+def check_unit_rows(part: Part, unit_rows: bool) -> None:
+    """Refuse a part that assumes rows of unit length where means are compared.
+
+    Raises:
+        ValueError: it names the part and the remedy.
+    """
+    if part.unit_rows and not unit_rows:
+        raise ValueError(
+            f"{type(part).__name__} assumes rows of unit length, and this objective compares means: set "
+            "renormalise=True"
+        )
+
+
 class Policy(Part):
     """Changes a comparison: adds positives, weighs or adds negatives."""
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pc3d.contrast.list_losses import ListLoss
 from pc3d.contrast.monitors import collapse_metrics
+from pc3d.contrast.policy import check_unit_rows
 from pc3d.contrast.registry import LIST_LOSSES
 from pc3d.data.batch import Needs
 from pc3d.models.build import build
@@ -54,11 +55,7 @@ class MultiView(nn.Module):
                 f"without {', '.join(moved)}"
             )
         self.loss = _loss(settings, temperature)
-        if self.loss.unit_rows and not heads.renormalise:
-            raise ValueError(
-                f"{type(self.loss).__name__} assumes rows of unit length, and this objective compares means: "
-                "set renormalise=True"
-            )
+        check_unit_rows(self.loss, heads.renormalise)
         self.mask_movers = mask_movers
 
     @classmethod

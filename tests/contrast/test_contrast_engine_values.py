@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from engine_cases import at, contrast_of, e0, generator
+from engine_cases import at, contrast_of, e0, generator, unit
 from torch import Tensor
 
 from pc3d.contrast.comparison import compare
@@ -78,8 +78,33 @@ def test_terms_of_dcl_and_its_weights() -> None:
     assert torch.nn.functional.softplus(terms).tolist() == pytest.approx(
         [0.397988, 0.410683, 0.060489], **SIX
     )
-    weights = DCL(sigma=0.5).pull((e0("A") * e0("B")).sum(1))
+    weights = DCL(sigma=0.5).pull((e0("A") * e0("B")).sum(1), used)
     assert weights.tolist() == pytest.approx([0.997207, 0.927965, 1.074828], **SIX)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_weights_of_anchors_of_which_some_have_no_positive_of_their_own(seed: int) -> None:
+    """DCLW beside a loop over its equation."""
+    a, b = unit(6, 4, seed), unit(7, 4, seed + 50)
+    own = torch.tensor([2, -1, 0, 5, -1, 3])
+    further = torch.rand(6, 7, generator=generator(seed)) < 0.3
+    negative = torch.ones(6, 7, dtype=torch.bool) & ~further
+    likeness = [[float(x @ y) for y in b] for x in a]
+    with_own = [i for i in range(6) if own[i] >= 0]
+    shares = {i: math.exp(likeness[i][own[i]] / 0.3) for i in with_own}
+    terms = []
+    for i in range(6):
+        there = {j for j in range(7) if further[i, j]} | ({int(own[i])} if i in shares else set())
+        if there:
+            weight = 2 - len(shares) * shares[i] / sum(shares.values()) if i in shares else 1.0
+            pulled = weight * sum(likeness[i][j] for j in there) / len(there) / 0.5
+            pushed = sum(math.exp(likeness[i][j] / 0.5) for j in range(7) if negative[i, j])
+            terms.append(math.log(pushed) - pulled)
+    contrast = contrast_of(dim=4, loss={"type": "DCL", "sigma": 0.3})
+    loss = contrast.grouped(a, b, own, negative, generator(), positive=further)
+    assert float(loss) == pytest.approx(sum(terms) / len(terms), abs=1e-9)
+    nobody = torch.full((6,), -1)
+    assert contrast.grouped(a, b, nobody, negative, generator(), positive=further).isfinite()
 
 
 def test_hard_in_simclrs_form() -> None:

@@ -162,23 +162,43 @@ def test_a_memory_gives_nothing_before_its_start() -> None:
     assert values[2] != pytest.approx(values[0], abs=1e-3)
 
 
+def spent(positive: list[float], negative: list[float], form: str) -> float:
+    """The term of an anchor with these logits."""
+    if form == "each":
+        return sum(lse([p, *negative]) - p for p in positive) / len(positive)
+    whole = lse([*positive, *negative])
+    return whole - lse(positive) if form == "in" else sum(whole - p for p in positive) / len(positive)
+
+
 @few
-@given(seed=seeds)
-def test_a_pseudo_label_beside_a_loop(seed: int) -> None:
-    policy = {"type": "PseudoLabel", "clusters": 3, "queue": 10, "share": 0.4}
-    contrast = filled(contrast_of(dim=DIM, positives=[policy]), unit(10, DIM, seed)).eval()
+@given(seed=seeds, form=st.sampled_from(["out", "in", "each", "DCL"]), regions=st.booleans())
+def test_a_pseudo_label_beside_a_loop(seed: int, form: str, regions: bool) -> None:
+    """Two contrasts, each with its own positives alone in its denominator."""
+    positives: list[dict] = [{"type": "PseudoLabel", "clusters": 3, "queue": 10, "share": 0.4}]
+    labels = torch.randint(0, 3, (5,), generator=generator(seed))
+    positives = [{"type": "SameRegion"}, *positives] if regions else positives
+    loss = {"type": "DCL"} if form == "DCL" else {"type": "InfoNCE", "form": form}
+    facts = {"labels": labels} if regions else {}
+    contrast = contrast_of(dim=DIM, facts=tuple(facts), positives=positives, loss=loss)
+    contrast = filled(contrast, unit(10, DIM, seed)).eval()
     clustering = part_of(contrast, Clustering)
     centroids, held = clustering.of(0), clustering.queue.rows()
     a, b = unit(5, DIM, seed + 1), unit(5, DIM, seed + 2)
     numbers = draw(generator(7), torch.arange(5), 1)[:, 0].tolist()
     terms = []
     for i in range(5):
+        same = [j for j in range(5) if regions and j != i and labels[j] == labels[i]]
+        negative = [dot(a[i], b[j]) / TAU for j in range(5) if j != i and j not in same]
+        positive = [dot(a[i], b[j]) / TAU for j in (i, *same)]
         alike = [m for m in range(10) if nearest(held[m], centroids) == nearest(b[i], centroids)]
-        positive = [dot(a[i], b[i]) / TAU]
-        share = [1.0]
-        if alike:
-            positive.append(dot(a[i], held[alike[int(numbers[i] * len(alike))]]) / TAU)
-            share = [0.6, 0.4]
-        whole = lse([*positive, *(dot(a[i], b[j]) / TAU for j in range(5) if j != i)])
-        terms.append(sum(s * (whole - p) for s, p in zip(share, positive, strict=True)))
-    assert float(contrast.pair(a, b, generator(7))) == pytest.approx(sum(terms) / 5, abs=1e-9)
+        drawn = [dot(a[i], held[alike[int(numbers[i] * len(alike))]]) / TAU] if alike else []
+        if form == "DCL":
+            if negative:
+                further = 0.4 * drawn[0] if drawn else 0
+                kept = sum(positive) / len(positive) * (0.6 if drawn else 1)
+                terms.append(lse(negative) - kept - further)
+            continue
+        term = spent(positive, negative, form)
+        terms.append(0.6 * term + 0.4 * spent(drawn, negative, "each") if drawn else term)
+    expected = sum(terms) / max(len(terms), 1)
+    assert float(contrast.pair(a, b, generator(7), facts=facts)) == pytest.approx(expected, abs=1e-9)

@@ -47,7 +47,7 @@ def test_clusters_as_weights_beside_a_loop(seed: int, labels: bool) -> None:
     for i in range(6):
         weighted = []
         for j in range(6):
-            count = sum(nearest(a[i], c) != nearest(b[j], c) for c in (clustering.of(0), clustering.of(1)))
+            count = sum(nearest(b[i], c) != nearest(b[j], c) for c in (clustering.of(0), clustering.of(1)))
             if labels:
                 y = facts["labels"]
                 count += int(y[i] != y[j] or y[i] < 0)
@@ -57,6 +57,16 @@ def test_clusters_as_weights_beside_a_loop(seed: int, labels: bool) -> None:
             terms.append(lse(weighted) - dot(a[i], b[i]) / TAU)
     expected = sum(terms) / max(len(terms), 1)
     assert float(contrast.pair(a, b, generator(), ignore, facts=facts)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_an_anchor_without_a_key_is_of_its_own_cluster() -> None:
+    contrast = filled(
+        contrast_of(negatives=[{"type": "ClusterWeights", "counts": (2,), "queue": 4}]), at(0, 5, 90, 95)
+    )
+    own, negative = torch.tensor([1, -1]), torch.ones(2, 3, dtype=torch.bool)
+    c = compare(at(0, 0), at(2, 88, 93), own, negative, TAU)
+    weight = contrast.policies[0](c, generator()).weight
+    assert (weight > -torch.inf).tolist() == [[True, False, False], [False, True, True]]
 
 
 @pytest.mark.parametrize(

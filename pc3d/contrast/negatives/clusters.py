@@ -18,9 +18,11 @@ class ClusterWeights(Policy):
     """A negative counts as often as there are clusterings that put it elsewhere than the anchor.
 
     w_ij = number of the R clusterings in which i and j differ; those alike in all are no negatives. It goes
-    with the decoupled loss: log sum_j w_ij e^s_ij - p_i. The authors cluster all items; here centroids of a
-    queue of the other side label both sides (our choice), and ready labels may be one more clustering. Until
-    the queue is full nothing is weighed.
+    with the decoupled loss: log sum_j w_ij e^s_ij - p_i. The authors cluster items, so that an item has one
+    label whichever side shows it: here the nearest centroid of a queue of the other side to its row there,
+    an anchor's own positive (an anchor without one is labelled by itself). Ready labels may be one more
+    clustering. Centroids of a queue, and those of the other side, are our choice. Until the queue is full
+    nothing is weighed.
 
     Args:
         counts: centroids of each clustering, 200 and 700 in the authors' code; smaller here.
@@ -54,9 +56,11 @@ class ClusterWeights(Policy):
             for number in range(len(self.clustering.counts)):
                 centroids = self.clustering.of(number).to(c.anchors)
                 with torch.no_grad():
-                    own = (c.anchors @ centroids.T).argmax(dim=1)[:, None]
-                    other = (c.candidates @ centroids.T).argmax(dim=1)[None, :]
-                differs.append(own != other)
+                    other = (c.candidates @ centroids.T).argmax(dim=1)
+                    own = (c.anchors @ centroids.T).argmax(dim=1)
+                    if c.partner is not None and len(other):
+                        own = torch.where(c.partner >= 0, other[c.partner.clamp(min=0)], own)
+                differs.append(own[:, None] != other[None, :])
         if not differs:
             return c
         count = torch.stack(differs).sum(dim=0).to(c.weight.dtype)
@@ -90,12 +94,11 @@ class LearnedWeights(Policy):
             own = torch.zeros_like(present)
             own.scatter_(1, c.partner.clamp(min=0)[:, None], (c.partner >= 0)[:, None])
             present = present | own
-        with torch.autocast(c.anchors.device.type, enabled=False):
-            found = nn.functional.logsigmoid(self.scores(c.anchors, c.candidates))
-            # What was added to the candidates before keeps its weight.
-            found = nn.functional.pad(found, (0, c.weight.shape[1] - len(c.candidates)))
-            total = found.masked_fill(~present, NOTHING).logsumexp(dim=1, keepdim=True)
-            mean = total - present.sum(dim=1, keepdim=True).clamp(min=1).to(found.dtype).log()
+        found = nn.functional.logsigmoid(self.scores(c.anchors, c.candidates))
+        # What was added to the candidates before keeps its weight.
+        found = nn.functional.pad(found, (0, c.weight.shape[1] - len(c.candidates)))
+        total = found.masked_fill(~present, NOTHING).logsumexp(dim=1, keepdim=True)
+        mean = total - present.sum(dim=1, keepdim=True).clamp(min=1).to(found.dtype).log()
         before = c.weight.masked_fill(c.weight == -torch.inf, 0.0)
         return replace(c, weight=torch.where(present, before + found - mean, -torch.inf))
 

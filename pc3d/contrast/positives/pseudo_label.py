@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pc3d.contrast.comparison import Comparison, add_positives
+from pc3d.contrast.comparison import Comparison, add_positives, logits_with
 from pc3d.contrast.policy import Policy, draw, row_keys
 from pc3d.contrast.prototypes import Clustering
 
@@ -17,8 +17,11 @@ from pc3d.contrast.prototypes import Clustering
 class PseudoLabel(Policy):
     """A random row of the queue with the label of an anchor's key is a positive, too.
 
-    Labels are the nearest of the centroids of the queue. The authors keep one row for each item of the data
-    set, moved by its newest feature; a group has no identity over steps, so that ours is first in, first out.
+    (1 - share) L + share [ log( e^q + Ng ) - q ], q its logit and L the loss of the other positives: as in
+    the paper each of the two is a contrast of its own, in whose denominator the other's positive is not.
+    Both have the anchor's negatives (our choice; the authors' second one draws some from the queue). Labels
+    are the nearest of the centroids of the queue. The authors keep one row for each item of the data set,
+    moved by its newest feature; a group has no identity over steps, so that ours is first in, first out.
 
     Args:
         clusters: 10,000 in the authors' code. share: of the added positive in the loss, 0.25 there.
@@ -47,11 +50,10 @@ class PseudoLabel(Policy):
             own, label = (key @ centroids.T).argmax(dim=1), (rows @ centroids.T).argmax(dim=1)
             place, there = _one_of(own, label, number, len(centroids))
             there &= c.partner >= 0
-        with torch.autocast(c.anchors.device.type, enabled=False):
-            logit = (c.anchors * rows[place]).sum(dim=1, keepdim=True) / c.temperature
+        logit = logits_with(c, rows[place][:, None])
         part = (self.share * there.to(c.positive.dtype))[:, None]
         shares = torch.cat([c.shares() * (1 - part), part], dim=1)
-        return replace(add_positives(c, logit, there[:, None]), share=shares)
+        return replace(add_positives(c, logit, there[:, None], apart=True), share=shares)
 
 
 def _one_of(own: Tensor, label: Tensor, number: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -80,11 +80,10 @@ class AdaptiveHeads(Similarity):
 
     def terms(self, c: Comparison) -> tuple[Tensor, Tensor]:
         assert c.partner is not None
-        with torch.autocast(c.anchors.device.type, enabled=False):
-            judged = [
-                self._judged(head, F.normalize(project(c.anchors)), F.normalize(project(c.candidates)), c)
-                for head, project in enumerate(self.projections)
-            ]
+        judged = [
+            self._judged(head, F.normalize(project(c.anchors)), F.normalize(project(c.candidates)), c)
+            for head, project in enumerate(self.projections)
+        ]
         return torch.stack(judged).sum(dim=0), c.partner >= 0
 
     def _judged(self, head: int, left: Tensor, right: Tensor, c: Comparison) -> Tensor:

@@ -96,12 +96,11 @@ class OpenGate(Similarity):
 
         g_i a_i . g_i b_j = (g_i^2 a_i) . b_j, and |g_i b_j|^2 = g_i^2 . b_j^2.
         """
-        with torch.autocast(anchors.device.type, enabled=False):
-            anchors, candidates = _float(anchors), _float(candidates)
-            squares = self.gates(labels, others, anchors.shape[1]).to(anchors.dtype).square()
-            ours = (squares * anchors.square()).sum(dim=1, keepdim=True).clamp(min=FLOOR).sqrt()
-            theirs = (squares @ candidates.square().T).clamp(min=FLOOR).sqrt()
-            return (squares * anchors) @ candidates.T / (ours * theirs) / self.temperature
+        anchors, candidates = _float(anchors), _float(candidates)
+        squares = self.gates(labels, others, anchors.shape[1]).to(anchors.dtype).square()
+        ours = (squares * anchors.square()).sum(dim=1, keepdim=True).clamp(min=FLOOR).sqrt()
+        theirs = (squares @ candidates.square().T).clamp(min=FLOOR).sqrt()
+        return (squares * anchors) @ candidates.T / (ours * theirs) / self.temperature
 
 
 class Gated(OpenGate):
