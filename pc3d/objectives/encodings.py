@@ -7,7 +7,7 @@ from collections import Counter
 import torch
 from torch import Tensor
 
-from pc3d.data.batch import Batch
+from pc3d.data.batch import CROPS, Batch
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.bev.base import ViewTransform
 from pc3d.models.bev.camera_map import camera_map
@@ -74,7 +74,8 @@ class Encodings:
             self.passes[key] += 1
             cloud = self.batch.frames[frame].views[view]
             if key_encoder is None:
-                self._lidar[key] = self.lidar_encoder(cloud, self._want_bev and frame == "t")
+                mapped = self._want_bev and frame == "t" and view not in CROPS  # nobody maps a crop
+                self._lidar[key] = self.lidar_encoder(cloud, mapped)
             else:
                 with torch.no_grad():
                     self._lidar[key] = key_encoder(cloud, key_bev)

@@ -68,6 +68,12 @@ def test_passes_are_those_of_its_views() -> None:
     assert objective_type({"type": "ViewAssignment"}).needs_of({}).crops == 2
 
 
+def test_a_crop_has_no_map_beside_an_objective_that_reads_one() -> None:
+    lidar = TinyLidar()
+    encodings = Encodings(make_batch(), lidar, want_bev=True)
+    assert [encodings.lidar(view).bev is not None for view in "abcd"] == [True, True, False, False]
+
+
 def test_it_learns() -> None:
     model, lidar = built()
     optimizer = torch.optim.AdamW([*model.parameters(), *lidar.parameters()], lr=1e-2)
