@@ -125,3 +125,22 @@ def soft_targets(
         target = [alpha * s + (1 - alpha) * (j == i) for j, s in enumerate(soft)]
         terms.append(cross_entropy(target, [float(anchors[i] @ c) / temperature for c in candidates]))
     return sum(terms) / len(terms)
+
+
+def neighbours(key: Tensor, held: Tensor, label: list[int], prototypes: Tensor, count: int) -> list[int]:
+    """Rows most like a key, of the cluster of its nearest prototype where that is large enough."""
+    own = max(range(len(prototypes)), key=lambda k: float(key @ prototypes[k]))
+    among = [m for m in range(len(held)) if label[m] == own]
+    among = among if len(among) > count else list(range(len(held)))
+    return sorted(among, key=lambda m: -float(key @ held[m]))[:count]
+
+
+def spread(one: list[Tensor], other: list[Tensor], temperature: float) -> float:
+    """log mean over all rows of the mean of e^(z.z' / T) over all but itself and its mate."""
+    rows, count = torch.stack([*one, *other]), len(one)
+    likeness = (rows @ rows.T).tolist()
+    means = []
+    for i in range(2 * count):
+        others = [math.exp(likeness[i][j] / temperature) for j in range(2 * count) if j % count != i % count]
+        means.append(sum(others) / len(others))
+    return math.log(sum(means) / len(means))

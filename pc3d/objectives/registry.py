@@ -15,6 +15,7 @@ from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder
 from pc3d.objectives.bag_of_words import BagOfWords
 from pc3d.objectives.base import Objective
+from pc3d.objectives.beclr import BECLR
 from pc3d.objectives.bev_distill import BEVDistill
 from pc3d.objectives.fac import FAC
 from pc3d.objectives.local_statistics import LocalStatistics
@@ -35,6 +36,7 @@ from pc3d.objectives.view_assignment import ViewAssignment
 OBJECTIVES: Registry[Objective] = Registry(
     Objective,
     {
+        "BECLR": BECLR,
         "BEVDistill": BEVDistill,
         "BagOfWords": BagOfWords,
         "FAC": FAC,

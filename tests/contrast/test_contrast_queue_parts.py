@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pc3d.contrast.align_uniform import align_uniform, spread
+from pc3d.contrast.clustered_memory import means, neighbours
 from pc3d.contrast.comparison import Comparison, compare
 from pc3d.contrast.losses import DCL
 from pc3d.contrast.negatives.clusters import ClusterWeights, LearnedWeights
 from pc3d.contrast.positives.hallucinated import farthest, hallucinate
-from pc3d.contrast.positives.memory import Memory, means, neighbours
+from pc3d.contrast.positives.memory import Memory
 from pc3d.contrast.positives.pseudo_label import PseudoLabel
 from pc3d.contrast.prototype_nce import concentration, prototype_nce
 from pc3d.contrast.prototypes import Clustering

@@ -14,6 +14,7 @@ from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.registry import build_objective
 
 SMALL = {
+    "BECLR": {"num_points": 30, "prototypes": 3, "rows": 120, "neighbours": 2, "keep": 60},
     "BagOfWords": {"words": 16, "new_words": 4, "sectors": 3},
     "PointPropagation": {"num_points": 20, "radius": 2.0},
     "SlotContrast": {"num_points": 30, "prototypes": 5},
@@ -98,6 +99,7 @@ def test_state_goes_on_after_loading_and_stays_in_evaluation(name: str) -> None:
 @every
 def test_wrong_settings_are_said(name: str) -> None:
     wrong = {
+        "BECLR": {"pairs": "none", "spread": -1},
         "BagOfWords": {"sectors": 0},
         "PointPropagation": {"radius": -1},
         "SlotContrast": {"teacher": 0},

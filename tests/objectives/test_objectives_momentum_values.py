@@ -9,6 +9,7 @@ import momentum_loops as loops
 import pytest
 import torch
 import torch.nn.functional as F
+from engine_cases import unit
 from objective_fixtures import TinyImage, TinyLidar, make_batch
 from torch import Tensor, nn
 
@@ -17,6 +18,7 @@ from pc3d.data.batch import Batch
 from pc3d.models.following import Following
 from pc3d.models.lidar.momentum import MomentumEncoder
 from pc3d.objectives.bag_of_words import BagOfWords
+from pc3d.objectives.beclr import BECLR
 from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.point_propagation import PointPropagation
 from pc3d.objectives.registry import build_objective
@@ -176,6 +178,58 @@ def test_triple_contrast_is_the_mean_of_its_terms() -> None:
     torch.testing.assert_close(result["loss"].detach(), terms / 4)
 
 
+@pytest.mark.parametrize("pairs", ["ranks", "own"])
+def test_beclr_is_its_equation(pairs: str) -> None:
+    """With memories that are full, of which one cluster has no more rows than are looked up."""
+    model, lidar, _ = made(BECLR, num_points=500, dim=8, prototypes=3, rows=12, neighbours=2, pairs=pairs)
+    batch = make_batch(points=10)
+    for seed, memory in enumerate(model.memories.values()):
+        memory.train().see(unit(12, 8, seed).float())
+        memory.commit()
+        label = memory.queue.fact("label")
+        memory.queue.label("label", torch.where(label == label[0], label, (label[0] + 1) % 3))
+        memory.eval()
+    student, teacher, rows = cells(model, lidar, batch)
+    predicted = {view: model.predictor(student[view].float()).detach().double() for view in "ab"}
+    sides = {}
+    for kind, views in (("predictions", predicted), ("teachers", teacher), ("students", student)):
+        for view in "ab":
+            own = F.normalize(views[view], dim=1)
+            if kind == "predictions" and pairs == "own":
+                sides[kind, view] = [*own, *own, *own]
+                continue
+            memory = model.memories[kind]
+            held, label = memory.queue.rows().double(), memory.queue.fact("label").tolist()
+            near = [loops.neighbours(x, held, label, memory.prototypes.double(), 2) for x in own]
+            sides[kind, view] = [*own, *(held[n[0]] for n in near), *(held[n[1]] for n in near)]
+    count = 3 * len(rows)
+    drawn = sum(
+        loops.cosine(sides["predictions", one][i], sides["teachers", other][i])
+        for one, other in BOTH
+        for i in range(count)
+    )
+    spread = loops.spread(sides["students", "a"], sides["students", "b"], 2.0)
+    result = model(Encodings(batch, lidar))
+    assert float(result["compared_rows"]) == 2 * count
+    expected = 0.1 * spread - drawn / count / 2
+    assert float(result["loss"].detach()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_beclr_reads_its_memories_once_all_are_full() -> None:
+    model, lidar, _ = made(BECLR, num_points=20, prototypes=3, rows=60, neighbours=2, keep=30)
+    model.train()
+    compared = []
+    for seed in range(3):
+        result = model(Encodings(make_batch(seed), lidar))
+        result["loss"].backward()
+        compared.append(float(result["compared_rows"]) / float(result["examples"]))
+        for part in model.modules():
+            if isinstance(part, Part):
+                part.commit()
+    assert compared == [2, 2, 6]
+    assert len({int(memory.queue.seen) for memory in model.memories.values()}) == 1
+
+
 def test_nothing_is_lost_before_there_are_enough_words() -> None:
     model, lidar, _ = made(BagOfWords, words=20, sectors=3, new_words=4)
     model.train()
@@ -211,7 +265,7 @@ def test_momentum_rises_by_a_cosine() -> None:
         Following(layer, 0.9, steps=0)
 
 
-@pytest.mark.parametrize("kind", [BagOfWords, PointPropagation, SlotContrast, TripleContrast])
+@pytest.mark.parametrize("kind", [BECLR, BagOfWords, PointPropagation, SlotContrast, TripleContrast])
 def test_all_copies_of_an_objective_rise_together(kind: type[Any]) -> None:
     model, lidar, image = made(kind, steps=1)
     model.train()

@@ -8,27 +8,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from pc3d.contrast.clustered_memory import ClusteredMemory
 from pc3d.contrast.comparison import Comparison, Facts, add_positives, logits_with
 from pc3d.contrast.policy import Policy
-from pc3d.contrast.queue import FeatureQueue, spherical_kmeans
-from pc3d.contrast.sinkhorn import sinkhorn
 
 
-class Memory(Policy):
+class Memory(ClusteredMemory, Policy):
     """The nearest rows of memory within the cluster of an anchor's key are positives, too.
 
-    The memory is first in, first out; its prototypes are k-means centroids when it is first full, then the
-    means of the rows that bear their labels. Rows get balanced labels when they enter, by Sinkhorn on
-    likeness (the authors' code gives it distances of the wrong sign). The balance is that of the whole memory
-    with them (our choice: the authors' is that of a batch, in which few rows are spread over many
-    prototypes). An empty prototype stays where it is; where all rows are in one cluster the memory is
-    clustered anew; a cluster of no more than `neighbours` rows is too small, and the whole memory is looked
-    at.
-
     Args:
-        prototypes: 200 in the authors' code. rows: of the memory, 8,000 there.
-        neighbours: 5 there, 3 for the larger network. start: steps before anything is taken from it, 0.
-        epsilon: of Sinkhorn, 0.05 (our choice). dim: of the features.
+        prototypes, rows, neighbours, start, epsilon: see `ClusteredMemory`. dim: of the features.
     """
 
     unit_rows = True
@@ -43,66 +32,13 @@ class Memory(Policy):
         start: int = 0,
         epsilon: float = 0.05,
     ) -> None:
-        super().__init__()
-        if not 1 <= prototypes <= rows or not 1 <= neighbours <= rows or start < 0 or epsilon <= 0:
-            raise ValueError(
-                f"prototypes {prototypes}, neighbours {neighbours} of {rows} rows, start {start}, epsilon "
-                f"{epsilon}: expected at least 1, no more than rows, 0 or more, above 0"
-            )
-        self.queue = FeatureQueue(rows, dim, ("label",))
-        self.neighbours, self.start, self.epsilon = neighbours, start, epsilon
-        self.register_buffer("prototypes", torch.zeros(prototypes, dim))
-        self.register_buffer("made", torch.zeros((), dtype=torch.bool))
-        self.register_buffer("step", torch.zeros((), dtype=torch.long))
-        self.prototypes: Tensor
-        self.made: Tensor
-        self.step: Tensor
+        super().__init__(dim, prototypes, rows, neighbours, start, epsilon)
 
     def forward(self, c: Comparison, generator: torch.Generator) -> Comparison:
-        if not self.made or int(self.step) < self.start or c.partner is None or not len(c.candidates):
+        if not self.ready or c.partner is None or not len(c.candidates):
             return c
-        with torch.no_grad():
-            key = c.candidates[c.partner.clamp(min=0)]
-            rows = self.queue.rows().to(key)
-            place = neighbours(key, rows, self.queue.fact("label"), self.prototypes.to(key), self.neighbours)
-        logits = logits_with(c, rows[place])
+        logits = logits_with(c, self.nearest(c.candidates[c.partner.clamp(min=0)].detach()))
         return add_positives(c, logits, (c.partner >= 0)[:, None].expand_as(logits))
 
     def observe(self, anchors: Tensor, others: Tensor, facts: Facts, other_facts: Facts) -> None:
-        rows = torch.nn.functional.normalize(others.to(self.prototypes), dim=1)
-        # Labels come in `commit`: a rank that has nothing to compare does not come here.
-        self.queue.push(rows, label=torch.full((len(rows),), -1, device=rows.device))
-
-    @torch.no_grad()
-    def commit(self) -> None:
-        if not self.training:
-            return
-        self.queue.commit()
-        self.step += 1
-        if not self.queue.full:
-            return
-        rows, label = self.queue.rows(), self.queue.fact("label")
-        if self.made:
-            codes = sinkhorn(rows @ self.prototypes.T, self.epsilon)
-            label = torch.where(label < 0, codes.argmax(dim=1), label)
-        if not self.made or (len(self.prototypes) > 1 and len(label.unique()) == 1):
-            self.prototypes.copy_(spherical_kmeans(rows, len(self.prototypes)))
-            label = (rows @ self.prototypes.T).argmax(dim=1)
-            self.made.fill_(True)
-        self.queue.label("label", label)
-        self.prototypes.copy_(means(rows, label, self.prototypes))
-
-
-def means(rows: Tensor, label: Tensor, before: Tensor) -> Tensor:
-    """(K, D) unit means of (M, D) rows by label; that of a label without rows is the one before."""
-    sums = torch.zeros_like(before).index_add_(0, label, rows)
-    has = torch.bincount(label, minlength=len(before)) > 0
-    return torch.where(has[:, None], torch.nn.functional.normalize(sums, dim=1), before)
-
-
-def neighbours(key: Tensor, rows: Tensor, label: Tensor, prototypes: Tensor, count: int) -> Tensor:
-    """(N, count) places of the rows most like each key, of the cluster of its nearest prototype."""
-    own = (key @ prototypes.T).argmax(dim=1)
-    size = torch.bincount(label, minlength=len(prototypes))[own]
-    outside = (label[None, :] != own[:, None]) & (size > count)[:, None]
-    return (key @ rows.T).masked_fill(outside, -torch.inf).topk(count, dim=1).indices
+        self.see(others)
