@@ -39,6 +39,7 @@ COMMANDS: dict[str, str] = {
     "pseudo-label": "pseudo_label",
     "visualize": "visualize",
     "import": "import_weights",
+    "export": "export",
     "replay": "replay",
     "doctor": "doctor",
 }

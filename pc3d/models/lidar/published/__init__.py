@@ -16,16 +16,21 @@ import torch
 from pc3d.data.errors import DataError
 from pc3d.models.checkpoint import behind_prefix, find_prefix, read_tensors
 from pc3d.models.lidar import build_lidar_encoder
-from pc3d.models.lidar.published import bevfusion, scalr, slidr, superflow
+from pc3d.models.lidar.published import bevfusion, mmdet3d, openpcdet, pointcept, scalr, slidr, superflow
 from pc3d.models.lidar.published.base import PublishedFormat
 from pc3d.models.weights import LoadReport, load_tensors, save_backbone
 
 FORMATS: dict[str, PublishedFormat] = {
     "bevfusion": bevfusion.FORMAT,
+    "mmdet3d": mmdet3d.FORMAT,
+    "openpcdet": openpcdet.FORMAT,
+    "pointcept": pointcept.FORMAT,
     "scalr": scalr.FORMAT,
     "slidr": slidr.FORMAT,
     "superflow": superflow.FORMAT,
 }
+MOST_COLUMNS = 1000
+"""Of points, as many as there are."""
 
 
 def import_checkpoint(
@@ -45,14 +50,15 @@ def import_checkpoint(
         overrides: settings of the encoder that a checkpoint does not tell, such as its voxels; `grid.cell`
             is the entry `cell` of `grid`.
         intensity_scale: the intensity that the network was fed with, over ours (0..1); by default the
-            format's. The weights of the first convolution take it up.
+            format's, if it has one. The weights of the first layer take it up.
         prefix: see `find_prefix`.
 
     Returns:
         The encoder's configuration, and what became of every tensor.
 
     Raises:
-        ValueError: an unknown format, or tensors that do not fit, all listed with their shapes.
+        ValueError: an unknown format, no `intensity_scale` where the format has none, or tensors that do not
+            fit, all listed with their shapes.
         DataError: the file cannot be read, or is of another format.
     """
     if name not in FORMATS:
@@ -62,8 +68,15 @@ def import_checkpoint(
     prefix = find_prefix(tensors, family.markers, checkpoint, _advice(tensors, family), prefix)
     own, left_out = behind_prefix(tensors, prefix)
     scale = family.intensity_scale if intensity_scale is None else intensity_scale
+    if scale is None:
+        raise ValueError(
+            f"{checkpoint}: a checkpoint of {name} does not say what its intensity was; give --intensity-scale "
+            "255 (nuScenes), or 1 (KITTI, and Waymo with its tanh)"
+        )
     try:
-        converted = family.convert(own, scale)
+        converted = family.convert(own, scale).with_columns(
+            (overrides or {}).get("in_channels", MOST_COLUMNS)
+        )
     except ValueError as error:
         raise DataError(f"{error}\n  where: {checkpoint}\n  remedy: choose the format it has") from error
     lidar = _overridden(converted.lidar, overrides or {})

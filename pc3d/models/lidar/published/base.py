@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -18,12 +19,28 @@ class Converted:
         tensors: by our names, in our layout; what the format does not know keeps its published name.
         left_out: published names, or beginnings of names, that the encoder has no place for, and why.
         fresh: beginnings of our names that the checkpoint has no weights for.
+        inputs: our name of the first layer's weight, whose last axis begins with the points' columns, and
+            their number; None where columns cannot be left out.
     """
 
     lidar: dict[str, Any]
     tensors: dict[str, Tensor]
     left_out: dict[str, str] = field(default_factory=dict)
     fresh: tuple[str, ...] = ()
+    inputs: tuple[str, int] | None = None
+
+    def with_columns(self, count: int) -> Converted:
+        """The first `count` columns alone, for points that have no others."""
+        if self.inputs is None or count >= self.inputs[1]:
+            return self
+        name, had = self.inputs
+        weight = self.tensors[name]
+        cut = torch.cat((weight[..., :count], weight[..., had:]), dim=-1)
+        left_out = {**self.left_out, f"{name}, columns {count} to {had - 1}": "in_channels says so"}
+        lidar = {**self.lidar, "in_channels": count}
+        return replace(
+            self, lidar=lidar, tensors={**self.tensors, name: cut}, left_out=left_out, inputs=(name, count)
+        )
 
 
 @dataclass(frozen=True)
@@ -33,13 +50,14 @@ class PublishedFormat:
     Attributes:
         markers: names of which every checkpoint of the family has one, behind whatever prefix.
         convert: from the tensors behind the prefix, and the factor of the intensity.
-        intensity_scale: the intensity that the published network was fed with, over ours (0..1).
+        intensity_scale: the intensity that the published network was fed with, over ours (0..1); None where
+            it hangs on the data set.
         note: what to know where a file has none of the markers.
     """
 
     markers: tuple[str, ...]
     convert: Callable[[Mapping[str, Tensor], float], Converted]
-    intensity_scale: float
+    intensity_scale: float | None
     note: str = ""
 
 
@@ -70,7 +88,7 @@ def split_off(
 
 
 def scale_intensity(weight: Tensor, scale: float) -> Tensor:
-    """A first convolution (out, kz, ky, kx, in) that is fed with our intensity instead of `scale` times it.
+    """A first layer (out, ..., in) that is fed with our intensity instead of `scale` times it.
 
     The intensity is the only input, or the fourth one.
     """

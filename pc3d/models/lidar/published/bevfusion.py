@@ -29,6 +29,16 @@ from pc3d.models.lidar.published.base import (
     scale_intensity,
     split_off,
 )
+from pc3d.models.lidar.published.detectors import (
+    FIRST,
+    REQUIRED,
+    behind,
+    bev_architecture,
+    mmdet3d_sparse,
+    require,
+    sparse_architecture,
+    transposed_neck,
+)
 from pc3d.models.lidar.published.kernels import from_spconv, spconv_layout
 
 SPARSE = ("encoders.lidar.backbone", "pts_middle_encoder")
@@ -40,8 +50,6 @@ OTHER_PARTS = {
     **dict.fromkeys(("heads", "bbox_head", "seg_head"), "head"),
 }
 FUSERS = ("fuser", "fusion_layer")
-FIRST = "levels.0.0.conv.weight"
-REQUIRED = (*(f"levels.{i}.0.conv.weight" for i in range(4)), "flatten.conv.weight", "levels.0.0.norm.weight")
 
 
 def convert(tensors: Mapping[str, Tensor], intensity_scale: float) -> Converted:
@@ -52,32 +60,25 @@ def convert(tensors: Mapping[str, Tensor], intensity_scale: float) -> Converted:
         parts |= {part: "reads the fused map" for pair in DECODER for part in pair}
     kept, left_out = split_off(tensors, parts)
     ours = rename(kept, _modules())
-    if absent := [name for name in REQUIRED if name not in ours]:
-        raise ValueError(f"the checkpoint lacks (by our names) {', '.join(absent)}")
+    require(ours, REQUIRED)
     layout = spconv_layout(ours[FIRST], len(ours["levels.0.0.norm.weight"]))
     ours = {name: _laid_out(name, tensor, ours, layout) for name, tensor in ours.items()}
     first = scale_intensity(ours[FIRST], intensity_scale)
     if first.shape[-1] == 5:
         left_out[f"{SPARSE[0]}.conv_input.0.weight, fifth input"] = "time lag, zero in a single sweep"
     ours[FIRST] = first[..., :4].contiguous()
-    return Converted({**lidar, **_architecture(ours)}, ours, left_out, ("backbone.",) if fused else ())
+    return Converted(
+        {**lidar, **sparse_architecture(ours), **bev_architecture(ours)},
+        ours,
+        left_out,
+        ("backbone.",) if fused else (),
+    )
 
 
 def _modules() -> dict[str, str]:
     table: dict[str, str] = {}
     for there in SPARSE:
-        table |= {f"{there}.conv_input.0": "levels.0.0.conv", f"{there}.conv_input.1": "levels.0.0.norm"}
-        table |= {f"{there}.conv_out.0": "flatten.conv", f"{there}.conv_out.1": "flatten.norm"}
-        for level in range(4):
-            stage = f"{there}.encoder_layers.encoder_layer{level + 1}"
-            for block in range(2):
-                for conv in (1, 2):
-                    here = f"levels.{level}.{block + 1}.conv{conv}"
-                    table[f"{stage}.{block}.conv{conv}"] = f"{here}.conv"
-                    table[f"{stage}.{block}.bn{conv}"] = f"{here}.norm"
-            if level < 3:
-                table[f"{stage}.2.0"] = f"levels.{level + 1}.0.conv"
-                table[f"{stage}.2.1"] = f"levels.{level + 1}.0.norm"
+        table |= behind(f"{there}.", mmdet3d_sparse("residual"))
     for backbone, neck in DECODER:
         table |= {f"{backbone}.blocks": "backbone.levels", f"{neck}.deblocks": "backbone.necks"}
     return table
@@ -90,10 +91,7 @@ def _laid_out(name: str, tensor: Tensor, ours: Mapping[str, Tensor], layout: str
     if tensor.ndim != 4:
         return tensor
     norm = ours.get(name.replace(".0.weight", ".1.weight"))
-    if name.startswith("backbone.necks") and tensor.shape[2:] == (1, 1) and norm is not None:
-        # A level that is not upsampled has a convolution (out, in); ours are all transposed (in, out).
-        tensor = tensor.transpose(0, 1) if len(tensor) == len(norm) else tensor
-    return tensor.transpose(2, 3).contiguous()
+    return transposed_neck(name, tensor, norm, ambiguous_is_conv=True).transpose(2, 3).contiguous()
 
 
 def _inputs(for_maps: bool) -> dict[str, Any]:
@@ -101,30 +99,6 @@ def _inputs(for_maps: bool) -> dict[str, Any]:
     reach, cell = (51.2, 0.8) if for_maps else (54.0, 0.6)
     grid = {"x_min": -reach, "x_max": reach, "y_min": -reach, "y_max": reach, "cell": cell}
     return {"type": "SECOND", "grid": grid, "z_range": [-5.0, 3.0], "voxel_height": 0.2}
-
-
-def _architecture(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Constructor arguments of `SECOND`, read from the shapes."""
-    *widths, height = (len(tensors[name]) for name in REQUIRED[:5])
-    found: dict[str, Any] = {
-        "widths": widths,
-        "height_channels": height,
-        "in_channels": tensors[FIRST].shape[-1],
-        "blocks": "residual",
-        "norm_eps": 1e-3,
-    }
-    maps = {name: t for name, t in tensors.items() if t.ndim == 4 and name.startswith("backbone.")}
-    flat = {tuple(name.split(".")[1:4]): t for name, t in maps.items()}
-    if flat:
-        levels = sorted({level for part, level, _ in flat if part == "levels"})
-        convs = [
-            {int(n): t for (part, i, n), t in flat.items() if (part, i) == ("levels", level)}
-            for level in levels
-        ]
-        found["bev_widths"] = [len(level[max(level)]) for level in convs]
-        found["bev_layers"] = [max(level) // 3 for level in convs]  # convolution, norm, ReLU each
-        found["bev_channels"] = sum(t.shape[1] for (part, _, _), t in flat.items() if part == "necks")
-    return found
 
 
 FORMAT = PublishedFormat(

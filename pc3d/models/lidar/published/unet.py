@@ -19,12 +19,16 @@ FRESH = ("bev_head.",)
 
 @dataclass(frozen=True)
 class LevelNames:
-    """Published module names of one level; `first` is the index of the first block in `blocks`."""
+    """Published module names of one level.
+
+    Blocks are `blocks`, a dot, `block` and a number, `first` for the first one.
+    """
 
     conv: str
     norm: str
     blocks: str
     first: int = 0
+    block: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class UNetNames:
         for ours, names in zip(LEVELS, self.levels, strict=True):
             table |= {names.conv: f"{ours}.conv.conv", names.norm: f"{ours}.conv.norm"}
             for i in range(MOST_BLOCKS):
-                theirs = f"{names.blocks}.{names.first + i}"
+                theirs = f"{names.blocks}.{names.block}{names.first + i}"
                 table |= {f"{theirs}.{a}": f"{ours}.blocks.{i}.{b}" for a, b in self.block.items()}
         return table
 
@@ -100,6 +104,8 @@ def _architecture(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     first = [f"{level}.blocks.0.conv1.conv.weight" for level in LEVELS]
     if absent := [name for name in first if name not in tensors]:
         raise ValueError(f"the checkpoint lacks (by our names) {', '.join(absent)}")
+    if absent := [name for level in LEVELS if (name := f"{level}.conv.conv.weight") not in tensors]:
+        raise ValueError(f"the checkpoint lacks (by our names) {', '.join(absent)}")
     stem = [tensors[name] for i in range(9) if (name := f"stem.{i}.conv.weight") in tensors]
     in_channels = stem[0].shape[-1]
     return {
@@ -109,7 +115,14 @@ def _architecture(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         "stem_kernels": [conv.shape[1] for conv in stem],
         "in_channels": in_channels,
         "columns": [3] if in_channels == 1 else list(range(in_channels)),
+        **_widened(tensors),
     }
+
+
+def _widened(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """What widens the levels on the way down, where it is not the blocks."""
+    strided = (tensors[f"down.{i}.conv.conv.weight"].shape for i in range(4))
+    return {"widen": "down"} if any(shape[0] != shape[-1] for shape in strided) else {}
 
 
 def _count(tensors: Mapping[str, Tensor], beginning: str) -> int:
