@@ -1,4 +1,7 @@
-"""The terms of PRC, RAD and FAC by any contrast; without settings the functions of their own files."""
+"""The terms of PRC, RAD and FAC by any contrast; without settings the functions of their own files.
+
+`known` are the `region_rows` of the ids of a term, where the caller has them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pc3d.contrast.comparison import Facts
 from pc3d.contrast.contrast import Contrast
 from pc3d.contrast.foreground import feature_contrast, geometric_contrast
 from pc3d.contrast.nce import zero_with_graph
-from pc3d.contrast.point_region import SEMANTIC_LESS, plrc, rapc
+from pc3d.contrast.point_region import SEMANTIC_LESS, RegionRows, plrc, rapc, region_rows
 from pc3d.contrast.region_distillation import region_distillation
 
 
@@ -22,11 +25,12 @@ def contrast_plrc(
     extra: Tensor | None,
     facts: Facts,
     generator: torch.Generator,
+    known: RegionRows | None = None,
 ) -> Tensor:
     """`plrc` by a contrast: an anchor's positives are the points of its region. Facts are of the rows."""
     if contrast.plain:
-        return plrc(f, g, regions, temperature, extra)
-    anchors = (regions != SEMANTIC_LESS).nonzero()[:, 0]
+        return plrc(f, g, regions, temperature, extra, known)
+    anchors = (known or region_rows(regions)).front
     same = regions[anchors, None] == regions[None, :]
     same = same if extra is None else torch.nn.functional.pad(same, (0, len(extra)))
     candidates = g if extra is None else torch.cat([g, extra])
@@ -59,19 +63,19 @@ def contrast_region_distillation(
     mask_own_region: bool,
     facts: Facts,
     generator: torch.Generator,
+    known: RegionRows | None = None,
 ) -> Tensor:
     """`region_distillation` by a contrast: each region weighs the same."""
     if contrast.plain:
-        return region_distillation(students, teachers, regions, temperature, mask_own_region)
-    anchors = (regions != SEMANTIC_LESS).nonzero()[:, 0]
+        return region_distillation(students, teachers, regions, temperature, mask_own_region, known)
+    anchors, _, size, _ = known or region_rows(regions)
     if not len(anchors):
         return zero_with_graph(students, teachers)
-    _, region, size = torch.unique(regions[anchors], return_inverse=True, return_counts=True)
     negative = torch.ones(len(anchors), len(teachers), dtype=torch.bool, device=regions.device)
     if mask_own_region:
         negative &= regions[anchors, None] != regions[None, :]
     negative.scatter_(1, anchors[:, None], False)
-    weights = 1 / size[region]
+    weights = 1 / size
     return _chosen(contrast, anchors, students, teachers, anchors, negative, generator, facts, None, weights)
 
 
@@ -83,12 +87,13 @@ def contrast_geometric(
     segments: Tensor,
     facts: Facts,
     generator: torch.Generator,
+    known: RegionRows | None = None,
 ) -> Tensor:
     """`geometric_contrast` by a contrast, of the same (K,) points on both sides.
 
     Anchors are those of a segment.
     """
-    anchors = (segments != SEMANTIC_LESS).nonzero()[:, 0]
+    anchors = (known or region_rows(segments)).front
     if contrast.plain:
         return geometric_contrast(features[anchors], keys, segments[anchors], segments, temperature)
     same = segments[anchors, None] == segments[None, :]
@@ -104,12 +109,13 @@ def contrast_feature(
     matches: int,
     facts: Facts,
     generator: torch.Generator,
+    known: RegionRows | None = None,
 ) -> Tensor:
     """`feature_contrast` by a contrast, of the same (K,) points on both sides.
 
     Positives are the foreground keys most like an anchor, negatives the background.
     """
-    front, back = (segments != SEMANTIC_LESS).nonzero()[:, 0], (segments == SEMANTIC_LESS).nonzero()[:, 0]
+    front, back, _, _ = known or region_rows(segments)
     if contrast.plain or not (len(front) and len(back)):
         return feature_contrast(features[front], keys[front], keys[back], temperature, matches)
     with torch.no_grad():

@@ -54,13 +54,9 @@ def geometric_contrast(
     same = anchor_segments[:, None] == key_segments[None, :]
     positive = same & (anchor_segments != BACKGROUND)[:, None]
     count = positive.sum(dim=1)
-    used = count > 0
-    if not bool(used.any()):
-        return zero_with_graph(anchors, keys)
-    logits, positive = logits[used], positive[used]
     negatives = logits.masked_fill(positive, NOTHING).logsumexp(dim=1, keepdim=True)
     terms = F.softplus(negatives - logits).masked_fill(~positive, 0.0)
-    return (terms.sum(dim=1) / count[used]).mean()
+    return (terms.sum(dim=1) / count.clamp(min=1)).sum() / (count > 0).sum().clamp(min=1)
 
 
 def feature_contrast(

@@ -27,9 +27,11 @@ def effective_rank(features: Tensor) -> Tensor:
     """
     if not len(features) or not features.isfinite().all():
         return features.new_full((), float("nan"))
-    singular = torch.linalg.svdvals(features)
-    share = singular / singular.sum().clamp(min=torch.finfo(features.dtype).tiny)
-    return torch.special.entr(share).sum().exp()
+    rows = features.double()
+    gram = rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows
+    singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
+    share = singular / singular.sum().clamp(min=torch.finfo(singular.dtype).tiny)
+    return torch.special.entr(share).sum().exp().to(features.dtype)
 
 
 def uniformity(features: Tensor) -> Tensor:
@@ -42,7 +44,13 @@ def uniformity(features: Tensor) -> Tensor:
     Source: Wang & Isola, "Understanding contrastive representation learning through alignment and
     uniformity", ICML 2020, section 4.1.2 with t = 2.
     """
-    return torch.pdist(features).square().mul(-2).exp().mean().log()
+    count = len(features)
+    if count < 2:
+        return features.new_full((), float("nan"))
+    rows = features.double()
+    gram, square = rows @ rows.T, rows.square().sum(dim=1)
+    distance = (square[:, None] + square - 2 * gram).clamp(min=0).fill_diagonal_(torch.inf)
+    return (distance.mul(-2).exp().sum() / (count * (count - 1))).log().to(features.dtype)
 
 
 @torch.no_grad()

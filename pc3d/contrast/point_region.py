@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pc3d.contrast.nce import _float, check_extra, check_pair, zero_with_graph
+from pc3d.ops.device import to_device
 
 SEMANTIC_LESS = -1
+
+
+class RegionRows(NamedTuple):
+    """Which of K rows belong to a region: known in the host's memory, so that nobody waits for a GPU.
+
+    Attributes:
+        front, back: (A,) and (K - A,) int64 rows of a region and of none.
+        size: (A,) int64 rows of the region of each of `front`. count: number of regions.
+    """
+
+    front: Tensor
+    back: Tensor
+    size: Tensor
+    count: int
+
+
+def region_rows(regions: Tensor, device: torch.device | None = None) -> RegionRows:
+    """Of (K,) region ids, -1 for none; the rows are on `device`, by default that of the ids."""
+    device = regions.device if device is None else device
+    front, back = (regions != SEMANTIC_LESS).nonzero()[:, 0], (regions == SEMANTIC_LESS).nonzero()[:, 0]
+    _, region, size = torch.unique(regions[front], return_inverse=True, return_counts=True)
+    return RegionRows(*(to_device(rows, device) for rows in (front, back, size[region])), len(size))
 
 
 def _logits(
@@ -30,6 +55,7 @@ def plrc(
     regions: Tensor,
     temperature: float = 0.07,
     extra: Tensor | None = None,
+    known: RegionRows | None = None,
 ) -> Tensor:
     """Point-level region contrast: a region point is drawn to all points of its region.
 
@@ -42,13 +68,14 @@ def plrc(
         regions: (K,) int64 region id, -1 for semantic-less points, which are only negatives.
         temperature: tau; 0.07 is this project's choice, CALICO's prototype used 0.1.
         extra: (M, D) more points k of no region of these, negatives of every point: those of other ranks.
+        known: `region_rows` of `regions`, where the caller has them.
 
     Returns:
         float32 scalar, 0 with a graph where no point has a region.
     """
-    anchors = regions != SEMANTIC_LESS
+    anchors = (known or region_rows(regions)).front
     logits = _logits(features, others, regions, temperature, extra)
-    if not bool(anchors.any()):
+    if not len(anchors):
         return zero_with_graph(features, others, extra)
     log_probability = logits[anchors].log_softmax(dim=1)[:, : len(others)]
     positive = regions[anchors, None] == regions[None, :]

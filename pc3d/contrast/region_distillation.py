@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pc3d.contrast.nce import zero_with_graph
-from pc3d.contrast.point_region import SEMANTIC_LESS, _logits
+from pc3d.contrast.point_region import RegionRows, _logits, region_rows
 
 
 def region_distillation(
@@ -15,6 +15,7 @@ def region_distillation(
     regions: Tensor,
     temperature: float = 0.07,
     mask_own_region: bool = False,
+    known: RegionRows | None = None,
 ) -> Tensor:
     """Each point's camera feature is drawn to its own LiDAR feature; each region weighs the same.
 
@@ -27,18 +28,18 @@ def region_distillation(
         regions: (K,) int64 region id, -1 for semantic-less points, which are only negatives.
         temperature: tau, 0.07 (our choice, as for PRC).
         mask_own_region: the other points of i's own region are no negatives (our option).
+        known: `region_rows` of `regions`, where the caller has them.
 
     Returns:
         float32 scalar, 0 with a graph where no point has a region.
     """
     logits = _logits(students, teachers, regions, temperature)
-    anchors = regions != SEMANTIC_LESS
-    if not bool(anchors.any()):
+    anchors, _, size, count = known or region_rows(regions)
+    if not len(anchors):
         return zero_with_graph(students, teachers)
     positive = logits.diagonal()[anchors]
     if mask_own_region:
         own = regions[:, None] == regions[None, :]
         logits = logits.masked_fill(own.fill_diagonal_(False), -torch.inf)
     terms = logits[anchors].logsumexp(dim=1) - positive
-    _, region, size = torch.unique(regions[anchors], return_inverse=True, return_counts=True)
-    return (terms / size[region]).sum() / len(size)
+    return (terms / size).sum() / count

@@ -7,7 +7,7 @@ pixels) is kept once, in the numbering of the sweep as loaded; a view points bac
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -19,13 +19,17 @@ from torch import Tensor
 from pc3d.data.records import Boxes
 
 
-def _to(value: Any, device: torch.device | str) -> Any:
+def _mapped(value: Any, function: Callable[[Tensor], Tensor], done: dict[int, Tensor]) -> Any:
+    """The same with `function` of each tensor, once of one that two frames share."""
     if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
+        if id(value) not in done:
+            done[id(value)] = function(value)
+        return done[id(value)]
     if isinstance(value, dict):
-        return {key: _to(item, device) for key, item in value.items()}
+        return {key: _mapped(item, function, done) for key, item in value.items()}
     if is_dataclass(value) and not isinstance(value, (type, Boxes)):
-        return type(value)(**{f.name: _to(getattr(value, f.name), device) for f in fields(value)})
+        parts = {f.name: _mapped(getattr(value, f.name), function, done) for f in fields(value)}
+        return type(value)(**parts)
     return value
 
 
@@ -109,12 +113,13 @@ class FrameBatch:
             are crops, see `Needs`.
         num_points: rows of the packed numbering.
         row_batch: (num_points,) int64 sample of each row.
-        images: (B, V, 3, H, W) float32 RGB in 0..1, or None. A camera that is missing is black.
+        images: (B, V, 3, H, W) RGB, uint8 as the loader gives them, or float in 0..1; or None. Encoders read
+            `pictures`. A camera that is missing is black.
         teacher: the maps of the image encoder in the images' stead, or None.
         camera_mask: (B, V) bool, False where the camera is missing, or None.
         pairs: point-pixel pairs, or None.
-        superpixels: (B, V, H, W) int64 segment id within its image, -1 outside, or None.
-        semantics: (B, V, H, W) int64 id that means the same in every camera, at every time and in
+        superpixels: (B, V, H, W) int16 segment id within its image, -1 outside, or None.
+        semantics: (B, V, H, W) int16 id that means the same in every camera, at every time and in
             every sample, -1 for none, or None.
         regions: (num_points,) int64 region id within its sweep, -1 semantic-less, or None.
         supervoxels: (num_points,) int64 supervoxel within its sweep, -1 for none, or None.
@@ -158,6 +163,17 @@ class FrameBatch:
     maps: Tensor | None = None
     teacher: TeacherMaps | None = None
 
+    def pictures(self) -> Tensor:
+        """(B * V, 3, H, W) float32 RGB in 0..1, in the order b * V + v.
+
+        Raises:
+            ValueError: the frame was loaded without images.
+        """
+        if self.images is None:
+            raise ValueError("the model reads images, and the frame was loaded without any")
+        flat = self.images.flatten(0, 1)
+        return flat.float().div_(255.0) if flat.dtype == torch.uint8 else flat
+
     @property
     def image_size(self) -> tuple[int, int] | None:
         """(height, width) of the images in pixels, None where the frame was loaded without any."""
@@ -187,9 +203,25 @@ class Batch:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    _host = None  # no field: it is neither copied nor saved with the batch
+
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch with every tensor on `device`."""
-        return _to(self, device)
+        """The same batch with every tensor on `device`, which remembers its `host`."""
+        moved: Batch = _mapped(self, lambda tensor: tensor.to(device, non_blocking=True), {})
+        if self.now.row_batch.device.type == "cpu":
+            moved._host = self  # type: ignore[assignment]
+        return moved
+
+    def pin_memory(self) -> Batch:
+        """The same batch in pinned memory, from which a GPU copies without a wait; the loader asks for it."""
+        return _mapped(self, Tensor.pin_memory, {})
+
+    @property
+    def host(self) -> Batch:
+        """The batch in the host's memory: what follows from ids alone is found there, without a wait."""
+        if self._host is not None:
+            return self._host
+        return self if self.now.row_batch.device.type == "cpu" else self.to("cpu")
 
 
 ID_KINDS: dict[str, str] = {

@@ -113,7 +113,7 @@ def _collate_frame(parts: list[FrameSample], images_of: FrameBatch | None) -> Fr
             frame.lens = _stack([image.lens for image in images])
         pixels = [image.rgb for image in images if image.rgb is not None]
         if pixels:
-            frame.images = _stack(pixels).permute(0, 1, 4, 2, 3).contiguous().float().div_(255.0)
+            frame.images = _stack(pixels).permute(0, 1, 4, 2, 3).contiguous()
         levels = [image.levels for image in images if image.levels is not None]
         if levels:
             joined = {str(n): _stack(list(maps)) for n, maps in enumerate(zip(*levels, strict=True))}

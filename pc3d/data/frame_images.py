@@ -128,11 +128,11 @@ def pairs_of(seen: Mapping[int, CameraPairs], sweep: Sweep, draw: ImageDraw) -> 
     return PairsSample(np.concatenate(rows), np.concatenate(cameras), np.concatenate(uvs))
 
 
-def image_ids(sources: FrameSources, sweep: Sweep, draw: ImageDraw, name: str) -> NDArray[np.int64]:
+def image_ids(sources: FrameSources, sweep: Sweep, draw: ImageDraw, name: str) -> NDArray[np.int16]:
     """(V, H, W) ids of the drawn cameras, -1 where a camera is missing."""
     cache = sources.caches[name]
     maps = cache.load_all(sweep.token)
-    ids = np.full((len(draw.cameras), *draw.size), -1, dtype=np.int64)
+    ids = np.full((len(draw.cameras), *draw.size), -1, dtype=np.int16)
     for number, camera, image_map in drawn(sweep, draw):
         if camera.name not in maps:
             fail(

@@ -5,16 +5,70 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import Hook, RuntimeInfoHook
+from torch import Tensor
 
 from pc3d.engine.run_lines import keep_lines
 from pc3d.engine.runs.ranks import on_first
 from pc3d.engine.runs.run import Run
 from pc3d.models.weights import save_backbone
+
+
+class ScalarsHook(RuntimeInfoHook):
+    """mmengine's record of what a step logs, which reads a GPU once in `every` steps, not for each scalar.
+
+    Attributes:
+        read: after a step that is looked at, the scalars of the steps since the last such one, else empty.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.read: list[dict[str, float]] = []
+        self._kept: list[dict[str, Tensor]] = []
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        self.read = []
+        if runner.rank != 0:
+            return
+        if outputs:
+            norm = runner.optim_wrapper.grad_norm
+            more = {} if norm is None else {"grad_norm": norm}
+            self._kept.append(
+                {key: torch.as_tensor(value).detach() for key, value in {**outputs, **more}.items()}
+            )
+        if is_due(runner, self.every):
+            self.read, self._kept = read_scalars(self._kept), []
+            for step in self.read:
+                for key, value in step.items():
+                    runner.message_hub.update_scalar(f"train/{key}", value)
+
+
+def is_due(runner: Any, every: int) -> bool:
+    """Whether a step that has ended is one after which a run is looked at."""
+    step = runner.iter + 1
+    return step % every == 0 or step == runner.max_iters
+
+
+def read_scalars(steps: Sequence[Mapping[str, Tensor]]) -> list[dict[str, float]]:
+    """The numbers of several steps, those of each device in one copy."""
+    places: dict[torch.device, list[tuple[int, str]]] = defaultdict(list)
+    values: dict[torch.device, list[Tensor]] = defaultdict(list)
+    for number, scalars in enumerate(steps):
+        for key, value in scalars.items():
+            places[value.device].append((number, key))
+            values[value.device].append(value.float())
+    found: list[dict[str, float]] = [{} for _ in steps]
+    for device, of_device in values.items():
+        for (number, key), value in zip(places[device], torch.stack(of_device).tolist(), strict=True):
+            found[number][key] = value
+    return [{key: read[key] for key in scalars} for read, scalars in zip(found, steps, strict=True)]
 
 
 class MetricsHook(Hook):
@@ -27,8 +81,8 @@ class MetricsHook(Hook):
 
     priority = "LOW"
 
-    def __init__(self, path: Path, every: int = 10) -> None:
-        self.path, self.every = Path(path), every
+    def __init__(self, path: Path, scalars: ScalarsHook) -> None:
+        self.path, self.scalars = Path(path), scalars
         self._sums: dict[str, list[float]] = defaultdict(list)
         self._since, self._steps, self._skipped = 0.0, 0, 0
 
@@ -42,11 +96,12 @@ class MetricsHook(Hook):
     ) -> None:
         self._steps += 1
         self._skipped += not outputs
-        for key, value in (outputs or {}).items() if runner.rank == 0 else ():
-            self._sums[key].append(float(torch.as_tensor(value).detach()))
-        step = runner.iter + 1
-        if runner.rank != 0 or (step % self.every and step != runner.max_iters):
+        if runner.rank != 0 or not is_due(runner, self.scalars.every):
             return
+        step = runner.iter + 1
+        for scalars in self.scalars.read:
+            for key, value in scalars.items():
+                self._sums[key].append(value)
         now = time.perf_counter()
         row: dict[str, float] = {"step": step, "seconds_per_step": (now - self._since) / self._steps}
         row["lr"] = next(iter(runner.optim_wrapper.get_lr().values()))[0]

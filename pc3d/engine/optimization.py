@@ -28,30 +28,35 @@ class GuardedOptimWrapper(OptimWrapper):
     Attributes:
         skipped: whether the last step was left out, in every process alike.
         finite_loss: whether the loss of this process was finite.
+        grad_norm: of the last step before it was clipped, where it is; on the device.
     """
 
     skipped = False
     finite_loss = True
+    grad_norm: Tensor | None = None
 
     def update_params(self, loss: Tensor, step_kwargs: Any = None, zero_kwargs: Any = None) -> None:
         self.backward(loss)
-        self.finite_loss = bool(torch.isfinite(loss.detach()))
-        finite = self.finite_loss and self._finite_gradients()
+        gradients = [p.grad for p in self._parameters() if p.grad is not None]
+        # A sum is not finite where an entry is not, and else only where it overflows: then each is looked at.
+        sums = [loss.detach().float(), *(gradient.sum().float() for gradient in gradients)]
+        flags = torch.isfinite(torch.stack(sums))
+        self.finite_loss, finite = torch.stack([flags[0], flags.all()]).tolist()  # the one wait of a step
+        if self.finite_loss and not finite:
+            finite = all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
         self.skipped = bool(largest([not finite])[0])
         if not self.skipped:
             self.step(**(step_kwargs or {}))
         self.zero_grad(**(zero_kwargs or {}))
 
-    def _finite_gradients(self) -> bool:
-        groups = self.optimizer.param_groups
-        gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
-        if not gradients:
-            return True
-        # A sum is not finite where an entry is not, and else only where it overflows: then each is looked at.
-        sums = torch.stack([gradient.sum().float() for gradient in gradients])
-        if bool(torch.isfinite(sums).all()):
-            return True
-        return all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
+    def _parameters(self) -> Iterator[nn.Parameter]:
+        for group in self.optimizer.param_groups:
+            yield from group["params"]
+
+    def _clip_grad(self) -> None:
+        # mmengine's reads the norm at once.
+        clipped = [p for p in self._parameters() if p.grad is not None]
+        self.grad_norm = nn.utils.clip_grad_norm_(clipped, **self.clip_grad_kwargs) if clipped else None
 
 
 class BFloat16OptimWrapper(GuardedOptimWrapper):

@@ -57,6 +57,7 @@ class Pretrainer(TrainableModel):
             `{"rad.teacher_projector": "prc.projector"}`.
         gradients_every: every so many steps the norms and cosines of the objectives' gradients at the
             encoders' outputs are logged, 0 for never.
+        monitors_every: in the last of every so many steps compared features are looked at for collapse.
     """
 
     def __init__(
@@ -69,9 +70,10 @@ class Pretrainer(TrainableModel):
         frozen: Sequence[str] = (),
         shared_heads: Mapping[str, str] | None = None,
         gradients_every: int = 0,
+        monitors_every: int = 1,
     ) -> None:
         super().__init__()
-        self.seed, self.gradients_every = seed, gradients_every
+        self.seed, self.gradients_every, self.monitors_every = seed, gradients_every, monitors_every
         with seeded(seed):
             self.lidar = build_lidar_encoder(lidar)
             self.image = build_image_encoder(image) if image else None
@@ -96,6 +98,7 @@ class Pretrainer(TrainableModel):
         self._want_bev = any(o.reads_bev for o in self.objectives.values())  # type: ignore[union-attr]
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.step: Tensor
+        self._known_step: tuple[int, int, int] | None = None
 
     def _build_camera(self, config: dict[str, Any] | None) -> ViewTransform | None:
         if config is None:
@@ -116,12 +119,31 @@ class Pretrainer(TrainableModel):
             part.eval()
         return self
 
+    @property
+    def steps(self) -> int:
+        """`step` as a number: read from a GPU only where something else than `forward` has changed it."""
+        place, version = id(self.step), self.step._version
+        if self._known_step is None or self._known_step[:2] != (place, version):
+            self._known_step = (place, version, int(self.step))
+        return self._known_step[2]
+
+    def _count_step(self) -> None:
+        done = self.steps + 1
+        self.step += 1
+        self._known_step = (id(self.step), self.step._version, done)
+
     def encode(self, batch: Batch) -> Encodings:
         """Encodings of this step; the random numbers depend on the seed, the step and the rank."""
         rank = int(os.environ.get("RANK", 0))
-        generator = torch.Generator().manual_seed(hash((self.seed, int(self.step), rank)) % 2**63)
+        generator = torch.Generator().manual_seed(hash((self.seed, self.steps, rank)) % 2**63)
         return Encodings(
-            batch, self.lidar, self.image, self.camera, want_bev=self._want_bev, generator=generator
+            batch,
+            self.lidar,
+            self.image,
+            self.camera,
+            want_bev=self._want_bev,
+            generator=generator,
+            monitors=(self.steps + 1) % self.monitors_every == 0,
         )
 
     def forward(self, batch: Batch, mode: str = "loss") -> dict[str, Tensor]:
@@ -133,12 +155,12 @@ class Pretrainer(TrainableModel):
             result = objective(encodings)
             losses[key] = self.weights[key] * result.pop("loss")
             logged.update({f"{key}/{name}": value for name, value in result.items()})
-        if self.gradients_every and int(self.step) % self.gradients_every == 0 and torch.is_grad_enabled():
+        if self.gradients_every and self.steps % self.gradients_every == 0 and torch.is_grad_enabled():
             for network, outputs in encodings.outputs().items():
                 report = gradient_conflicts(losses, outputs)
                 logged.update({f"gradients/{network}/{name}": value for name, value in report.items()})
         if self.training:
-            self.step += 1
+            self._count_step()
             with torch.autocast(self.step.device.type, enabled=False):
                 for part in self.objectives.modules():
                     if isinstance(part, Part):
@@ -157,6 +179,7 @@ def build_pretrainer(config: Config) -> Pretrainer:
         plain(config.get("frozen", ())),
         plain(config.get("shared_heads")),
         config.get("runtime", {}).get("gradients_every", 50),
+        config.get("runtime", {}).get("log_every", 10),
     )
     if config.get("init"):
         load_initial(plain(config.init), model.parts, model.objectives)

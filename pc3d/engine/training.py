@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.dist import get_rank, get_world_size, init_dist
 from mmengine.hooks import Hook
 from mmengine.model import BaseDataPreprocessor, BaseModel
@@ -29,7 +30,7 @@ from pc3d.engine.data import MixedDataset
 from pc3d.engine.data_checks import camera_names
 from pc3d.engine.environment import environment
 from pc3d.engine.first_steps import FirstSteps
-from pc3d.engine.hooks import MetricsHook, WeightsHook
+from pc3d.engine.hooks import MetricsHook, ScalarsHook, WeightsHook
 from pc3d.engine.loop import StreamTrainLoop, end_workers
 from pc3d.engine.optimization import ScheduleHook, build_optimizer, prepare
 from pc3d.engine.run_data import write_run_data
@@ -199,6 +200,7 @@ def build_runner(
             record_failure(folder / FAILURE, kind, plain(config), step, batch, model, random, results)
         return f"pc3d replay {folder / FAILURE} runs the step again"
 
+    scalars = ScalarsHook(every)
     guard = NonFiniteGuard(model, wrapper, runtime.get("non_finite_patience", 5), record)
     runner = QuietRunner(
         model=model,
@@ -207,13 +209,14 @@ def build_runner(
         train_cfg={"type": StreamTrainLoop, "max_iters": run.iterations},
         optim_wrapper=wrapper,
         default_hooks={
+            "runtime_info": scalars,
             "logger": {"type": "LoggerHook", "interval": every},
             "param_scheduler": None,
             "checkpoint": None,
         },
         custom_hooks=[
             ScheduleHook(config.schedule, run.iterations),
-            MetricsHook(folder / "metrics.jsonl", every),
+            MetricsHook(folder / "metrics.jsonl", scalars),
             *hooks,
         ],
         log_processor={"type": ShortLogProcessor, "by_epoch": False, "window_size": every},
@@ -266,6 +269,7 @@ def train(
         keep_freed_memory()
     runtime = config.get("runtime", {})
     prepare(model, runtime.get("precision", "float32"), runtime.get("sync_batch_norm", False))
+    model.to(get_device())  # before the optimizer is made of its parameters
     seed = config.get("seed", 0)
     budget = bad_sample_budget(config.data.get("bad_samples", 0), dataset)
     frames = dataset if budget is None else TolerantDataset(dataset, budget)

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pc3d.contrast.bag_of_words import bag_loss, bags_of, perplexity, word_codes, word_logits
-from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import zero_with_graph
 from pc3d.contrast.policy import Part
 from pc3d.contrast.queue import FeatureQueue
@@ -138,7 +137,7 @@ class BagOfWords(Objective):
             "bag_perplexity": perplexity(bags[used]),
             "batch_perplexity": perplexity(bags[used].mean(dim=0, keepdim=True)),
         }
-        return {"loss": bag_loss(logits, bags[used]), **logged, **collapse_metrics(pooled[used].detach())}
+        return {"loss": bag_loss(logits, bags[used]), **logged, **encodings.collapse(pooled[used].detach())}
 
     def _cells(self, encodings: Encodings) -> tuple[Tensor, Tensor, Tensor]:
         """(M, C) unit momentum features of the points of view "b", their document and sweep."""

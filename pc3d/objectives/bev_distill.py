@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from pc3d.contrast.distillation import DISTANCES, weighted_distance
-from pc3d.contrast.monitors import collapse_metrics
 from pc3d.data.batch import FrameBatch, Needs
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.bev.base import ViewTransform
@@ -64,7 +63,7 @@ class BEVDistill(Objective):
         loss = weighted_distance(students, teachers, weight, self.distance)
         cells = inside.sum().float()
         logged = {"examples": cells, "cells": cells, "point_share": point_share}
-        return {"loss": loss, **logged, **collapse_metrics(students[inside], teachers[inside])}
+        return {"loss": loss, **logged, **encodings.collapse(students[inside], teachers[inside])}
 
     def _foreground(self, frame: FrameBatch, grid: BevGrid) -> tuple[Tensor, Tensor]:
         """(B, rows, cols) weights of the cells, and the share of points that make them."""

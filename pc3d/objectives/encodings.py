@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from pc3d.contrast.monitors import collapse_metrics
 from pc3d.data.batch import CROPS, Batch
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.bev.base import ViewTransform
@@ -14,6 +16,7 @@ from pc3d.models.bev.camera_map import camera_map
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.image.common import LevelImageEncoder
 from pc3d.models.lidar.base import LidarEncoder, LidarFeatures
+from pc3d.ops.device import to_device
 
 
 class Encodings:
@@ -26,6 +29,7 @@ class Encodings:
         view_transform: makes the camera BEV map, or None where no objective reads it.
         want_bev: whether any objective of the step reads the LiDAR encoder's BEV map, of frame "t".
         generator: source of random numbers of the step (CPU).
+        monitors: whether `collapse` looks at features in this step.
 
     Attributes:
         passes: how often each (network, frame, view) was computed; never above 1.
@@ -40,8 +44,9 @@ class Encodings:
         *,
         want_bev: bool = True,
         generator: torch.Generator | None = None,
+        monitors: bool = True,
     ) -> None:
-        self.batch = batch
+        self.batch, self.monitors = batch, monitors
         self.generator = generator if generator is not None else torch.Generator().manual_seed(0)
         self.lidar_encoder = lidar_encoder
         self.passes: Counter[tuple[str, str, str]] = Counter()
@@ -53,6 +58,29 @@ class Encodings:
         self._images: dict[str, Tensor] = {}
         self._levels: dict[str, list[Tensor]] = {}
         self._camera_bev: dict[str, Tensor] = {}
+        self._reach: dict[tuple[str, str, str], Tensor] = {}
+
+    @cached_property
+    def host(self) -> Batch:
+        """The batch in the host's memory: rows are chosen there, so that nobody waits for a GPU."""
+        return self.batch.host
+
+    def here(self, rows: Tensor) -> Tensor:
+        """A tensor of the host on the device of the batch."""
+        return to_device(rows, self.batch.now.row_batch.device)
+
+    def reach(self, view: str = "a", frame: str = "t", key_encoder: LidarEncoder | None = None) -> Tensor:
+        """(P,) bool in the host's memory: which points of a view have a feature, `LidarFeatures.valid`."""
+        encoder = self.lidar_encoder if key_encoder is None else key_encoder
+        key = ("lidar" if key_encoder is None else self._name_of(key_encoder), frame, view)
+        if key not in self._reach:
+            known = encoder.reach(self.host.frames[frame].views[view])
+            self._reach[key] = self.lidar(view, frame, key_encoder).valid.cpu() if known is None else known
+        return self._reach[key]
+
+    def collapse(self, features_a: Tensor, features_b: Tensor | None = None) -> dict[str, Tensor]:
+        """`collapse_metrics` of compared features, nothing in a step without monitors."""
+        return collapse_metrics(features_a, features_b) if self.monitors else {}
 
     def lidar(
         self,
@@ -135,10 +163,9 @@ class Encodings:
         return [teacher.levels[str(n)].flatten(0, 1).float() for n in range(len(teacher.levels))]
 
     def _pictures(self, frame: str) -> Tensor:
-        images = self.batch.frames[frame].images
-        if images is None:
+        if self.batch.frames[frame].images is None:
             raise ValueError(f"frame {frame!r} has no images; ask for them in `Objective.needs`")
-        return images.flatten(0, 1)
+        return self.batch.frames[frame].pictures()
 
     def camera_bev(self, view: str = "a") -> Tensor:
         """(B, C, rows, cols) BEV map of the cameras of frame "t", in the frame of a LiDAR view."""

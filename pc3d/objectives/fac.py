@@ -13,8 +13,8 @@ from pc3d.contrast.build import build_contrast, contrast_needs
 from pc3d.contrast.by_region import contrast_feature, contrast_geometric
 from pc3d.contrast.comparison import Facts
 from pc3d.contrast.contrast import Contrasts
-from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import zero_with_graph
+from pc3d.contrast.point_region import RegionRows, region_rows
 from pc3d.data.batch import FrameBatch, Needs
 from pc3d.data.frame_types import NOT_LOOKED_AT
 from pc3d.models.build import require_weight
@@ -25,7 +25,7 @@ from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.facts import REGION_FACTS, region_facts
 from pc3d.objectives.matches import feature_index
 from pc3d.objectives.segments import segments_field, segments_of, with_segments
-from pc3d.ops.sampling import balanced_sample
+from pc3d.ops.sampling import balanced_sample, spans
 
 
 class FAC(Objective):
@@ -85,22 +85,25 @@ class FAC(Objective):
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
         if self.training:
             self.key.update(encodings.lidar_encoder)
-        frame = encodings.batch.now
+        frame = encodings.host.now
         queries = encodings.lidar("a").points
         keys = encodings.lidar("b", key_encoder=self.key).points
         in_a, in_b = feature_index(encodings, "a"), feature_index(encodings, "b", key_encoder=self.key)
         chosen = self._sample(frame, (in_a >= 0) & (in_b >= 0), encodings.generator)
-        d_a, f_a = self._features(queries[in_a[chosen]])
+        d_a, f_a = self._features(queries[encodings.here(in_a[chosen])])
         with torch.no_grad():
-            d_b, f_b = self._features(keys[in_b[chosen]])
-        segments, sample = segments_of(frame, self.segments, "FAC")[chosen], frame.row_batch[chosen]
+            d_b, f_b = self._features(keys[encodings.here(in_b[chosen])])
+        segments = segments_of(frame, self.segments, "FAC")[chosen]
 
-        facts = compared(self.contrasts.of("geo"), lambda: region_facts(encodings, chosen, segments))
+        facts = compared(
+            self.contrasts.of("geo"),
+            lambda: region_facts(encodings, *map(encodings.here, (chosen, segments))),
+        )
         geo, fea = [], []
-        for b in range(len(encodings.batch)):
-            of = sample == b
-            known = {key: value[of] for key, value in facts.items()}
-            rest = (segments[of], known, encodings.generator)
+        for of in spans(frame.row_batch[chosen], len(encodings.batch)):
+            facts_of = {key: value[of] for key, value in facts.items()}
+            known = region_rows(segments[of], d_a.device)
+            rest = (encodings.here(segments[of]), facts_of, encodings.generator, known)
             geo.append(self._geo(d_a[of], d_b[of], *rest))
             fea.append(self._fea(f_a[of], f_b[of], *rest))
         l_geo, l_fea = torch.stack(geo).mean(), torch.stack(fea).mean()
@@ -111,16 +114,32 @@ class FAC(Objective):
             "point_share": torch.tensor(len(chosen) / max(frame.num_points, 1)),
         }
         loss = self.weights[0] * l_geo + self.weights[1] * l_fea + zero_with_graph(f_a)
-        return {"loss": loss, **logged, **self.contrasts.logged(), **collapse_metrics(f_a, f_b)}
+        return {"loss": loss, **logged, **self.contrasts.logged(), **encodings.collapse(f_a, f_b)}
 
-    def _geo(self, d_a: Tensor, d_b: Tensor, segments: Tensor, facts: Facts, generator: Generator) -> Tensor:
+    def _geo(
+        self,
+        d_a: Tensor,
+        d_b: Tensor,
+        segments: Tensor,
+        facts: Facts,
+        generator: Generator,
+        known: RegionRows,
+    ) -> Tensor:
         contrast = self.contrasts.of("geo")
-        return contrast_geometric(contrast, self.temperature, d_a, d_b, segments, facts, generator)
+        return contrast_geometric(contrast, self.temperature, d_a, d_b, segments, facts, generator, known)
 
-    def _fea(self, f_a: Tensor, f_b: Tensor, segments: Tensor, facts: Facts, generator: Generator) -> Tensor:
+    def _fea(
+        self,
+        f_a: Tensor,
+        f_b: Tensor,
+        segments: Tensor,
+        facts: Facts,
+        generator: Generator,
+        known: RegionRows,
+    ) -> Tensor:
         contrast = self.contrasts.of("fea")
         return contrast_feature(
-            contrast, self.temperature, f_a, f_b, segments, self.matches, facts, generator
+            contrast, self.temperature, f_a, f_b, segments, self.matches, facts, generator, known
         )
 
     def _features(self, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,7 +149,10 @@ class FAC(Objective):
         return F.normalize(points, dim=1), F.normalize(gated, dim=1)
 
     def _sample(self, frame: FrameBatch, usable: Tensor, generator: torch.Generator) -> Tensor:
-        """Rows that are compared: anchors balanced over segments, and background, of each sweep."""
+        """Rows that are compared: anchors balanced over segments, and background, of each sweep.
+
+        In the host's memory, as `frame` is.
+        """
         segments = segments_of(frame, self.segments, "FAC")
         usable = usable & (segments != NOT_LOOKED_AT)
         chosen = []

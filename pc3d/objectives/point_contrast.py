@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from pc3d.contrast.build import build_contrast, contrast_needs
 from pc3d.contrast.gather import rows_of_other_ranks
-from pc3d.contrast.monitors import collapse_metrics
 from pc3d.data.batch import Needs
 from pc3d.models.lidar.base import LidarEncoder
 from pc3d.objectives.base import Objective, compared, contrasted
@@ -58,7 +57,8 @@ class PointContrast(Objective):
         return cls.needs | contrast_needs(config.get("contrast"))
 
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
-        rows, index_a, index_b = matched_points(encodings, self.num_points)
+        rows, *found = matched_points(encodings, self.num_points)
+        index_a, index_b = (encodings.here(index) for index in found)
         f, g = (
             F.normalize(self.head(encodings.lidar(view).points[index]).float(), dim=1)
             for view, index in (("a", index_a), ("b", index_b))
@@ -68,4 +68,4 @@ class PointContrast(Objective):
         loss = self.contrast.pair(f, g, encodings.generator, extra=extra, facts=facts)
         share = torch.tensor(len(rows) / max(encodings.batch.now.num_points, 1))
         logged = {"examples": contrasted(f, extra), "point_share": share}
-        return {"loss": loss, **logged, **self.contrast.logged(), **collapse_metrics(f, g)}
+        return {"loss": loss, **logged, **self.contrast.logged(), **encodings.collapse(f, g)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import zero_with_graph
 from pc3d.contrast.propagation import near_agreement, near_in_metres, propagate
 from pc3d.data.batch import Needs
@@ -80,4 +79,4 @@ class PointPropagation(Objective):
             "near_pairs": torch.tensor(pairs / max(len(rows), 1)),
             "point_share": torch.tensor(len(rows) / max(encodings.batch.now.num_points, 1)),
         }
-        return {"loss": loss, **logged, **collapse_metrics(student["a"], teacher["b"])}
+        return {"loss": loss, **logged, **encodings.collapse(student["a"], teacher["b"])}

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pc3d.contrast.build import build_contrast, contrast_needs
 from pc3d.contrast.gather import rows_of_other_ranks
-from pc3d.contrast.monitors import collapse_metrics
 from pc3d.data.batch import Needs
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder
@@ -62,13 +60,12 @@ class PPKT(Objective):
         return cls.needs | contrast_needs(config.get("contrast"))
 
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
-        pairs, index = matched_pixels(encodings, self.num_pairs)
+        pairs, index, share = matched_pixels(encodings, self.num_pairs)
         points = F.normalize(self.point_head(encodings.lidar("a").points[index]).float(), dim=1)
         maps = self.pixel_head(encodings.image()).float()
         pixels = F.normalize(pixels_at(maps, pairs, encodings), dim=1)
         extra = rows_of_other_ranks(pixels) if self.gather else None
         facts = compared(self.contrast, lambda: point_facts(encodings, index))
         loss = self.contrast.pair(points, pixels, encodings.generator, extra=extra, facts=facts)
-        share = len(pairs.row.unique()) / max(encodings.batch.now.num_points, 1)
-        logged = {"examples": contrasted(points, extra), "point_share": torch.tensor(share)}
-        return {"loss": loss, **logged, **self.contrast.logged(), **collapse_metrics(points, pixels)}
+        logged = {"examples": contrasted(points, extra), "point_share": share}
+        return {"loss": loss, **logged, **self.contrast.logged(), **encodings.collapse(points, pixels)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
+from operator import and_
 from typing import Any, ClassVar
 
 import torch
@@ -13,8 +15,8 @@ from pc3d.contrast.build import build_contrast, contrast_needs
 from pc3d.contrast.by_region import contrast_plrc, contrast_rapc
 from pc3d.contrast.contrast import Contrasts
 from pc3d.contrast.gather import rows_of_other_ranks
-from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import zero_with_graph
+from pc3d.contrast.point_region import region_rows
 from pc3d.data.batch import FrameBatch, Needs
 from pc3d.data.frame_types import NOT_LOOKED_AT
 from pc3d.models.lidar.base import LidarEncoder
@@ -22,7 +24,8 @@ from pc3d.objectives.base import Objective, compared, projector
 from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.facts import REGION_FACTS, region_facts
 from pc3d.objectives.segments import segments_field, segments_of, with_segments
-from pc3d.ops.interpolate import sample_bev
+from pc3d.ops.interpolate import on_grid, sample_bev
+from pc3d.ops.sampling import spans
 
 
 class PRC(Objective):
@@ -87,34 +90,25 @@ class PRC(Objective):
         return with_segments(Needs(views=2), config) | contrast_needs(config.get("contrast"))
 
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
-        frame = encodings.batch.now
+        frame = encodings.host.now
         rows = self._sample_rows(frame, encodings)
-        f, in_a = self._features(encodings, "a", rows)
-        g, in_b = self._features(encodings, "b", rows)
-        kept = in_a & in_b
-        f, g, rows = f[kept], g[kept], rows[kept]
+        index = {view: frame.views[view].index_of_row(frame.num_points)[rows] for view in ("a", "b")}
+        places = (frame.views[view].points[of, :2] for view, of in index.items())
+        kept = reduce(and_, (on_grid(encodings.grid, xy) for xy in places))
+        rows = rows[kept]
+        f, g = (self._features(encodings, view, encodings.here(of[kept])) for view, of in index.items())
         regions = segments_of(frame, self.segments, "PRC")[rows]
-        sample = frame.row_batch[rows]
 
         # No region goes on in the sweep of another rank, so that its ids need not come along.
         extra = rows_of_other_ranks(g) if self.gather else None
-        facts = compared(self.contrasts.of("plrc"), lambda: region_facts(encodings, rows, regions))
-        terms = [
-            tuple(
-                term(
-                    self.contrasts.of(name),
-                    self.temperature,
-                    f[of],
-                    g[of],
-                    ids,
-                    extra,
-                    {key: value[of] for key, value in facts.items()},
-                    encodings.generator,
-                )
-                for name, term in (("plrc", contrast_plrc), ("rapc", contrast_rapc))
-            )
-            for of, ids in self._groups(regions, sample, len(encodings.batch))
-        ]
+        by_region, by_point = self.contrasts.of("plrc"), self.contrasts.of("rapc")
+        facts = compared(by_region, lambda: region_facts(encodings, *map(encodings.here, (rows, regions))))
+        terms = []
+        for of, ids in self._groups(regions, frame.row_batch[rows], len(encodings.batch)):
+            known = {key: value[of] for key, value in facts.items()}
+            args = (self.temperature, f[of], g[of], encodings.here(ids), extra, known, encodings.generator)
+            in_region = contrast_plrc(by_region, *args, region_rows(ids, f.device))
+            terms.append((in_region, contrast_rapc(by_point, *args)))
         plrc_mean, rapc_mean = (torch.stack(t).mean() for t in zip(*terms, strict=True))
         loss = self.alpha * plrc_mean + (1 - self.alpha) * rapc_mean + zero_with_graph(f, g)
         logged = {
@@ -123,32 +117,29 @@ class PRC(Objective):
             "examples": ((regions >= 0) | (self.alpha == 0)).sum().float(),
             "point_share": torch.tensor(len(rows) / max(frame.num_points, 1)),
         }
-        return {"loss": loss, **logged, **self.contrasts.logged(), **collapse_metrics(f, g)}
+        return {"loss": loss, **logged, **self.contrasts.logged(), **encodings.collapse(f, g)}
 
-    def _groups(self, regions: Tensor, sample: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
-        """(selection, region ids) of each set of points that is contrasted together."""
+    def _groups(self, regions: Tensor, sample: Tensor, size: int) -> list[tuple[slice, Tensor]]:
+        """(rows, region ids) of each set of points that is contrasted together; they lie by sample."""
         if self.across_batch:
             width = int(regions.max()) + 1 if len(regions) else 1
-            offset = torch.where(regions >= 0, regions + sample * width, regions)
-            return [(torch.ones_like(sample, dtype=torch.bool), offset)]
-        return [(sample == b, regions[sample == b]) for b in range(size)]
+            return [(slice(None), torch.where(regions >= 0, regions + sample * width, regions))]
+        return [(of, regions[of]) for of in spans(sample, size)]
 
-    def _features(self, encodings: Encodings, view: str, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised projections of `rows` in `view`, and which of them lie on its BEV map."""
-        cloud = encodings.batch.now.views[view]
-        index = cloud.index_of_row(encodings.batch.now.num_points)[rows]
-        bev = encodings.lidar(view).bev
+    def _features(self, encodings: Encodings, view: str, index: Tensor) -> Tensor:
+        """Normalised projections of the BEV map of a view at its points `index`."""
+        cloud, bev = encodings.batch.now.views[view], encodings.lidar(view).bev
         assert bev is not None
-        sampled, valid = sample_bev(bev, encodings.grid, cloud.points[index, :2], cloud.batch[index])
-        return F.normalize(self.projector(sampled).float(), dim=1), valid
+        sampled, _ = sample_bev(bev, encodings.grid, cloud.points[index, :2], cloud.batch[index])
+        return F.normalize(self.projector(sampled).float(), dim=1)
 
     def _sample_rows(self, frame: FrameBatch, encodings: Encodings) -> Tensor:
-        """Rows that are compared: at most N region points and M others of each sweep."""
+        """Rows that are compared: at most N region points and M others of a sweep, in the host's memory."""
         regions = segments_of(frame, self.segments, "PRC")
-        present = torch.zeros(frame.num_points, dtype=torch.long, device=frame.row_batch.device)
+        present = torch.zeros(frame.num_points, dtype=torch.long)
         for view in ("a", "b"):
             present[frame.views[view].row] += 1
-        order = torch.randperm(frame.num_points, generator=encodings.generator).to(present.device)
+        order = torch.randperm(frame.num_points, generator=encodings.generator)
         order = order[(present[order] == 2) & (regions[order] != NOT_LOOKED_AT)]
         sample, of_region = frame.row_batch[order], regions[order] >= 0
         chosen = [

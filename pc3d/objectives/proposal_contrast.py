@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from pc3d.contrast.build import build_contrast, contrast_needs
 from pc3d.contrast.gather import rows_of_other_ranks
-from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.swav import ViewQueues, swapped_assignment, view_assignment
 from pc3d.data.batch import Needs
 from pc3d.models.lidar.base import LidarEncoder
@@ -130,7 +129,7 @@ class ProposalContrast(Objective):
             "loss": nce + self.assignment * swav,
             **logged,
             **self.contrast.logged(),
-            **collapse_metrics(z_a, z_b),
+            **encodings.collapse(z_a, z_b),
         }
 
     def _assigned(self, u_a: Tensor, u_b: Tensor) -> Tensor:

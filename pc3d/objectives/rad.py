@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pc3d.contrast.build import build_contrast, contrast_needs
 from pc3d.contrast.by_region import contrast_region_distillation
-from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import zero_with_graph
+from pc3d.contrast.point_region import region_rows
 from pc3d.data.batch import FrameBatch, Needs
 from pc3d.models.bev.base import ViewTransform
 from pc3d.models.lidar.base import LidarEncoder
@@ -20,8 +20,8 @@ from pc3d.objectives.base import Objective, compared, projector
 from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.facts import REGION_FACTS, region_facts
 from pc3d.objectives.segments import segments_field, segments_of, with_segments
-from pc3d.ops.interpolate import sample_bev
-from pc3d.ops.sampling import sample_rows
+from pc3d.ops.interpolate import on_grid, sample_bev
+from pc3d.ops.sampling import sample_rows, spans
 
 TEACHER_HEADS = ("frozen", "trained")
 
@@ -91,41 +91,48 @@ class RAD(Objective):
         return ("teacher_projector",) if config.get("teacher_head", "frozen") == "frozen" else ()
 
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
-        frame = encodings.batch.now
+        frame = encodings.host.now
         rows, xy = self._sample_points(frame, encodings)
-        sample = frame.row_batch[rows]
-        lidar_bev = encodings.lidar("a").bev
-        assert lidar_bev is not None
-        seen, on_camera = sample_bev(encodings.camera_bev("a"), self.camera_grid, xy, sample)
-        known, on_lidar = sample_bev(lidar_bev.detach(), encodings.grid, xy, sample)
-        kept = on_camera & on_lidar
-        students = F.normalize(self.student_projector(seen[kept]).float(), dim=1)
-        teachers = F.normalize(self.teacher_projector(known[kept]).float(), dim=1)
-        if not self.trains_teacher:  # in a joint step the head may be PRC's own, which PRC trains
-            teachers = teachers.detach()
-        regions = segments_of(frame, self.segments, "RAD")[rows][kept]
-        sample = sample[kept]
+        kept = on_grid(self.camera_grid, xy) & on_grid(encodings.grid, xy)
+        rows, sample = rows[kept], frame.row_batch[rows[kept]]
+        regions = segments_of(frame, self.segments, "RAD")[rows]
+        students, teachers = self._features(encodings, encodings.here(xy[kept]), encodings.here(sample))
 
-        facts = compared(self.contrast, lambda: region_facts(encodings, rows[kept], regions))
+        facts = compared(
+            self.contrast, lambda: region_facts(encodings, *map(encodings.here, (rows, regions)))
+        )
         terms = [
             contrast_region_distillation(
                 self.contrast,
                 self.temperature,
                 students[of],
                 teachers[of],
-                regions[of],
+                encodings.here(regions[of]),
                 self.mask_own_region,
                 {key: value[of] for key, value in facts.items()},
                 encodings.generator,
+                region_rows(regions[of], students.device),
             )
-            for of in (sample == b for b in range(len(encodings.batch)))
+            for of in spans(sample, len(encodings.batch))
         ]
         loss = torch.stack(terms).mean() + zero_with_graph(students, teachers)
         logged = {
             "examples": torch.tensor(float(len(students))),
             "point_share": torch.tensor(len(students) / max(frame.num_points, 1)),
         }
-        return {"loss": loss, **logged, **self.contrast.logged(), **collapse_metrics(students, teachers)}
+        return {"loss": loss, **logged, **self.contrast.logged(), **encodings.collapse(students, teachers)}
+
+    def _features(self, encodings: Encodings, xy: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised projections of the cameras' and of the LiDAR's map at positions on both."""
+        lidar_bev = encodings.lidar("a").bev
+        assert lidar_bev is not None
+        seen, _ = sample_bev(encodings.camera_bev("a"), self.camera_grid, xy, sample)
+        known, _ = sample_bev(lidar_bev.detach(), encodings.grid, xy, sample)
+        students = F.normalize(self.student_projector(seen).float(), dim=1)
+        teachers = F.normalize(self.teacher_projector(known).float(), dim=1)
+        if not self.trains_teacher:  # in a joint step the head may be PRC's own, which PRC trains
+            teachers = teachers.detach()
+        return students, teachers
 
     def _sample_points(self, frame: FrameBatch, encodings: Encodings) -> tuple[Tensor, Tensor]:
         """Rows of region points, at most `num_points` of each sweep, and their x, y in view "a"."""

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pc3d.contrast.distillation import check_distance, feature_distance
-from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import info_nce
 from pc3d.data.batch import Needs, Pairs
 from pc3d.models.image.base import ImageEncoder
@@ -105,7 +104,7 @@ class ScaLR(Objective):
         self.teacher_norms = nn.ModuleList(norms)
 
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
-        pairs, index = matched_pixels(encodings, self.num_pairs)
+        pairs, index, share = matched_pixels(encodings, self.num_pairs)
         features = encodings.lidar("a").points[index]
         teachers = self._teachers(encodings)
         losses = []
@@ -117,8 +116,7 @@ class ScaLR(Objective):
             pixels = F.normalize(pixels, dim=1)
             losses.append(self._apart(points, pixels))
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
-        share = len(pairs.row.unique()) / max(encodings.batch.now.num_points, 1)
-        logged = {"examples": torch.tensor(float(len(points))), "point_share": torch.tensor(share)}
+        logged = {"examples": torch.tensor(float(len(points))), "point_share": share}
         if len(losses) > 1:
             logged |= {
                 f"layer{layer}": one.detach() for layer, one in zip(self.layers or (), losses, strict=True)
@@ -127,7 +125,7 @@ class ScaLR(Objective):
             scene, count = self._scene(self.scene_head(features), pairs, teachers[-1], encodings)
             logged |= {"pixels": loss.detach(), "scene": scene.detach(), "scene_examples": count}
             loss = loss + self.scene_weight * scene
-        return {"loss": loss, **logged, **collapse_metrics(points, pixels)}
+        return {"loss": loss, **logged, **encodings.collapse(points, pixels)}
 
     def _apart(self, points: Tensor, pixels: Tensor) -> Tensor:
         if self.temperature is None:

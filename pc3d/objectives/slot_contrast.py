@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from pc3d.contrast.gather import of_all_ranks
-from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import zero_with_graph
 from pc3d.contrast.policy import Part
 from pc3d.contrast.slots import active_slots, grouping_loss, scores, slot_loss, slots_of
@@ -116,7 +115,7 @@ class SlotContrast(Objective):
         student, teacher = points.student(encodings, self.head, places), points.teacher(encodings, places)
         loss, logged = self._losses(student, teacher, sample, size)
         logged["point_share"] = torch.tensor(len(rows) / max(encodings.batch.now.num_points, 1))
-        return {"loss": loss, **logged, **collapse_metrics(student["a"], teacher["b"])}
+        return {"loss": loss, **logged, **encodings.collapse(student["a"], teacher["b"])}
 
     def _losses(
         self, student: dict[str, Tensor], teacher: dict[str, Tensor], sample: Tensor, size: int

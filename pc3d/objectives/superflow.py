@@ -15,7 +15,6 @@ from torch import Tensor
 from pc3d.contrast.build import build_contrast, contrast_needs
 from pc3d.contrast.contrast import Contrasts
 from pc3d.contrast.gather import rows_of_other_ranks
-from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import info_nce
 from pc3d.data.batch import Needs
 from pc3d.models.build import require_weight
@@ -200,10 +199,10 @@ class SuperFlow(Objective):
             **{f"{name}_examples": counts[name] for name in self.terms if name in counts},
             "examples": counts["spatial"],
             "groups": torch.tensor(float(now.count)),
-            "point_share": torch.tensor(len(now.rows.unique()) / max(encodings.batch.now.num_points, 1)),
+            "point_share": now.point_share(encodings.batch.now),
         }
         loss = torch.stack([self.weights[name] * value for name, value in means.items()]).sum()
-        collapse = collapse_metrics(superpoints["t"], superpixels["t"])
+        collapse = encodings.collapse(superpoints["t"], superpixels["t"])
         return {"loss": loss, **logged, **self.contrasts.logged(), **collapse}
 
     def _nce(self, term: str, encodings: Encodings, a: Side, b: Side) -> tuple[Tensor, Tensor]:
@@ -235,7 +234,7 @@ class SuperFlow(Objective):
 
     def _without_movers(self, encodings: Encodings) -> dict[str, Side]:
         """Superpoints of the points that stand still; of t-1 no motion is known."""
-        frames = encodings.batch.frames
+        frames = encodings.host.frames
         groups = {time: self.heads.groups(encodings, time, frames[time].moving) for time in TIMES}
         return {t: Side(self.heads.superpoints(encodings, t, groups[t]), groups[t], t) for t in TIMES}
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from pc3d.contrast.list_losses import ListLoss
-from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.policy import check_unit_rows
 from pc3d.contrast.registry import LIST_LOSSES
 from pc3d.data.batch import Needs
@@ -19,6 +18,7 @@ from pc3d.objectives.base import contrasted
 from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.groups import SuperpixelGroups
 from pc3d.objectives.superpixel_heads import SuperpixelHeads
+from pc3d.ops.device import to_device
 
 VIEWS = ("Q:t", "Q:t-1", "Q:t+1", "Q:dense", "K:t", "K:t-1", "K:t+1")
 TEMPERATURE = 0.07
@@ -79,15 +79,15 @@ class MultiView(nn.Module):
             "examples": count,
             "views_examples": count,
             "groups": torch.tensor(float(groups[0].count)),
-            "point_share": torch.tensor(len(groups[0].rows.unique()) / max(first.num_points, 1)),
+            "point_share": groups[0].point_share(first),
         }
-        return {"loss": self.loss.views(rows), **logged, **collapse_metrics(rows[0], rows[-1])}
+        return {"loss": self.loss.views(rows), **logged, **encodings.collapse(rows[0], rows[-1])}
 
     def _groups(self, encodings: Encodings, heads: SuperpixelHeads, name: str) -> SuperpixelGroups:
         # As in the objective's terms: superpixels are whole, and of the dense sweep no motion is known.
         frame = _frame(name)
         masked = self.mask_movers and name.startswith("Q") and frame != "dense"
-        return heads.groups(encodings, frame, encodings.batch.frames[frame].moving if masked else None)
+        return heads.groups(encodings, frame, encodings.host.frames[frame].moving if masked else None)
 
     def _features(
         self, encodings: Encodings, heads: SuperpixelHeads, name: str, groups: SuperpixelGroups
@@ -98,10 +98,11 @@ class MultiView(nn.Module):
 
 def shared_rows(groups: Sequence[SuperpixelGroups]) -> list[Tensor]:
     """(S,) positions in each of the groups that all have, in the order of their ids."""
-    ids = groups[0].ids
+    ids = groups[0].host_ids
     for other in groups[1:]:
-        ids = ids[torch.isin(ids, other.ids)]
-    return [torch.isin(group.ids, ids).nonzero()[:, 0] for group in groups]
+        ids = ids[torch.isin(ids, other.host_ids)]
+    places = [torch.isin(group.host_ids, ids).nonzero()[:, 0] for group in groups]
+    return [to_device(place, groups[0].ids.device) for place in places]
 
 
 def _frame(name: str) -> str:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from pc3d.contrast.build import build_contrast, contrast_needs
 from pc3d.contrast.gather import rows_of_other_ranks
-from pc3d.contrast.monitors import collapse_metrics
 from pc3d.data.batch import Needs
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.base import LidarEncoder
@@ -73,7 +72,7 @@ class SuperpixelContrast(Objective):
         logged = {
             "examples": contrasted(superpoints, extra),
             "groups": torch.tensor(float(groups.count)),
-            "point_share": torch.tensor(len(groups.rows.unique()) / max(encodings.batch.now.num_points, 1)),
+            "point_share": groups.point_share(encodings.batch.now),
         }
-        collapse = collapse_metrics(superpoints, superpixels)
+        collapse = encodings.collapse(superpoints, superpixels)
         return {"loss": loss, **logged, **self.contrast.logged(), **collapse}

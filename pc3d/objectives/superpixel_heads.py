@@ -42,12 +42,16 @@ class SuperpixelHeads(nn.Module):
     def groups(
         self, encodings: Encodings, name: str = "t", leave_out: Tensor | None = None
     ) -> SuperpixelGroups:
-        """Groups of the points of frame `name` that have a feature, without the rows `leave_out`."""
-        frame = encodings.batch.frames[name]
+        """Groups of the points of frame `name` that have a feature, without the rows `leave_out`.
+
+        Args:
+            leave_out: (num_points,) bool in the host's memory.
+        """
         usable = feature_index(encodings, "a", name) >= 0
         if leave_out is not None:
             usable &= ~leave_out
-        return superpixel_groups(frame, usable, self.pixel_stride, self.ids)
+        frame, host = encodings.batch.frames[name], encodings.host.frames[name]
+        return superpixel_groups(frame, usable, self.pixel_stride, self.ids, host)
 
     def superpoints(self, encodings: Encodings, name: str, groups: SuperpixelGroups) -> Tensor:
         """(G, dim) mean of the normalised point features of each group."""

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.nce import zero_with_graph
 from pc3d.contrast.policy import Part
 from pc3d.contrast.queue import FeatureQueue
@@ -111,7 +110,7 @@ class TripleContrast(Objective):
         index = feature_index(encodings, "b", key_encoder=self.key)
         frame = encodings.batch.now
         usable = (feature_index(encodings, "a") >= 0) & (index >= 0)
-        groups = superpixel_groups(frame, usable, self.heads.pixel_stride, self.heads.ids)
+        groups = superpixel_groups(frame, usable, self.heads.pixel_stride, self.heads.ids, encodings.host.now)
         a = self.heads.superpoints(encodings, "t", groups)
         b = self.heads.superpixels(encodings, "t", groups)
         a_key, local, present = self._points(encodings, groups, index)
@@ -135,19 +134,19 @@ class TripleContrast(Objective):
             "examples": contrasted(a, old_b),
             "temperature": tau.detach(),
             "groups": torch.tensor(float(groups.count)),
-            "point_share": torch.tensor(len(groups.rows.unique()) / max(frame.num_points, 1)),
+            "point_share": groups.point_share(frame),
         }
         loss = (2 * terms["across"] + terms["within"] + terms["local"]) / 4 + zero_with_graph(
             a, b, self.learned.scale
         )
-        return {"loss": loss, **logged, **collapse_metrics(a, b)}
+        return {"loss": loss, **logged, **encodings.collapse(a, b)}
 
     @torch.no_grad()
     def _points(
         self, encodings: Encodings, groups: SuperpixelGroups, index: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Momentum superpoints of view "b" (G, D), points of them (G, Q, D), and which of these there are."""
-        features = encodings.lidar("b", key_encoder=self.key).points[index[groups.rows]]
+        features = encodings.lidar("b", key_encoder=self.key).points[encodings.here(index[groups.host_rows])]
         points = F.normalize(self.key_heads.copy.point_head(features).float(), dim=1)
         means = F.normalize(segment_mean(points, groups.pair_group, groups.count)[0], dim=1)
         order = torch.randperm(len(points), generator=encodings.generator).to(points.device)

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pc3d.contrast.monitors import collapse_metrics
 from pc3d.contrast.swav import Prototypes, ViewQueues, view_assignment
 from pc3d.data.batch import CROPS, Needs
 from pc3d.models.lidar.base import LidarEncoder
@@ -75,12 +74,12 @@ class ViewAssignment(Objective):
 
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
         rows, index_a, index_b = matched_points(encodings, self.num_points)
-        everywhere = torch.arange(len(rows), device=rows.device)
-        shown, index = [everywhere, everywhere], [index_a, index_b]
+        shown, index = [torch.arange(len(rows))] * 2, [index_a, index_b]
         for crop in self.crops:
             place = feature_index(encodings, crop)[rows]
             shown.append((place >= 0).nonzero()[:, 0])
             index.append(place[shown[-1]])
+        shown, index = [[encodings.here(part) for part in parts] for parts in (shown, index)]
         views = [
             F.normalize(self.head(encodings.lidar(view).points[place]).float(), dim=1)
             for view, place in zip(("a", "b", *self.crops), index, strict=True)
@@ -104,7 +103,7 @@ class ViewAssignment(Objective):
             "examples": torch.tensor(float(len(rows))),
             "point_share": torch.tensor(len(rows) / max(encodings.batch.now.num_points, 1)),
             **self._logged(views, prototypes, past),
-            **collapse_metrics(views[0], views[1]),
+            **encodings.collapse(views[0], views[1]),
         }
 
     @torch.no_grad()

@@ -39,12 +39,13 @@ class MomentumPoints(nn.Module):
         self.key_head.update(head)
 
     def rows(self, encodings: Encodings) -> tuple[Tensor, dict[str, Tensor]]:
-        """(M,) rows, and their positions in each view; by sweep."""
+        """(M,) rows in the host's memory, and their positions in each view; by sweep."""
         index = {view: feature_index(encodings, view) for view in VIEWS}
-        frame = encodings.batch.now
         usable = (index["a"] >= 0) & (index["b"] >= 0)
-        rows = sample_rows(usable, frame.row_batch, len(encodings.batch), self.count, encodings.generator)
-        return rows, {view: place[rows] for view, place in index.items()}
+        rows = sample_rows(
+            usable, encodings.host.now.row_batch, len(encodings.batch), self.count, encodings.generator
+        )
+        return rows, {view: encodings.here(place[rows]) for view, place in index.items()}
 
     def student(self, encodings: Encodings, head: nn.Module, places: dict[str, Tensor]) -> dict[str, Tensor]:
         """(M, D) by view, with gradient."""

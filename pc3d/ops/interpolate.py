@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pc3d.geometry.grid import BevGrid
+from pc3d.ops.device import constant
 
 
 def _bilinear(maps: Tensor, index: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -33,6 +34,17 @@ def _bilinear(maps: Tensor, index: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return (top * (1 - wy) + bottom * wy).to(maps.dtype)
 
 
+def on_grid(grid: BevGrid, xy: Tensor) -> Tensor:
+    """(M,) bool: which of (M, 2) positions in metres lie on a BEV grid."""
+    return _cells(grid, xy)[2]
+
+
+def _cells(grid: BevGrid, xy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    col = (xy[:, 0] - grid.x_min) / grid.cell
+    row = (xy[:, 1] - grid.y_min) / grid.cell
+    return col, row, (col >= 0) & (col < grid.cols) & (row >= 0) & (row < grid.rows)
+
+
 def sample_bev(bev: Tensor, grid: BevGrid, xy: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
     """Bilinear samples of a BEV map at positions in metres.
 
@@ -47,9 +59,7 @@ def sample_bev(bev: Tensor, grid: BevGrid, xy: Tensor, batch: Tensor) -> tuple[T
     """
     if bev.shape[2:] != (grid.rows, grid.cols):
         raise ValueError(f"map of {tuple(bev.shape[2:])} cells on a grid of {grid.rows} x {grid.cols}")
-    col = (xy[:, 0] - grid.x_min) / grid.cell
-    row = (xy[:, 1] - grid.y_min) / grid.cell
-    valid = (col >= 0) & (col < grid.cols) & (row >= 0) & (row < grid.rows)
+    col, row, valid = _cells(grid, xy)
     samples = _bilinear(bev, batch, torch.nan_to_num(col), torch.nan_to_num(row))
     return torch.where(valid.unsqueeze(1), samples, torch.zeros_like(samples)), valid
 
@@ -92,9 +102,9 @@ def sample_voxels(
     fraction = xyz - 0.5 - low
     total = features.new_zeros(len(xyz), features.shape[1])
     weights = features.new_zeros(len(xyz))
-    limit = torch.tensor(list(shape), device=xyz.device)
+    limit = constant(list(shape), batch)
     for offset in product((0, 1), repeat=3):
-        step = xyz.new_tensor(offset)
+        step = constant(offset, xyz)
         corner = (low + step).long().flip(1)
         inside = ((corner >= 0) & (corner < limit)).all(dim=1)
         wanted = _flat_key(batch, corner, shape)

@@ -11,6 +11,12 @@ def even_places(total: int, count: int, device: torch.device | None = None) -> T
     return torch.arange(count, device=device) * total // count
 
 
+def spans(sample: Tensor, batch_size: int) -> list[slice]:
+    """The rows of each sample, of (M,) int64 samples that ascend; in the host's memory."""
+    ends = torch.searchsorted(sample, torch.arange(batch_size), right=True).tolist()
+    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+
 def balanced_sample(groups: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Draw rows without repeats, dealt over the groups as evenly as they last.
 

@@ -6,28 +6,27 @@ import torch
 from torch import Tensor
 
 
-def _check(features: Tensor, index: Tensor) -> None:
+def _grouped(features: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows in at least float32, and their groups, with one more, the first, for those of none.
+
+    Leaving these out would copy all the others, and a GPU's host would wait for their number.
+    """
     if features.ndim != 2 or index.shape != features.shape[:1]:
         raise ValueError(
             f"features {tuple(features.shape)} and index {tuple(index.shape)}: expected (M, C) and (M,)"
         )
+    half = features.dtype in (torch.float16, torch.bfloat16)
+    return features.float() if half else features, _shifted(index)
 
 
-def _grouped(features: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows that belong to a group, in at least float32, and their groups."""
-    _check(features, index)
-    if features.dtype in (torch.float16, torch.bfloat16):
-        features = features.float()
-    inside = index >= 0
-    return (features, index) if bool(inside.all()) else (features[inside], index[inside])
+def _shifted(index: Tensor) -> Tensor:
+    return (index + 1).clamp_(min=0)
 
 
 def segment_counts(index: Tensor, num_segments: int) -> Tensor:
     """(num_segments,) int64 number of rows of each group."""
-    index = index[index >= 0]
-    return torch.zeros(num_segments, dtype=torch.long, device=index.device).index_add_(
-        0, index, torch.ones_like(index)
-    )
+    counts = torch.zeros(num_segments + 1, dtype=torch.long, device=index.device)
+    return counts.index_add_(0, _shifted(index), torch.ones_like(index))[1:]
 
 
 def segment_sum(features: Tensor, index: Tensor, num_segments: int) -> Tensor:
@@ -42,7 +41,7 @@ def segment_sum(features: Tensor, index: Tensor, num_segments: int) -> Tensor:
         (S, C), zeros for an empty group. Differentiable.
     """
     features, index = _grouped(features, index)
-    return features.new_zeros(num_segments, features.shape[1]).index_add(0, index, features)
+    return features.new_zeros(num_segments + 1, features.shape[1]).index_add(0, index, features)[1:]
 
 
 def segment_mean(features: Tensor, index: Tensor, num_segments: int) -> tuple[Tensor, Tensor]:
@@ -60,5 +59,5 @@ def segment_max(features: Tensor, index: Tensor, num_segments: int) -> Tensor:
     """(S, C) largest value of each group and channel, zeros for an empty group. Differentiable."""
     features, index = _grouped(features, index)
     rows = index.unsqueeze(1).expand_as(features)
-    empty = features.new_zeros(num_segments, features.shape[1])
-    return empty.scatter_reduce(0, rows, features, "amax", include_self=False)
+    empty = features.new_zeros(num_segments + 1, features.shape[1])
+    return empty.scatter_reduce(0, rows, features, "amax", include_self=False)[1:]

@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from pc3d.ops.device import constant
 
 Range = tuple[float, float, float, float, float, float]
 KINDS = ("cubic", "cylinder")
@@ -87,20 +90,20 @@ class VoxelGrid:
         along, (low, _) = self.coordinates(xyz), self.bounds
         if self.point_range is None:  # no shift rounds a point into the next voxel
             first = [round(a / size) for a, size in zip(low, self.size, strict=True)]
-            cell = (along / along.new_tensor(self.size)).floor().long()
-            cell = cell - cell.new_tensor(first)
+            cell = (along / constant(self.size, along)).floor().long()
+            cell = cell - constant(first, cell)
         else:
-            cell = ((along - along.new_tensor(low)) / along.new_tensor(self.size)).floor().long()
+            cell = ((along - constant(low, along)) / constant(self.size, along)).floor().long()
         # Rounding may put a point just below an upper bound into the cell behind it.
         z_cells, y_cells, x_cells = self.shape
-        limit = cell.new_tensor((x_cells, y_cells, z_cells)) - 1
+        limit = constant((x_cells - 1, y_cells - 1, z_cells - 1), cell)
         return torch.minimum(cell.clamp(min=0), limit)
 
     def centers(self, coords: Tensor) -> Tensor:
         """(N, 3) x, y, z in metres of the centres of voxels (N, 4) given as (sample, z, y, x)."""
         low, _ = self.bounds
-        cells = coords[:, [3, 2, 1]].to(torch.float32) + 0.5
-        centers = cells * cells.new_tensor(self.size) + cells.new_tensor(low)
+        cells = coords[:, 1:].flip(1).to(torch.float32) + 0.5
+        centers = cells * constant(self.size, cells) + constant(low, cells)
         if self.kind == "cubic":
             return centers
         rho, phi, z = centers.unbind(1)
@@ -135,7 +138,7 @@ class Voxels:
 
 def in_range(xyz: Tensor, point_range: Range) -> Tensor:
     """(P,) bool: lower bounds are inside, upper bounds outside; NaN is outside."""
-    bounds = xyz.new_tensor(point_range)
+    bounds = constant(point_range, xyz)
     return ((xyz >= bounds[:3]) & (xyz < bounds[3:])).all(dim=1)
 
 
@@ -153,14 +156,16 @@ def voxelize(xyz: Tensor, batch: Tensor, batch_size: int, grid: VoxelGrid) -> Vo
     """
     if xyz.ndim != 2 or xyz.shape[1] != 3 or batch.shape != xyz.shape[:1]:
         raise ValueError(f"xyz {tuple(xyz.shape)} and batch {tuple(batch.shape)}: expected (P, 3) and (P,)")
-    valid = in_range(xyz, grid.limits)
     z_cells, y_cells, x_cells = grid.shape
-    x, y, z = grid.cells(xyz[valid]).unbind(1)
-    key = ((batch[valid] * z_cells + z) * y_cells + y) * x_cells + x
-    key, inverse = torch.unique(key, return_inverse=True)
-    index = torch.full_like(batch, -1)
-    index[valid] = inverse
-    return Voxels(_unravel(key, grid.shape), index, grid.shape, batch_size)
+    x, y, z = grid.cells(xyz).unbind(1)
+    key = ((batch * z_cells + z) * y_cells + y) * x_cells + x
+    # One voxel more, the last, for the points that have none, and a point more that makes sure of it: a
+    # GPU's host waits once, for the number of voxels.
+    none = batch_size * z_cells * y_cells * x_cells
+    key = F.pad(torch.where(in_range(xyz, grid.limits), key, none), (0, 1), value=none)
+    key, index = torch.unique(key, return_inverse=True)
+    index = torch.where(index[:-1] == len(key) - 1, -1, index[:-1])
+    return Voxels(_unravel(key[:-1], grid.shape), index, grid.shape, batch_size)
 
 
 def _unravel(key: Tensor, shape: tuple[int, int, int]) -> Tensor:

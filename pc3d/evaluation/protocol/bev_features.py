@@ -131,9 +131,8 @@ def of_camera_map(
 
 def _camera_map(batch: Batch, image: nn.Module, camera: nn.Module) -> Tensor:
     frame = batch.to(device_of(image)).now
-    assert frame.images is not None
     assert isinstance(camera, ViewTransform)
-    return camera_map(camera, image(frame.images.flatten(0, 1)), frame)
+    return camera_map(camera, image(frame.pictures()), frame)
 
 
 def _read(bev: Tensor, grid: BevGrid, data: BevData, number: int) -> Float32:

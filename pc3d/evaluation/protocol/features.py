@@ -155,10 +155,9 @@ def of_teacher(data: ProbeData, encoder: ImageEncoder, frames: FrameConfig | Non
     with modes_kept(encoder):
         encoder.eval()
         for number, batch in enumerate(batches(data, frames, Needs(images=True), 1)):
-            images, pairs = batch.now.images, batch.now.pairs
-            assert images is not None
+            pairs = batch.now.pairs
             assert pairs is not None
-            maps = encoder(images.flatten(0, 1).to(device))
+            maps = encoder(batch.now.pictures().to(device))
             sampled, point = _at_points(maps, pairs, torch.from_numpy(data.rows[number]), batch)
             total = torch.zeros(len(data.rows[number]), maps.shape[1]).index_add_(0, point, sampled)
             cameras = point.bincount(minlength=len(total))

@@ -101,8 +101,6 @@ class BevNetwork(nn.Module):
             assert bev is not None
             maps.append(bev)
         if self.image is not None and self.camera is not None:
-            if frame.images is None:
-                raise ValueError("the model reads images, and the frame was loaded without any")
-            features = self.image(frame.images.flatten(0, 1))
+            features = self.image(frame.pictures())
             maps.append(camera_map(self.camera, features, frame, view))
         return self.backbone(self.fuser(torch.cat(maps, dim=1)))

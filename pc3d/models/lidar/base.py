@@ -42,6 +42,10 @@ class LidarEncoder(nn.Module):
     bev_channels: int
     grid: BevGrid
 
+    def reach(self, view: PointView) -> Tensor | None:
+        """(P,) bool: which points of a view have a feature; None where the view alone does not tell."""
+        return None
+
     @abstractmethod
     def forward(self, view: PointView, want_bev: bool = True) -> LidarFeatures:
         """Encode one view. `want_bev=False` saves the BEV map where nobody reads it."""

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from pc3d.data.batch import PointView
 from pc3d.data.errors import fail
 from pc3d.geometry.grid import BevGrid
+from pc3d.ops.device import constant
 from pc3d.ops.segment import segment_mean
-from pc3d.ops.voxelize import VoxelGrid, Voxels, voxelize
+from pc3d.ops.voxelize import VoxelGrid, Voxels, in_range, voxelize
 
 VOXEL_FEATURES = ("mean", "first")
 DEFAULT_SIZES = {"cubic": (0.1, 0.1, 0.1), "cylinder": (0.1, 1.0, 0.1)}
@@ -85,6 +86,10 @@ class PointInputs(nn.Module):
             "voxel_feature": self.voxel_feature,
         }
 
+    def reach(self, view: PointView) -> Tensor:
+        """(P,) bool: which points of a view lie within the range."""
+        return in_range(view.points[:, :3], self.grid.limits)
+
     def voxels(self, view: PointView) -> Voxels:
         """The voxels of the view's points.
 
@@ -112,7 +117,7 @@ class PointInputs(nn.Module):
     def forward(self, view: PointView) -> tuple[Voxels, Tensor]:
         """Voxels, and their (N, in_channels) float32 features."""
         voxels = self.voxels(view)
-        points = view.points[:, self.columns]
+        points = view.points.index_select(1, constant(self.columns, view.batch))
         if self.column_scales is not None:
             points = points * self.column_scales
         if self.voxel_feature == "first":
@@ -146,6 +151,8 @@ def _box(limits: Sequence[float]) -> str:
 
 def _first_rows(voxels: Voxels) -> Tensor:
     """(N,) int64 lowest row of a point of each voxel."""
-    rows = voxels.valid.nonzero().squeeze(1)
-    first = torch.full((len(voxels),), len(voxels.index), device=rows.device)
-    return first.scatter_reduce(0, voxels.index[rows], rows, "amin")
+    count, device = len(voxels), voxels.index.device
+    rows = torch.arange(len(voxels.index), device=device)
+    first = torch.full((count + 1,), len(rows), device=device)  # the last is of the points without a voxel
+    index = torch.where(voxels.valid, voxels.index, count)
+    return first.scatter_reduce(0, index, rows, "amin")[:-1]

@@ -215,6 +215,9 @@ class MinkUNet(LidarEncoder):
             Up(block, up[i], down[3 - i], widths[4 + i], layers[4 + i], level=4 - i) for i in range(4)
         )
 
+    def reach(self, view: PointView) -> Tensor:
+        return self.inputs.reach(view)
+
     def forward(self, view: PointView, want_bev: bool = True) -> LidarFeatures:
         voxels, features = self.inputs(view)
         decoded = self._unet(voxels, features)

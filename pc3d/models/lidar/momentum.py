@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 
 import torch
+from torch import Tensor
 
 from pc3d.data.batch import PointView
 from pc3d.models.following import Pace
@@ -33,6 +34,9 @@ class MomentumEncoder(LidarEncoder):
     def update(self, encoder: LidarEncoder) -> None:
         """Follow `encoder` one step."""
         self.pace.move(self.network, encoder)
+
+    def reach(self, view: PointView) -> Tensor | None:
+        return self.network.reach(view)
 
     @torch.no_grad()
     def forward(self, view: PointView, want_bev: bool = True) -> LidarFeatures:

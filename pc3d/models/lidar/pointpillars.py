@@ -67,6 +67,9 @@ class PointPillars(LidarEncoder):
         self.backbone = BevBackbone(pillar_channels, bev_widths, bev_layers, bev_channels, stride)
         set_norms(self, norm_eps, norm_momentum)
 
+    def reach(self, view: PointView) -> Tensor:
+        return self.inputs.reach(view)
+
     def forward(self, view: PointView, want_bev: bool = True) -> LidarFeatures:
         pillars = self.inputs.voxels(view)
         bev = self.backbone(self._canvas(view, pillars))

@@ -15,6 +15,7 @@ from pc3d.models.lidar.bev_backbone import BevBackbone
 from pc3d.models.lidar.inputs import PointInputs, range_of
 from pc3d.models.lidar.minkunet import BasicBlock
 from pc3d.models.lidar.norms import set_norms
+from pc3d.ops.device import constant
 from pc3d.ops.interpolate import sample_bev, sample_voxels
 from pc3d.ops.sparse import ConvNormReLU, SparseTensor, dense, sparse_tensor, strided_conv, submanifold_conv
 from pc3d.ops.voxelize import Voxels
@@ -136,6 +137,9 @@ class SECOND(LidarEncoder):
             )
         return (layers - 3) // 2 + 1
 
+    def reach(self, view: PointView) -> Tensor:
+        return self.inputs.reach(view)
+
     def forward(self, view: PointView, want_bev: bool = True) -> LidarFeatures:
         voxels, features = self.inputs(view)
         x = sparse_tensor(features, voxels.coords, self._shape, voxels.batch_size)
@@ -157,14 +161,14 @@ class SECOND(LidarEncoder):
     def _trilinear(self, view: PointView, voxels: Voxels, levels: list[SparseTensor]) -> Tensor:
         xyz, batch = view.points[voxels.valid, :3], view.batch[voxels.valid]
         low, _ = self.inputs.grid.bounds
-        cells = (xyz - xyz.new_tensor(low)) / xyz.new_tensor(self.inputs.grid.size)
+        cells = (xyz - constant(low, xyz)) / constant(self.inputs.grid.size, xyz)
         # A convolution of kernel 3, stride 2 and padding 1 centres output i on input 2 i, without padding
         # on input 2 i + 1.
         samples = []
         for k, level in enumerate(levels):
             centred = (cells - 0.5) / 2**k + 0.5
             if k == 3:
-                centred = centred - centred.new_tensor([0.0, 0.0, (1 - self._last_padding) / 2])
+                centred = centred - constant([0.0, 0.0, (1 - self._last_padding) / 2], centred)
             samples.append(sample_voxels(level.features, level.indices, level.spatial_shape, centred, batch))
         found = self.point_head(torch.cat(samples, dim=1))
         points = found.new_zeros(len(view.points), self.point_channels)  # float32, or as autocast has it
