@@ -196,7 +196,9 @@ def normed(state: State, name: str, x: Tensor, active: Tensor, eps: float = 1e-5
     return ((x - mean) / (var + eps).sqrt() * weight + bias) * active
 
 
-def unet_forward(scheme: UNetScheme, state: State, volume: Tensor, active: Tensor) -> Tensor:
+def unet_forward(
+    scheme: UNetScheme, state: State, volume: Tensor, active: Tensor, eps: float = 1e-5
+) -> Tensor:
     """(X, Y, Z, C) decoder output of the published network; sides are multiples of sixteen."""
     offsets = OFFSETS[scheme.library]
 
@@ -212,11 +214,11 @@ def unet_forward(scheme: UNetScheme, state: State, volume: Tensor, active: Tenso
         sizes = (1, 3, 1) if deep else (3, 3)
         y = x
         for i, size in enumerate(sizes, 1):
-            y = normed(state, inside[f"norm{i}"], correlate(y, taps(inside[f"conv{i}"], size)), at)
+            y = normed(state, inside[f"norm{i}"], correlate(y, taps(inside[f"conv{i}"], size)), at, eps)
             y = y.relu() if i < len(sizes) else y
         if f"{inside['downsample']}.kernel" in state:
             short = correlate(x, taps(inside["downsample"], 1))
-            x = normed(state, inside["downsample_norm"], short, at)
+            x = normed(state, inside["downsample_norm"], short, at, eps)
         return (x + y).relu()
 
     def blocks(x: Tensor, name: Callable[[int], str], at: Tensor) -> Tensor:
@@ -227,19 +229,19 @@ def unet_forward(scheme: UNetScheme, state: State, volume: Tensor, active: Tenso
 
     x = volume
     for name, norm in scheme.stem:
-        x = normed(state, norm, correlate(x, taps(name, scheme.stem_size)), active).relu()
+        x = normed(state, norm, correlate(x, taps(name, scheme.stem_size)), active, eps).relu()
     skips, masks = [x], [active]
     for name, norm, inner in scheme.levels[:4]:
         fine = masks[-1]
         coarse = torch.nn.functional.max_pool3d(fine.permute(3, 0, 1, 2)[None], 2)[0].permute(1, 2, 3, 0)
-        x = normed(state, norm, correlate(skips[-1], taps(name, 2), stride=2), coarse).relu()
+        x = normed(state, norm, correlate(skips[-1], taps(name, 2), stride=2), coarse, eps).relu()
         skips.append(blocks(x, inner, coarse))
         masks.append(coarse)
     x = skips.pop()
     masks.pop()
     for name, norm, inner in scheme.levels[4:]:
         at = masks.pop()
-        x = normed(state, norm, spread(x, taps(name, 2)), at).relu()
+        x = normed(state, norm, spread(x, taps(name, 2)), at, eps).relu()
         x = blocks(torch.cat((x, skips.pop()), dim=-1), inner, at)
     return x
 

@@ -305,7 +305,7 @@ def test_another_format_is_recognised_as_such(tmp_path: Path) -> None:
     path = write(bevfusion_state(**BEV), tmp_path / "bev.pth")
     with pytest.raises(DataError, match="remedy: the file has the names of: bevfusion"):
         import_checkpoint(path, "scalr", tmp_path / "a.safetensors")
-    with pytest.raises(ValueError, match="unknown format 'seal'; known: bevfusion, mmdet3d, openpcdet, "):
+    with pytest.raises(ValueError, match="unknown format 'seal'; known: bevfusion, mmdet3d, "):
         import_checkpoint(path, "seal", tmp_path / "a.safetensors")
 
 

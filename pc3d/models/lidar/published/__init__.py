@@ -16,13 +16,23 @@ import torch
 from pc3d.data.errors import DataError
 from pc3d.models.checkpoint import behind_prefix, find_prefix, read_tensors
 from pc3d.models.lidar import build_lidar_encoder
-from pc3d.models.lidar.published import bevfusion, mmdet3d, openpcdet, pointcept, scalr, slidr, superflow
+from pc3d.models.lidar.published import (
+    bevfusion,
+    mmdet3d,
+    mmdet3d_unet,
+    openpcdet,
+    pointcept,
+    scalr,
+    slidr,
+    superflow,
+)
 from pc3d.models.lidar.published.base import PublishedFormat
 from pc3d.models.weights import LoadReport, load_tensors, save_backbone
 
 FORMATS: dict[str, PublishedFormat] = {
     "bevfusion": bevfusion.FORMAT,
     "mmdet3d": mmdet3d.FORMAT,
+    "mmdet3d-minkunet": mmdet3d_unet.FORMAT,
     "openpcdet": openpcdet.FORMAT,
     "pointcept": pointcept.FORMAT,
     "scalr": scalr.FORMAT,
@@ -70,8 +80,8 @@ def import_checkpoint(
     scale = family.intensity_scale if intensity_scale is None else intensity_scale
     if scale is None:
         raise ValueError(
-            f"{checkpoint}: a checkpoint of {name} does not say what its intensity was; give --intensity-scale "
-            "255 (nuScenes), or 1 (KITTI, and Waymo with its tanh)"
+            f"{checkpoint}: a checkpoint of {name} does not say what its intensity was; give "
+            "--intensity-scale 255 (nuScenes), or 1 (KITTI, and Waymo with its tanh)"
         )
     try:
         converted = family.convert(own, scale).with_columns(

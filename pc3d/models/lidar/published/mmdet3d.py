@@ -33,11 +33,10 @@ PFN = {
 }
 
 
-def modules(style: str) -> dict[str, str]:
-    """Module names of either network, theirs to ours."""
-    sparse = {**mmdet3d_sparse("plain"), **mmdet3d_sparse("residual")}
+def modules(style: str, blocks: str) -> dict[str, str]:
+    """Module names of either network with the blocks of SECOND, theirs to ours."""
     return {
-        **behind(f"{style}middle_encoder.", sparse),
+        **behind(f"{style}middle_encoder.", mmdet3d_sparse(blocks)),
         **behind(f"{style}backbone.", bev_backbone(MOST_LEVELS, shift=0)),
         **behind(f"{style}neck.", bev_neck(MOST_LEVELS)),
         **behind(f"{style}voxel_encoder.", PFN),
@@ -55,10 +54,10 @@ def square_neck_is_conv(blocks: str) -> bool:
 
 def convert(tensors: Mapping[str, Tensor], intensity_scale: float) -> Converted:
     kept, left_out = split_off(tensors, OTHER_PARTS)
-    table = {theirs: ours for style in STYLES.values() for theirs, ours in modules(style).items()}
-    ours = rename(kept, table)
-    blocks = "residual" if "levels.0.1.conv1.conv.weight" in ours else "plain"
-    return detector(ours, left_out, intensity_scale, square_neck_is_conv(blocks))
+    # The kinds of blocks share names for other layers.
+    blocks = "residual" if any("encoder_layer1.0.conv1." in name for name in kept) else "plain"
+    table = {theirs: ours for style in STYLES.values() for theirs, ours in modules(style, blocks).items()}
+    return detector(rename(kept, table), left_out, intensity_scale, square_neck_is_conv(blocks))
 
 
 FORMAT = PublishedFormat(
