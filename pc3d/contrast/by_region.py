@@ -68,14 +68,15 @@ def contrast_region_distillation(
     """`region_distillation` by a contrast: each region weighs the same."""
     if contrast.plain:
         return region_distillation(students, teachers, regions, temperature, mask_own_region, known)
-    anchors, _, size, _ = known or region_rows(regions)
+    known = known or region_rows(regions)
+    anchors = known.front
     if not len(anchors):
         return zero_with_graph(students, teachers)
     negative = torch.ones(len(anchors), len(teachers), dtype=torch.bool, device=regions.device)
     if mask_own_region:
         negative &= regions[anchors, None] != regions[None, :]
     negative.scatter_(1, anchors[:, None], False)
-    weights = 1 / size
+    weights = 1 / known.size
     return _chosen(contrast, anchors, students, teachers, anchors, negative, generator, facts, None, weights)
 
 
@@ -115,7 +116,8 @@ def contrast_feature(
 
     Positives are the foreground keys most like an anchor, negatives the background.
     """
-    front, back, _, _ = known or region_rows(segments)
+    known = known or region_rows(segments)
+    front, back = known.front, known.back
     if contrast.plain or not (len(front) and len(back)):
         return feature_contrast(features[front], keys[front], keys[back], temperature, matches)
     with torch.no_grad():

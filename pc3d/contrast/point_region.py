@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,8 @@ from pc3d.ops.device import to_device
 SEMANTIC_LESS = -1
 
 
-class RegionRows(NamedTuple):
+@dataclass(frozen=True)
+class RegionRows:
     """Which of K rows belong to a region: known in the host's memory, so that nobody waits for a GPU.
 
     Attributes:
@@ -33,7 +34,8 @@ def region_rows(regions: Tensor, device: torch.device | None = None) -> RegionRo
     device = regions.device if device is None else device
     front, back = (regions != SEMANTIC_LESS).nonzero()[:, 0], (regions == SEMANTIC_LESS).nonzero()[:, 0]
     _, region, size = torch.unique(regions[front], return_inverse=True, return_counts=True)
-    return RegionRows(*(to_device(rows, device) for rows in (front, back, size[region])), len(size))
+    front, back, sizes = (to_device(rows, device) for rows in (front, back, size[region]))
+    return RegionRows(front, back, sizes, len(size))
 
 
 def _logits(

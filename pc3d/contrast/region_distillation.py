@@ -34,7 +34,8 @@ def region_distillation(
         float32 scalar, 0 with a graph where no point has a region.
     """
     logits = _logits(students, teachers, regions, temperature)
-    anchors, _, size, count = known or region_rows(regions)
+    known = known or region_rows(regions)
+    anchors = known.front
     if not len(anchors):
         return zero_with_graph(students, teachers)
     positive = logits.diagonal()[anchors]
@@ -42,4 +43,4 @@ def region_distillation(
         own = regions[:, None] == regions[None, :]
         logits = logits.masked_fill(own.fill_diagonal_(False), -torch.inf)
     terms = logits[anchors].logsumexp(dim=1) - positive
-    return (terms / size).sum() / count
+    return (terms / known.size).sum() / known.count

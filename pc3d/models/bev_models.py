@@ -89,16 +89,14 @@ class BevDetector(BevModel):
         Raises:
             ValueError: the batch was loaded without boxes.
         """
-        frame = batch.now
+        frame, affine = batch.now, batch.host.now.views["a"].lidar_SE3
         if frame.boxes is None or frame.box_labels is None:
             raise ValueError("the batch has no boxes: ask the loader for them (Needs(boxes=True))")
-        affine = frame.views["a"].lidar_SE3
         targets = [
-            view_boxes(*sample, affine[b].cpu().numpy())
+            view_boxes(*sample, affine[b].numpy())
             for b, sample in enumerate(zip(frame.boxes, frame.box_labels, strict=True))
         ]
-        device = affine.device
-        boxes, labels = ([item.to(device) for item in items] for items in zip(*targets, strict=True))
+        boxes, labels = (list(items) for items in zip(*targets, strict=True))
         return self.head.loss(self.head(self.network(frame)), boxes, labels)
 
     @property

@@ -8,6 +8,7 @@ from torch import Tensor
 from pc3d.data.batch import PointView
 from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.groups import ID_RANGE, SuperpixelGroups
+from pc3d.ops.device import inverse
 from pc3d.ops.precision import full_precision
 from pc3d.ops.segment import segment_mean
 
@@ -20,7 +21,7 @@ SEMANTIC_FACTS = (*GROUP_FACTS, "labels")
 @full_precision
 def loaded_xyz(view: PointView, index: Tensor) -> Tensor:
     """(P, 3) where points of a view lie in the frame of the loaded sweep, metres."""
-    loaded_SE3 = torch.linalg.inv(view.lidar_SE3)[view.batch[index]]
+    loaded_SE3 = inverse(view.lidar_SE3)[view.batch[index]]
     moved = torch.einsum("pij,pj->pi", loaded_SE3[:, :3, :3], view.points[index, :3])
     return moved + loaded_SE3[:, :3, 3]
 
@@ -44,7 +45,7 @@ def seen_from(encodings: Encodings, xyz: Tensor, sample: Tensor, frame: str, nam
     if frame == name:
         return xyz
     frames = encodings.batch.frames
-    moved_SE3 = torch.linalg.inv(frames[name].world_SE3_lidar) @ frames[frame].world_SE3_lidar
+    moved_SE3 = inverse(frames[name].world_SE3_lidar) @ frames[frame].world_SE3_lidar
     moved_SE3 = moved_SE3.to(xyz.dtype)[sample]
     return torch.einsum("nij,nj->ni", moved_SE3[:, :3, :3], xyz) + moved_SE3[:, :3, 3]
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -85,27 +86,36 @@ class _BevPool(torch.autograd.Function):
 # ---------------------------------------------------------------- any device: torch, a few bins at a time
 
 
-def _chunks(depth: Tensor, cells: Tensor) -> Iterator[tuple[tuple[Tensor, ...], Tensor, Tensor]]:
-    """Of the frustum points of a few bins that have a cell: index into `depth`, pixel row, cell."""
-    _, bins, h, w = depth.shape
-    for first in range(0, bins, _BINS):
-        n, d, y, x = (cells[:, first : first + _BINS] >= 0).nonzero(as_tuple=True)
-        point = (n, d + first, y, x)
-        yield point, (n * h + y) * w + x, cells[point].long()
+def _chunks(cells: Tensor, num_cells: int) -> Iterator[tuple[slice, Tensor]]:
+    """A few depth bins and the (N, bins, h, w) cells of their frustum points; one cell more for those of none.
+
+    To leave these out, a GPU's host would wait for their number.
+    """
+    for first in range(0, cells.shape[1], _BINS):
+        bins = slice(first, first + _BINS)
+        cell = cells[:, bins].long()
+        yield bins, torch.where(cell < 0, num_cells, cell)
 
 
 def _forward_torch(depth: Tensor, rows: Tensor, cells: Tensor, out: Tensor) -> None:
-    for point, pixel, cell in _chunks(depth, cells):
-        out.index_add_(0, cell, rows[pixel].mul_(depth[point][:, None]))
+    n, _, h, w = depth.shape
+    features, padded = rows.view(n, 1, h, w, rows.shape[1]), F.pad(out, (0, 0, 0, 1))
+    for bins, cell in _chunks(cells, len(out)):
+        lifted = features * depth[:, bins, :, :, None]
+        padded.index_add_(0, cell.flatten(), lifted.flatten(0, 3))
+    out.copy_(padded[:-1])
 
 
 def _backward_torch(
     depth: Tensor, rows: Tensor, cells: Tensor, grad: Tensor, grad_depth: Tensor, grad_rows: Tensor
 ) -> None:
-    for point, pixel, cell in _chunks(depth, cells):
-        of_cell = grad[cell]
-        grad_depth[point] = (of_cell * rows[pixel]).sum(dim=1)
-        grad_rows.index_add_(0, pixel, of_cell.mul_(depth[point][:, None]))
+    n, _, h, w = depth.shape
+    features, padded = rows.view(n, 1, h, w, rows.shape[1]), F.pad(grad, (0, 0, 0, 1))
+    total = grad_rows.view(n, h, w, rows.shape[1])
+    for bins, cell in _chunks(cells, len(grad)):
+        of_cell = padded[cell]
+        grad_depth[:, bins] = (of_cell * features).sum(dim=4)
+        total += of_cell.mul_(depth[:, bins, :, :, None]).sum(dim=1)
 
 
 # ---------------------------------------------------------------- CPU: compiled loops, one owner for each sum

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from pc3d.data.batch import FrameBatch
+from pc3d.ops.device import inverse
 from pc3d.ops.precision import full_precision
 
 
@@ -16,7 +16,7 @@ def cameras_from_view(cam_SE3_lidar: Tensor, view_SE3_lidar: Tensor) -> Tensor:
     Args:
         cam_SE3_lidar: (B, V, 4, 4) from the loaded sweep. view_SE3_lidar: (B, 4, 4), that of the view.
     """
-    return cam_SE3_lidar @ torch.linalg.inv(view_SE3_lidar)[:, None]
+    return cam_SE3_lidar @ inverse(view_SE3_lidar)[:, None]
 
 
 @full_precision

@@ -8,6 +8,7 @@ from torch import Tensor
 from pc3d.geometry.grid import BevGrid
 from pc3d.geometry.lens import straightened
 from pc3d.ops.bev import bev_cells
+from pc3d.ops.device import inverse
 from pc3d.ops.precision import full_precision
 
 _WIDEST = 11.4
@@ -44,8 +45,8 @@ def frustum_points(
     )
     u, v = u.expand(size), v[:, None].expand(size)
     pixel = torch.stack((u, v, torch.ones_like(u)))
-    lidar_SE3_cam = torch.linalg.inv(cam_SE3_lidar.double())
-    cam_from_pixel = torch.linalg.inv(intrinsics.double())
+    lidar_SE3_cam = inverse(cam_SE3_lidar.double())
+    cam_from_pixel = inverse(intrinsics.double())
     if lens is None:
         rays = torch.einsum("nij,jyx->inyx", lidar_SE3_cam[:, :3, :3] @ cam_from_pixel, pixel)
     else:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pc3d.geometry.grid import BevGrid
+from pc3d.ops.device import constant
 from pc3d.ops.precision import full_precision
 
 BRANCHES: dict[str, int] = {"reg": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2}
@@ -32,7 +33,7 @@ def cells_of(boxes: Tensor, grid: BevGrid) -> tuple[Tensor, Tensor]:
         (N, 2) int64 row and column, meaningless where outside; (N,) bool.
     """
     cells = _cell_coordinates(boxes, grid).floor()
-    size = cells.new_tensor([grid.cols, grid.rows])
+    size = constant([grid.cols, grid.rows], cells)
     # Compared as floats: a coordinate too large for an integer must not wrap into the grid.
     inside = ((cells >= 0) & (cells < size)).all(dim=1)
     return torch.where(inside[:, None], cells, 0).long().flip(1), inside
@@ -40,7 +41,7 @@ def cells_of(boxes: Tensor, grid: BevGrid) -> tuple[Tensor, Tensor]:
 
 def _cell_coordinates(boxes: Tensor, grid: BevGrid) -> Tensor:
     """(N, 2) x and y of the centres in cells from the corner of the grid."""
-    return (boxes[:, :2] - boxes.new_tensor([grid.x_min, grid.y_min])) / grid.cell
+    return (boxes[:, :2] - constant([grid.x_min, grid.y_min], boxes)) / grid.cell
 
 
 @full_precision
@@ -83,7 +84,7 @@ def decode_boxes(code: Tensor, cells: Tensor, grid: BevGrid) -> Tensor:
     Returns:
         (N, 9) boxes, yaw in [-pi, pi], sizes between 7 mm and 148 m.
     """
-    corner = code.new_tensor([grid.x_min, grid.y_min])
+    corner = constant([grid.x_min, grid.y_min], code)
     centre = (cells.flip(1).to(code.dtype) + code[:, 0:2]) * grid.cell + corner
     size = code[:, 3:6].clamp(-_LARGEST_LOG_SIZE, _LARGEST_LOG_SIZE).exp()
     yaw = torch.atan2(code[:, 6:7], code[:, 7:8])

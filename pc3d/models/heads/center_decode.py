@@ -12,6 +12,7 @@ from torch import Tensor
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.heads.center_code import BOX_SIZE, BRANCHES, decode_boxes
 from pc3d.models.heads.detections import CENTRE_RANGE, Detections, check_centre_range, in_range
+from pc3d.ops.device import constant
 from pc3d.ops.nms import circle_nms, rotated_nms
 from pc3d.ops.precision import full_precision
 
@@ -126,7 +127,7 @@ class CenterDecoder:
             ],
             dim=1,
         ).transpose(1, 2)
-        labels = torch.tensor(group, device=logits.device)[index // (grid.rows * grid.cols)]
+        labels = constant(group, index)[index // (grid.rows * grid.cols)]
         found = []
         for b in range(len(logits)):
             cells = torch.stack([cell[b] // grid.cols, cell[b] % grid.cols], dim=1)

@@ -142,7 +142,8 @@ class CenterHead(nn.Module):
             outputs: of `forward`.
             boxes: for each sample (N, 9) `x y z l w h yaw vx vy` in the frame of the grid, metres, radians,
                 m/s, velocity NaN where unknown (it is left out). Boxes off the grid are ignored.
-            labels: for each sample (N,) int64 index into `detection`.
+            labels: for each sample (N,) int64 index into `detection`. Where boxes and labels lie, targets are
+                made: best in the host's memory.
 
         Returns:
             `loss_heatmap` and `loss_box` (weighted already), float32, each the sum over groups, normalised by
@@ -155,7 +156,12 @@ class CenterHead(nn.Module):
         heatmap = outputs[0]["heatmap"]
         if len(boxes) != len(heatmap):
             raise ValueError(f"boxes of {len(boxes)} samples for outputs of {len(heatmap)}")
-        targets = center_targets(boxes, labels, self.groups, self.grid, self.min_overlap, self.min_radius)
+        targets = [
+            target.to(heatmap.device)
+            for target in center_targets(
+                boxes, labels, self.groups, self.grid, self.min_overlap, self.min_radius
+            )
+        ]
         of_heatmaps, of_boxes = [], []
         for maps, target in zip(outputs, targets, strict=True):
             of_heatmaps.append(heatmap_focal_loss(maps["heatmap"], target.heatmap))

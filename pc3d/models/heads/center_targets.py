@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.heads.center_code import BOX_SIZE, BRANCHES, CODE_SIZE, cells_of, encode_boxes
+from pc3d.ops.device import to_device
 from pc3d.ops.precision import full_precision
 
 
@@ -31,6 +32,10 @@ class GroupTargets:
     cell: Tensor
     code: Tensor
     known: Tensor
+
+    def to(self, device: torch.device) -> GroupTargets:
+        """The same on a device."""
+        return GroupTargets(**{f.name: to_device(getattr(self, f.name), device) for f in fields(self)})
 
 
 def check_options(min_overlap: float, min_radius: int, code_weights: Sequence[float]) -> None:

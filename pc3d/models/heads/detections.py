@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pc3d.data.errors import did_you_mean
+from pc3d.ops.device import constant
 
 CENTRE_RANGE = (-61.2, -61.2, -10.0, 61.2, 61.2, 10.0)
 """x_min y_min z_min x_max y_max z_max (m) of box centres, as public nuScenes configurations have it."""
@@ -38,7 +39,7 @@ class Detections:
 
 def in_range(boxes: Tensor, centre_range: Sequence[float]) -> Tensor:
     """(N,) bool: the centre is in range, and every number finite (a diverged network gives NaN)."""
-    low, high = boxes.new_tensor(centre_range).view(2, 3)
+    low, high = constant(centre_range, boxes).view(2, 3)
     inside = ((boxes[:, :3] >= low) & (boxes[:, :3] <= high)).all(dim=1)
     return inside & boxes.isfinite().all(dim=1)
 

@@ -26,6 +26,7 @@ from pc3d.models.heads.detections import (
 from pc3d.models.heads.focal_loss import sigmoid_focal_loss, start_rare
 from pc3d.models.heads.transfusion_matching import MatchingCost, match
 from pc3d.models.lidar.bev_backbone import conv_norm_relu
+from pc3d.ops.device import constant, to_device
 from pc3d.ops.precision import full_precision, layer_in_full
 
 _SMALL = ("pedestrian", "person", "cone")
@@ -211,7 +212,7 @@ class TransFusionHead(nn.Module):
 
     def _embedded(self, embed: nn.Module, position: Tensor) -> Tensor:
         """Embeddings of coordinates in cells, which enter as -1..1 over the grid."""
-        size = position.new_tensor([self.grid.cols, self.grid.rows])
+        size = constant([self.grid.cols, self.grid.rows], position)
         return layer_in_full(embed, 2 * position / size - 1)
 
     @full_precision
@@ -235,9 +236,11 @@ class TransFusionHead(nn.Module):
         if len(boxes) != len(outputs.heatmap):
             raise ValueError(f"boxes of {len(boxes)} samples for outputs of {len(outputs.heatmap)}")
         (target,) = center_targets(boxes, labels, [self.labels], self.grid, self.min_overlap, self.min_radius)
+        matches = self._all_matches(outputs, target)
+        target = target.to(outputs.heatmap.device)
         layers = [
-            self._layer_loss(code, logits.float(), target)
-            for code, logits in zip(outputs.codes, outputs.logits, strict=True)
+            self._layer_loss(code, logits.float(), target, match)
+            for code, logits, match in zip(outputs.codes, outputs.logits, matches, strict=True)
         ]
         of_classes, of_boxes = (torch.stack(terms).sum() for terms in zip(*layers, strict=True))
         return {
@@ -246,9 +249,11 @@ class TransFusionHead(nn.Module):
             "loss_box": self.box_weight * of_boxes,
         }
 
-    def _layer_loss(self, code: Tensor, logits: Tensor, target: GroupTargets) -> tuple[Tensor, Tensor]:
+    def _layer_loss(
+        self, code: Tensor, logits: Tensor, target: GroupTargets, match: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """Class and box loss of one decoder layer, not weighted."""
-        sample, query, row = self._matches(code, logits, target)
+        sample, query, row = match
         wanted = torch.zeros_like(logits)
         wanted[sample, query, target.channel[row]] = 1
         of_classes = sigmoid_focal_loss(logits, wanted, self.cost.gamma, self.cost.alpha).sum()
@@ -258,6 +263,15 @@ class TransFusionHead(nn.Module):
         return of_classes / max(len(row), 1), of_boxes
 
     @torch.no_grad()
+    def _all_matches(self, outputs: QueryOutputs, target: GroupTargets) -> list[list[Tensor]]:
+        """`_matches` of each layer on the device of the outputs; found in the host's memory, read at once."""
+        device, target = outputs.heatmap.device, target.to(torch.device("cpu"))
+        layers = zip(outputs.codes, outputs.logits, strict=True)
+        joined = torch.stack([torch.cat([code.float(), logits.float()], dim=2) for code, logits in layers])
+        widths = [joined.shape[3] - outputs.logits[0].shape[2], outputs.logits[0].shape[2]]
+        found = (self._matches(*layer.split(widths, dim=2), target) for layer in joined.cpu())
+        return [[to_device(part, device) for part in match] for match in found]
+
     def _matches(self, code: Tensor, logits: Tensor, target: GroupTargets) -> tuple[Tensor, Tensor, Tensor]:
         """Sample, query and row of the target of each matched pair."""
         truth = decode_boxes(target.code, target.cell, self.grid)
@@ -266,7 +280,7 @@ class TransFusionHead(nn.Module):
             rows = (target.sample == b).nonzero()[:, 0]
             found = self._boxes(code[b])
             costs = self.cost.costs(logits[b], found, truth[rows], target.channel[rows], self.grid)
-            query, column = (pair.to(code.device) for pair in match(costs))
+            query, column = match(costs)
             parts.append((torch.full_like(query, b), query, rows[column]))
         sample, query, row = (torch.cat(items) for items in zip(*parts, strict=True))
         return sample, query, row
@@ -283,7 +297,7 @@ class TransFusionHead(nn.Module):
         A query keeps the class that it was found as; its score is the heatmap's value there times the
         probability of that class after the last layer.
         """
-        known = torch.tensor(self.labels, device=outputs.channel.device)
+        known = constant(self.labels, outputs.channel)
         of_class = outputs.logits[-1].float().sigmoid().gather(2, outputs.channel[:, :, None])[:, :, 0]
         samples = zip(outputs.codes[-1], outputs.confidence * of_class, known[outputs.channel], strict=True)
         found = [Detections(self._boxes(code), scores, labels) for code, scores, labels in samples]

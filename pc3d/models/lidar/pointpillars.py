@@ -14,6 +14,7 @@ from pc3d.models.lidar.base import LidarEncoder, LidarFeatures
 from pc3d.models.lidar.bev_backbone import BevBackbone
 from pc3d.models.lidar.inputs import PointInputs, range_of
 from pc3d.models.lidar.norms import set_norms
+from pc3d.ops.device import constant
 from pc3d.ops.interpolate import sample_bev
 from pc3d.ops.precision import layer_in_full
 from pc3d.ops.segment import segment_max, segment_mean
@@ -79,12 +80,13 @@ class PointPillars(LidarEncoder):
 
     def _canvas(self, view: PointView, pillars: Voxels) -> Tensor:
         """(B, pillar_channels, rows * stride, cols * stride) map of the pillars, zero where empty."""
-        points, index = view.points[pillars.valid], pillars.index[pillars.valid]
+        inside = pillars.valid.nonzero()[:, 0]  # batch norm must not see the others
+        points, index = view.points[inside], pillars.index[inside]
         mean, _ = segment_mean(points[:, :3], index, len(pillars))
         axes = 3 if self.centre_z else 2
         centre = self.inputs.grid.centers(pillars.coords)[:, :axes]
         offsets = (points[:, :3] - mean[index], points[:, :axes] - centre[index])
-        decorated = torch.cat((points[:, self.inputs.columns], *offsets), dim=1)
+        decorated = torch.cat((points.index_select(1, constant(self.inputs.columns, index)), *offsets), dim=1)
         features = segment_max(self.norm(layer_in_full(self.linear, decorated)).relu(), index, len(pillars))
         _, rows, cols = pillars.shape
         canvas = features.new_zeros(pillars.batch_size, rows, cols, features.shape[1])
