@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from pc3d.data.errors import did_you_mean
-from pc3d.export import mmdet3d, openpcdet, unets
+from pc3d.export import image, mmdet3d, openpcdet, unets
 from pc3d.export.base import Exported, Options, Target
 from pc3d.export.source import read_source
 from pc3d.storage.whole import new_file, write_bytes
@@ -19,6 +19,7 @@ TARGETS: dict[str, Target] = {
     "openpcdet": openpcdet.TARGET,
     "mmdet3d": mmdet3d.TARGET,
     **unets.TARGETS,
+    **image.TARGETS,
 }
 
 
@@ -47,11 +48,16 @@ def export_checkpoint(
     exported = chosen.export(read_source(Path(checkpoint), chosen.part), options or Options())
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    weights, snippet = out / f"{target}.pth", out / f"{target}.{chosen.suffix}"
-    with new_file(weights) as file:
-        torch.save(chosen.wrap(exported.tensors), file)  # type: ignore[arg-type]
-    write_bytes(snippet, _snippet(chosen, exported, weights, Path(checkpoint)).encode())
-    return [weights, snippet], exported
+    weights = exported.write(out) if exported.write else [_write(chosen, exported, out / f"{target}.pth")]
+    snippet = out / f"{target}.{chosen.suffix}"
+    write_bytes(snippet, _snippet(chosen, exported, weights[0], Path(checkpoint)).encode())
+    return [*weights, snippet], exported
+
+
+def _write(target: Target, exported: Exported, path: Path) -> Path:
+    with new_file(path) as file:
+        torch.save(target.wrap(exported.tensors), file)  # type: ignore[arg-type]  # it needs `write` alone
+    return path
 
 
 def _snippet(target: Target, exported: Exported, weights: Path, checkpoint: Path) -> str:

@@ -61,12 +61,14 @@ class Exported:
         snippet: of the target's own config.
         left_out: parts that the target has no place for, and why.
         notes: what was folded into the weights, and what equality needs, a sentence each.
+        write: writes the weights into a folder and gives their files, where `torch.save` does not do it.
     """
 
     tensors: dict[str, Tensor]
     snippet: str
     left_out: dict[str, str]
     notes: tuple[str, ...] = ()
+    write: Callable[[Path], list[Path]] | None = None
 
 
 class Wrap(Protocol):

@@ -81,7 +81,8 @@ def exported(path: Path, target: str, points: str | None = None, **options: Any)
     chosen = Options(points=None if points is None else TargetPoints.parse(points), **options)
     (weights, _), _ = export_checkpoint(path, target, path.parent / target, chosen)
     content = torch.load(weights, weights_only=True)
-    return next(value for key, value in content.items() if key != "meta")
+    wrapped = [value for value in content.values() if isinstance(value, dict) and value]
+    return wrapped[0] if wrapped else content
 
 
 def points_in(config: Mapping[str, Any], count: int = 600, columns: int = 4, seed: int = 1) -> Tensor:

@@ -36,6 +36,21 @@ def transformers_name(name: str) -> str:
     return name
 
 
+def torchvision_name(name: str) -> str:
+    """Inverse of `transformers_name`."""
+    kinds = {ours: theirs for theirs, ours in _KINDS.items()}
+    if match := re.fullmatch(r"embedder\.embedder\.(\w+)\.(.+)", name):
+        return f"{kinds[match[1]]}1.{match[2]}"
+    layer = r"encoder\.stages\.(\d+)\.layers\.(\d+)\."
+    if match := re.fullmatch(layer + r"layer\.(\d+)\.(\w+)\.(.+)", name):
+        stage, block, number, kind, rest = match.groups()
+        return f"layer{int(stage) + 1}.{block}.{kinds[kind]}{int(number) + 1}.{rest}"
+    if match := re.fullmatch(layer + r"shortcut\.(\w+)\.(.+)", name):
+        stage, block, kind, rest = match.groups()
+        return f"layer{int(stage) + 1}.{block}.downsample.{0 if kind == 'convolution' else 1}.{rest}"
+    return name
+
+
 def load_resnet(backbone: nn.Module, path: Path) -> LoadReport:
     """Load a checkpoint into a `transformers.ResNetBackbone`.
 
