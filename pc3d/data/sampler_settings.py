@@ -101,3 +101,15 @@ def build_sampler(
     except TypeError as error:
         raise ValueError(f"data.sampler: {error}") from error
     return made.build(parts, batch_size, seed, rank, world)
+
+
+def frames_of_pass(
+    config: Mapping[str, Any] | None, parts: Sequence[FrameDataset], batch_size: int, world: int
+) -> int:
+    """How many frames all processes together read in a pass; batches of one label leave some out.
+
+    Args and errors: see `build_sampler`.
+    """
+    if config is None or config.get("type") != "Clusters":  # others leave out less than a batch
+        return sum(map(len, parts))
+    return build_sampler(config, parts, batch_size, world=world).length

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pc3d.data.batch import Batch
 from pc3d.data.collate import collate_shared
-from pc3d.data.sampler_settings import build_sampler
+from pc3d.data.sampler_settings import build_sampler, frames_of_pass
 from pc3d.data.samplers import StreamSampler
 from pc3d.engine.allocator import keep_freed_memory
 from pc3d.engine.bad_samples import BadSamples, TolerantDataset, bad_sample_budget
@@ -243,7 +243,9 @@ def open_run(config: Config, dataset: MixedDataset, work_dir: Path, mode: Mode) 
     Raises:
         DataError, ValueError: the config cannot be run.
     """
-    iterations = resolve_iterations(config.schedule, len(dataset), config.data.batch_size)
+    size, chosen = config.data.batch_size, plain(config.data.get("sampler"))
+    frames = frames_of_pass(chosen, dataset.parts, size, get_world_size())
+    iterations = resolve_iterations(config.schedule, frames, size)
     contract = run_contract(config, dataset, iterations, get_world_size())
     return Run(work_dir, contract, mode, config.get("runtime", {}).get("keep_checkpoints", 2))
 

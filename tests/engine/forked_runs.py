@@ -34,6 +34,7 @@ class Job:
         in_step: killed in this step, from 0, when its gradients are there (the last rank).
         at_call: killed at this call of the disk, from 0 (the first rank); a write is half done.
         at_name: killed at the first call of this name (`rename`, ...) for this file: "rename iter_4.pth".
+        tokens: what each process has read is in `RUN.tokens.RANK`, a line a step.
     """
 
     config: str
@@ -44,6 +45,7 @@ class Job:
     in_step: int | None = None
     at_call: int | None = None
     at_name: str | None = None
+    tokens: bool = False
 
     @property
     def killed(self) -> bool:
@@ -71,6 +73,19 @@ def die_in_step(step: int) -> None:
         optimize(wrapper, **more)
 
     StreamTrainLoop.run_iter, GuardedOptimWrapper.step = counted, dying  # type: ignore[method-assign]
+
+
+def write_tokens(path: Path) -> None:
+    from pc3d.engine.loop import StreamTrainLoop
+
+    run_iter = StreamTrainLoop.run_iter
+
+    def written(loop: StreamTrainLoop, batch: Any) -> None:
+        with path.open("a") as file:
+            file.write(f"{loop.iter} {' '.join(batch.tokens)}\n")
+        run_iter(loop, batch)
+
+    StreamTrainLoop.run_iter = written  # type: ignore[method-assign]
 
 
 def watch_disk(job: Job) -> None:
@@ -116,6 +131,8 @@ def train(job: Job, rank: int, port: int) -> None:
         watch_disk(job)
     if rank == job.ranks - 1 and job.in_step is not None:
         die_in_step(job.in_step)
+    if job.tokens:
+        write_tokens(Path(f"{job.run}.tokens.{rank}"))
     {"pretrain": pretrain, "finetune": finetune}[job.kind](config, Path(job.run), resume=job.resume)
 
 
