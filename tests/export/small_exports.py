@@ -50,6 +50,8 @@ PILLARS: dict[str, Any] = {
 def randomise(module: nn.Module, seed: int = 0) -> None:
     """Weights that keep features near 1, and statistics of norms that no new network has."""
     generator = torch.Generator().manual_seed(seed)
+    residual = any(hasattr(part, "shortcut") for part in module.modules())
+    gain = 1.5 if residual else 9  # few voxels have neighbours
 
     def uniform(like: Tensor, low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(like.shape, generator=generator)
@@ -61,7 +63,7 @@ def randomise(module: nn.Module, seed: int = 0) -> None:
             part.running_var = uniform(part.weight, 0.5, 2.0)
             part.num_batches_tracked.fill_(7)
         elif getattr(part, "weight", None) is not None and part.weight.ndim > 1:
-            fan = part.weight[0].numel() / (9 if part.weight.ndim == 5 else 2)  # few voxels have neighbours
+            fan = part.weight[0].numel() / (gain if part.weight.ndim == 5 else 2)
             part.weight.data = torch.randn(part.weight.shape, generator=generator) / fan**0.5
 
 
