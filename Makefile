@@ -21,7 +21,7 @@ help:
 	@echo "make test-kernels            the numeric tests under each kernel that this processor has"
 	@echo "make check                   ruff, mypy and the layering of imports"
 	@echo "make benchmark DATA=FOLDER   regions against scikit-learn, the simulator against the real frame"
-	@echo "make table-contrast          each part of a contrast beside plain ones (twenty hours on two cores, resumable)"
+	@echo "make table-contrast          each part of a contrast beside plain ones (some thirty hours on two cores, resumable)"
 	@echo "make table                   the label-efficiency table of the README (six hours on two cores)"
 
 demo: install
@@ -56,6 +56,7 @@ table: install data/sim-regions/statistics.json
 
 table-contrast: install
 	$(BIN)/python tools/benchmark.py evidence contrast --jobs 2 --work-dir work_dirs/contrast
+	$(BIN)/python tools/benchmark.py evidence contrast_more --jobs 2 --work-dir work_dirs/contrast-more --worlds work_dirs/contrast/worlds
 
 data/sim-regions/statistics.json:
 	test -d data/sim || $(BIN)/python data_prep/simulate.py data/sim --size bench

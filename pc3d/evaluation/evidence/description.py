@@ -105,6 +105,7 @@ class Probes:
         points: of each sweep. sweeps: of the training and of the validation part. draw: seed of the points.
         teacher: pretraining config whose frozen image network is read at the pixels of the points, too.
         other_world: probe on another world than that of the pretraining, too.
+        shots: labels of each class whose prototypes are scored, too, see `few_shot`.
     """
 
     points: int = 300
@@ -112,6 +113,11 @@ class Probes:
     draw: int = 0
     teacher: str | None = None
     other_world: bool = True
+    shots: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if any(count < 1 for count in self.shots):
+            raise ValueError(f"shots are {self.shots}, expected at least 1 each")
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from pc3d.evaluation.evidence.worlds import open_world
 from pc3d.evaluation.label_efficiency import json_values
 from pc3d.evaluation.protocol.data import ProbeData, draw_points, spread_key_frames
 from pc3d.evaluation.protocol.features import Features, Pair, beside, both_statistics, hand_made
+from pc3d.evaluation.protocol.few_shot import few_shot
 from pc3d.evaluation.protocol.networks import Teacher
 from pc3d.evaluation.protocol.probes import probe
 from pc3d.evaluation.protocol.references import reference_table
@@ -123,7 +124,9 @@ def _probe(study: Study, places: Places, unit: Unit) -> dict[str, Any]:
     frames = frame_config(frame_settings(plain(config.data)))
     train, val = probe_data(study, places, probed)
     ours = _hand_made(train), _hand_made(val)
+    assert study.probes is not None
     rows: dict[str, Any] = {}
+    few: dict[str, Any] = {}
 
     def score(name: str, pair: Pair) -> None:
         x, y = pair
@@ -131,8 +134,11 @@ def _probe(study: Study, places: Places, unit: Unit) -> dict[str, Any]:
 
     for name, (a, b) in both_statistics(train, val, encoder, frames):
         score(name, (a, b))
+        if name == "fixed" and (shots := study.probes.shots):
+            few = few_shot(a.values, train.labels, b.values, val.labels, train.num_classes, shots)
         score(f"{name} beside hand-made", (beside(ours[0], a), beside(ours[1], b)))
-    return {"rows": rows, "train_points": len(train), "val_points": len(val)}
+    result = {"rows": rows, "train_points": len(train), "val_points": len(val)}
+    return {**result, "few": few} if few else result
 
 
 def probe_data(study: Study, places: Places, world: str) -> tuple[ProbeData, ProbeData]:

@@ -200,12 +200,14 @@ class _Maker:
         for probed in self.probed(world):
             if start.supervised and probed != world:
                 continue  # it has seen the labels of that world
-            settings = {
+            settings: dict[str, Any] = {
                 "world": self.identity(probed),
                 "probes": self._draw(),
                 "shown": shown,
                 "begin": self._begin(start, seed, began),
             }
+            if self.study.probes.shots:  # without them the units are those of before there were any
+                settings["shots"] = list(self.study.probes.shots)
             # An untrained start belongs to no world: on another one's it is that world's own.
             of = world if start.trained else probed
             needs = began.key if began else None

@@ -13,7 +13,14 @@ from pc3d.evaluation.evidence.plan import Known, plan
 from pc3d.evaluation.evidence.results import Finished, finished
 from pc3d.evaluation.evidence.schedule import IDENTITIES
 from pc3d.evaluation.evidence.step_time import FILE, Measured, read_times, write_times
-from pc3d.evaluation.evidence.tables import NOTE, budget_table, probe_tables, task_tables, teacher_table
+from pc3d.evaluation.evidence.tables import (
+    NOTE,
+    budget_table,
+    probe_tables,
+    shot_table,
+    task_tables,
+    teacher_table,
+)
 from pc3d.storage.whole import read_json, write_bytes, write_json
 
 RESULTS = "results.json"
@@ -38,6 +45,8 @@ def publish(study: Study, places: Places, known: Known) -> str:
             parts += ["## Probes on another world", probe_tables(study, done, other=True)]
         if study.probes.teacher:
             parts += ["## What the teacher knows", teacher_table(study, done)]
+        if study.probes.shots:
+            parts += ["## Prototypes of a few labels", shot_table(study, done)]
         if draw_probes(study, done, places.folder / "probes.png"):
             parts.append("![Probes](probes.png)")
     for task in TASKS:

@@ -68,6 +68,15 @@ def probe_scores(done: Sequence[Finished], start: str, row: str, probe: str, oth
     return scores
 
 
+def shot_scores(done: Sequence[Finished], start: str, count: int, form: str) -> Scores:
+    """mIoU by prototypes of so many labels of each class, on the own world; `form` of `few_shot.FORMS`."""
+    return {
+        (one.unit.facts["on"], one.unit.seed): float(one.result["few"][str(count)][form])
+        for one in of_kind(done, PROBE, start)
+        if "few" in one.result and (one.unit.facts["on"] == one.unit.world or one.unit.needs is None)
+    }
+
+
 def reference_scores(
     done: Sequence[Finished], name: str, probe: str, seeds: Iterable[int], block: str = "all"
 ) -> Scores:

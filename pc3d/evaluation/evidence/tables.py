@@ -18,12 +18,14 @@ from pc3d.evaluation.evidence.results import (
     probe_scores,
     random_curve,
     reference_scores,
+    shot_scores,
     spent,
     task_scores,
 )
 from pc3d.evaluation.evidence.step_time import Measured
 from pc3d.evaluation.intervals import Interval, interval, paired_interval
 from pc3d.evaluation.label_multiplier import label_multiplier
+from pc3d.evaluation.protocol.few_shot import FORMS
 
 METRICS = {"segmentation": ("miou",), "detection": ("nds", "map")}
 TITLES = {"miou": "mIoU", "nds": "NDS", "map": "mAP"}
@@ -117,6 +119,20 @@ def teacher_table(study: Study, done: Sequence[Finished]) -> str:
         scores = [reference_scores(done, name, probe, study.seeds[:1], "seen") for probe in PROBES]
         rows.append([name, *map(mean, scores)])
     return markdown(["features, points in view", "logistic", "kNN"], rows) if rows else ""
+
+
+def shot_table(study: Study, done: Sequence[Finished]) -> str:
+    """Prototypes of a few labels, as they are and moved; empty where none are asked for."""
+    asked = [(count, form) for count in (study.probes.shots if study.probes else ()) for form in FORMS]
+    rows = [
+        [start.name, *(mean(shot_scores(done, start.name, count, form)) for count, form in asked)]
+        for start in study.starts
+    ]
+    return (
+        markdown(["labels of each class", *(f"{count}, {form}" for count, form in asked)], rows)
+        if asked
+        else ""
+    )
 
 
 def task_tables(study: Study, done: Sequence[Finished], task: str) -> str:

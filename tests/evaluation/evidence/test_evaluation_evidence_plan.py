@@ -173,6 +173,15 @@ def test_configs_that_no_name_would_tell_are_refused() -> None:
             plan(small_study(starts={"random": {"random": True}, "x": start}), KNOWN)
 
 
+def test_shots_are_of_the_probes_alone() -> None:
+    probes = {"points": 20, "sweeps": [2, 2]}
+    before, after = (_keys(probes={**probes, **more}) for more in ({}, {"shots": [1, 5]}))
+    assert before == _keys(probes={**probes, "shots": []})
+    assert {key.split("-")[0] for key in before ^ after} == {"probe"}
+    with pytest.raises(ValueError, match="shots are"):
+        small_study(probes={**probes, "shots": [0]})
+
+
 def test_a_start_may_have_fewer_seeds() -> None:
     starts = {"random": {"random": True}, "prc": {"pretrain": "sim_prc", "seeds": [1]}}
     units = plan(small_study(starts=starts), KNOWN)
@@ -186,7 +195,7 @@ def test_shipped_studies_can_be_read_and_planned(tmp_path: Path) -> None:
     units = plan(study, Known(seconds=seconds))
     runs = sum(3 * len(start.seeds or study.seeds) for start in study.starts if start.trained)
     assert sum(u.kind == "pretrain" and u.facts["encoder"] == "segmentation" for u in units) == runs
-    for name in ("contrast", "recipe", "regions"):
+    for name in ("contrast", "contrast_more", "recipe", "regions"):
         other = read_study(name)
         timed = dict.fromkeys(step_time.timed_runs(other), 0.5)
         assert len(plan(other, Known(seconds=timed))) > 2 * len(other.starts)

@@ -18,6 +18,7 @@ from pc3d.evaluation.evidence.places import Places
 from pc3d.evaluation.evidence.plan import Known, Unit, plan
 from pc3d.evaluation.evidence.publish import publish
 from pc3d.evaluation.evidence.schedule import known_of, run
+from pc3d.evaluation.protocol.few_shot import FORMS
 from pc3d.models.weights import read_metadata
 
 
@@ -30,7 +31,9 @@ def test_a_study_runs_once_goes_on_and_may_be_moved(
         "prc": {"pretrain": "sim_prc", "scenes": 1},
         "supervised": {"supervised": "sim_5_percent"},
     }
-    study = small_study(worlds=[{"name": "a", **world}, {"name": "b", **world}], seeds=[0], starts=starts)
+    worlds = [{"name": "a", **world}, {"name": "b", **world}]
+    probes = {"points": 20, "sweeps": [2, 2], "shots": [1]}
+    study = small_study(worlds=worlds, seeds=[0], starts=starts, probes=probes)
     places = Places(tmp_path / "study")
     first = run(study, places, only=["a", "prc"])
     assert not first.failed
@@ -51,6 +54,7 @@ def test_a_study_runs_once_goes_on_and_may_be_moved(
         assert run(study, moved, only=["a"]).done == []
     text = publish(study, moved, known_of(study, moved))
     assert "| prc |" in text
+    assert "| labels of each class | 1, nearest | 1, moved | 1, moved, shares known |" in text
     assert "| supervised |" in text
 
     # The weights did not come along: a new task makes them again and gets what the old one got.
@@ -70,6 +74,7 @@ def _looks_right(study: Study, places: Places) -> None:
         if unit.kind == "probe":
             rows = results[key]["result"]["rows"]
             assert len(rows) == 4
+            assert set(results[key]["result"]["few"]["1"]) == set(FORMS)
             assert all(0 <= row[p]["miou"] <= 1 for row in rows.values() for p in ("logistic", "knn"))
         if unit.kind == "segmentation":
             assert results[key]["result"]["evaluator"] == "nuscenes-devkit"

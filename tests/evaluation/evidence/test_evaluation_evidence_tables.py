@@ -15,7 +15,9 @@ from pc3d.evaluation.evidence.description import Study, World
 from pc3d.evaluation.evidence.places import Places
 from pc3d.evaluation.evidence.plan import Known, Unit, plan
 from pc3d.evaluation.evidence.publish import publish, restore
+from pc3d.evaluation.evidence.results import finished
 from pc3d.evaluation.evidence.step_time import read_times, write_times
+from pc3d.evaluation.evidence.tables import shot_table
 
 KNOWN = Known({"a": "aa", "b": "bb"})
 FEW = {
@@ -83,6 +85,21 @@ def test_tables_are_those_by_hand(tmp_path: Path) -> None:
     assert len(raw["units"]) == len(plan(study, KNOWN))
     assert (tmp_path / "probes.png").stat().st_size > 5000
     assert (tmp_path / "labels-segmentation.png").stat().st_size > 5000
+
+
+def test_prototypes_of_a_few_labels_are_means_over_seeds_on_the_own_world(tmp_path: Path) -> None:
+    study = small_study(probes={"points": 20, "sweeps": [2, 2], "shots": [5]}, segmentation=None)
+    places = Places(tmp_path)
+    for unit in plan(study, KNOWN):
+        if unit.kind == "probe":
+            own = 0.1 * (unit.seed + 1) + (unit.start == "prc") * 0.2
+            score = own if unit.facts["on"] == unit.world else 0.9
+            few = {"5": {"nearest": score, "moved": score + 0.01, "moved, shares known": score + 0.02}}
+            write_result(places, unit, {**probed(0.1, 0.1, 0.1), "few": few})
+    text = shot_table(study, finished(study, places, KNOWN))
+    assert "| random | 15.0 | 16.0 | 17.0 |" in text
+    assert "| prc | 35.0 | 36.0 | 37.0 |" in text
+    assert shot_table(small_study(), []) == ""
 
 
 def test_a_study_goes_on_from_its_results_alone(tmp_path: Path) -> None:
