@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pc3d.data.errors import did_you_mean
+from pc3d.data.sweeps import FEATURES
 from pc3d.models.lidar.inputs import PointInputs
 
 PRESETS = {
@@ -48,10 +49,13 @@ class TargetPoints:
             if not name.isidentifier() or not scale > 0 or name in names:
                 raise ValueError(
                     f"points {text!r}: expected {', '.join(PRESETS)}, or columns such as "
-                    f"{PRESETS['nuscenes']}, each once; {column!r} is none{did_you_mean(text, PRESETS)}"
+                    f"{PRESETS['nuscenes']}, each once; {column!r} is none"
                 )
             names.append(name)
             scales.append(scale)
+        if not set(names) & {*FEATURES, "x"}:
+            near, known = did_you_mean(text, PRESETS), ", ".join(PRESETS)
+            raise ValueError(f"points {text!r}: neither a preset ({known}) nor columns of points{near}")
         if names[:3] != ["x", "y", "z"] and "x" in names:
             raise ValueError(f"points {text!r}: x, y, z come first, where they are given")
         return cls(tuple(names), tuple(scales))

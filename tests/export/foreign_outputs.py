@@ -4,7 +4,7 @@
 
 FOLDER holds checkouts `OpenPCDet`, `Pointcept` and `mmdetection3d`, and `wheels` with mmcv-lite, mmdet,
 torchvision and timm, unpacked. Nothing of them is changed; the `__init__` files of their packages, which
-import compiled operators, are not run, and torch_scatter, torch_geometric and `DynamicScatter` are replaced by
+import compiled operators, do not run, and torch_scatter, torch_geometric and `DynamicScatter` are replaced by
 torch's own reductions. What is kept is names, shapes and numbers.
 """
 

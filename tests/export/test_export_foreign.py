@@ -1,7 +1,7 @@
 """What the targets' own code gave for exported weights.
 
-OpenPCDet 8caccce, mmdetection3d fe25f7a (mmcv-lite 2.1.0, mmdet 3.3.0), Pointcept d74c646, torchvision 0.29.1 and
-timm 1.0.31, on a CPU with spconv-cu120 2.3.6 and torch 2.13.
+OpenPCDet 8caccce, mmdetection3d fe25f7a (mmcv-lite 2.1.0, mmdet 3.3.0), Pointcept d74c646, torchvision 0.29.1
+and timm 1.0.31, on a CPU with spconv-cu120 2.3.6 and torch 2.13.
 
 `foreign_outputs.py` ran them. A weight that changes here changes the output, and the numbers there are fixed.
 """
