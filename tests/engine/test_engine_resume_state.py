@@ -210,3 +210,17 @@ def test_epochs_are_passes_over_what_a_sampler_reads(
         config.schedule = {"epochs": 2}
         dataset = build_dataset(plain(config.data), Needs(), config.seed)
         assert open_run(config, dataset, table.parent / "run", Mode()).iterations == steps
+
+
+@pytest.mark.long
+def test_queues_of_two_processes_go_on_exactly(tiny_index: Path, tiny_regions: Path, tmp_path: Path) -> None:
+    config = pretrain_config(
+        tiny_index, tiny_regions, STEPS, "sim_pointcontrast", **COARSE, **{"data.batch_size": 1}
+    )
+    config.objectives = {**KEEPING, **MORE}
+    (tmp_path / "config.py").write_text(config.pretty_text)
+    straight = Job(str(tmp_path / "config.py"), str(tmp_path / "straight"), ranks=2)
+    other = replace(straight, run=str(tmp_path / "killed"))
+    run_jobs(tmp_path, [straight, replace(other, in_step=KILLED), replace(other, resume=True)])
+    assert f"going on from step {SAVED}" in (tmp_path / "killed.log").read_text()
+    same_files(tmp_path / "straight", tmp_path / "killed")
