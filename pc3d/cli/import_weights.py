@@ -1,4 +1,4 @@
-"""Bring a published LiDAR checkpoint in: SLidR, SuperFlow, BEVFusion, MinkUNets with SPVNAS's names.
+"""Bring a published LiDAR checkpoint in: OpenPCDet, mmdetection3d, Pointcept, SLidR, BEVFusion and others.
 
 docs/published-weights.md says what each network expects.
 """
@@ -14,6 +14,7 @@ HELP = "bring a published LiDAR checkpoint in"
 EXAMPLES = """\
   pc3d import minkunet_slidr_1gpu.pt --format slidr --out weights/slidr.safetensors
   pc3d import lidar-only-det.pth --format bevfusion --out weights/bevfusion.safetensors
+  pc3d import second_7862.pth --format openpcdet --intensity-scale 1 --out weights/second.safetensors
   pc3d import spvnas.pth --format scalr --out weights/spvnas.safetensors \\
       --lidar-options voxel_size=[0.05,0.05,0.05]
 then, with the printed `lidar` section in CONFIG:
@@ -28,7 +29,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--format",
         required=True,
         metavar="NAME",
-        help="whose names it has: slidr, superflow, bevfusion, scalr",
+        help="whose names it has: openpcdet, mmdet3d, mmdet3d-minkunet, pointcept, slidr, superflow, bevfusion, "
+        "scalr",
     )
     parser.add_argument("--out", type=Path, required=True, help="backbone.safetensors to write")
     parser.add_argument(
