@@ -29,8 +29,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--format",
         required=True,
         metavar="NAME",
-        help="whose names it has: openpcdet, mmdet3d, mmdet3d-minkunet, pointcept, slidr, superflow, bevfusion, "
-        "scalr",
+        help="whose names it has: openpcdet, mmdet3d, mmdet3d-minkunet, pointcept, slidr, superflow, "
+        "bevfusion, scalr",
     )
     parser.add_argument("--out", type=Path, required=True, help="backbone.safetensors to write")
     parser.add_argument(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pc3d.data.errors import fail
 from pc3d.export.points import TargetPoints
+from pc3d.models.heads.center_point import CenterHead
 
 REMEDY_NORMS = "train it with {name} = {value:g} in the `lidar` section, or give --fold-eps: equal inference"
 
@@ -43,6 +44,7 @@ class Source:
         config: what built it.
         columns: names of the columns of the points that it was trained on.
         others: parts of the file beside the network, and why they are not exported.
+        head: the detection head that reads the network's map, where nothing stands between them.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class Source:
     config: Mapping[str, Any]
     columns: tuple[str, ...] = ("x", "y", "z", "intensity")
     others: Mapping[str, str] = field(default_factory=dict)
+    head: CenterHead | None = None
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from torch import Tensor
 from pc3d.data.errors import fail
 from pc3d.export.base import Options, Source, check_left_out, required_points, state_for
 from pc3d.export.points import TargetPoints, fold_offsets
+from pc3d.models.heads.center_point import CenterHead
 from pc3d.models.lidar.minkunet import MinkUNet
 from pc3d.models.lidar.pointpillars import PointPillars
 from pc3d.models.lidar.published.base import rename
 from pc3d.models.lidar.published.detectors import FIRST, PILLARS
-from pc3d.models.lidar.second import SECOND
+from pc3d.models.lidar.second import SECOND, STRIDE
 
 EPS = 1e-3
 """Of the batch norms of both targets."""
@@ -29,6 +30,7 @@ class Detector:
         state: for norms of epsilon `EPS` and the target's columns.
         points: those columns.
         notes, left_out: see `Exported`.
+        head: see `Source`.
     """
 
     encoder: SECOND | PointPillars
@@ -36,6 +38,12 @@ class Detector:
     points: TargetPoints
     notes: tuple[str, ...]
     left_out: dict[str, str]
+    head: CenterHead | None = None
+
+    @property
+    def map_stride(self) -> int:
+        """Voxels along a side of a cell of the map."""
+        return STRIDE if isinstance(self.encoder, SECOND) else self.encoder.backbone.stride
 
     @property
     def point_range(self) -> list[float]:
@@ -109,7 +117,7 @@ def detector(source: Source, options: Options, target: str) -> Detector:
     if isinstance(encoder, PointPillars):
         folded = fold_offsets(state[first], folded, own, encoder.centre_z)
     state[first] = folded
-    return Detector(encoder, state, points, (*done, *notes), left_out)
+    return Detector(encoder, state, points, (*done, *notes), left_out, source.head)
 
 
 def _checked(source: Source, options: Options, target: str) -> SECOND | PointPillars:

@@ -12,6 +12,7 @@ from torch import Tensor
 from pc3d.data.errors import did_you_mean
 from pc3d.export.base import Exported, Options, Source, Target
 from pc3d.export.detectors import Detector, detector, renamed
+from pc3d.export.heads import mmdet3d_head, mmdet3d_snippet
 from pc3d.models.lidar.published import mmdet3d as published
 from pc3d.models.lidar.published.detectors import behind, bev_backbone, bev_neck, mmdet3d_sparse
 from pc3d.models.lidar.published.kernels import to_spconv_1
@@ -47,7 +48,11 @@ def export(source: Source, options: Options) -> Exported:
     conv_neck = published.square_neck_is_conv(blocks)
     tensors = {n: _laid_out(n, t, conv_neck) for n, t in renamed(found.state, table).items()}
     part = _second(found, prefix) if isinstance(found.encoder, SECOND) else _pillars(found, prefix)
-    snippet = f"model = dict(\n{part}{_bev(found, prefix, conv_neck)})\n"
+    head = ""
+    if found.head is not None:
+        tensors |= mmdet3d_head(found.head, prefix)
+        head = mmdet3d_snippet(found.head, prefix, sum(found.bev["necks"]), found.map_stride)
+    snippet = f"model = dict(\n{part}{_bev(found, prefix, conv_neck)}{head})\n"
     return Exported(tensors, snippet, found.left_out, (*found.notes, *_conditions(found)))
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pc3d.export.base import Exported, Options, Source, Target
 from pc3d.export.detectors import Detector, detector, renamed, require_widths
+from pc3d.export.heads import openpcdet_head, openpcdet_lacks, openpcdet_snippet
 from pc3d.models.lidar.published.detectors import behind, bev_backbone, bev_neck, openpcdet_sparse
 from pc3d.models.lidar.published.openpcdet import MOST_LEVELS, PFN
 from pc3d.models.lidar.second import SECOND
@@ -36,7 +37,14 @@ def export(source: Source, options: Options) -> Exported:
     tensors = renamed(found.state, table)
     tensors |= _zero_biases(tensors)
     snippet = _second(found) if isinstance(found.encoder, SECOND) else _pillars(found)
-    return Exported(tensors, snippet, found.left_out, (*found.notes, *_conditions(found)))
+    left_out, notes = dict(found.left_out), (*found.notes, *_conditions(found))
+    if found.head is not None and (lack := openpcdet_lacks(found.head)):
+        left_out["head"] = lack
+    elif found.head is not None:
+        tensors |= openpcdet_head(found.head)
+        snippet += openpcdet_snippet(found.head, found.map_stride)
+        notes = (*notes, "The head's rotation is cosine, then sine there: its two rows are swapped.")
+    return Exported(tensors, snippet, left_out, notes)
 
 
 def _zero_biases(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pc3d.data.errors import DataError, fail
 from pc3d.data.sweeps import point_columns
-from pc3d.engine.checkpoints import load_encoder
+from pc3d.engine.checkpoints import load_bev_model, load_encoder
 from pc3d.engine.initial_weights import FILES
 from pc3d.engine.runs.folder import check_weights
 from pc3d.export.base import Source
+from pc3d.models.heads.center_point import CenterHead
 from pc3d.models.image import build_image_encoder
 from pc3d.models.weights import load_backbone, read_metadata
 
@@ -39,23 +41,34 @@ def read_source(checkpoint: Path, part: str) -> Source:
 
 
 def _lidar(path: Path, metadata: dict[str, str]) -> Source:
-    encoder = load_encoder(path)
-    others = {}
-    config = json.loads(metadata.get("lidar", "null"))
-    if "task" in metadata:
-        network = json.loads(metadata["network"])
-        config = network["lidar"]
-        others = {
-            "fuser": "between the map and the head, where the target has nothing",
-            "head": "it reads the fused map, which the target does not have",
-        }
-        if network.get("image"):
-            others["image, camera"] = "export image_backbone.safetensors"
-    elif "head" in metadata:
-        others = {"head": "of the segmentation: its own layers, one per class set"}
     frames = json.loads(metadata.get("frames", "{}"))
     columns = point_columns(tuple(frames.get("features", ("intensity",))))
+    if "task" in metadata:
+        return _bev_model(path, json.loads(metadata["network"]), columns)
+    encoder, config = load_encoder(path), json.loads(metadata["lidar"])
+    others = {"head": "of the segmentation: its own layers, one per class set"} if "head" in metadata else {}
     return Source(path, encoder, config, columns, others)
+
+
+def _bev_model(path: Path, network: dict[str, Any], columns: tuple[str, ...]) -> Source:
+    """The LiDAR branch of a detector or map segmenter, with its head where the target can have it."""
+    model = load_bev_model(path)
+    encoder = model.network.lidar
+    if encoder is None:
+        fail(
+            "the model has no LiDAR encoder", path, "choose one that reads LiDAR, or export its image network"
+        )
+    others = {}
+    if network.get("image"):
+        others["image, camera"] = "export image_backbone.safetensors"
+    alone = network.get("fused_channels", 256) is None and not network.get("widths")
+    if not alone:
+        others["fuser"] = "between the map and the head, where the target has nothing (fused_channels=None)"
+        others["head"] = "it reads the fused map, which the target does not have"
+    elif not isinstance(model.head, CenterHead):
+        others["head"] = f"the target has no {type(model.head).__name__} like it"
+    head = model.head if alone and isinstance(model.head, CenterHead) else None
+    return Source(path, encoder, network["lidar"], columns, others, head)
 
 
 def _image(path: Path, metadata: dict[str, str]) -> Source:

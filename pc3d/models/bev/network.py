@@ -33,18 +33,28 @@ def shared_grid(grids: Sequence[BevGrid]) -> BevGrid:
     return grids[0]
 
 
+def _fuser(in_channels: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+    )
+
+
 class BevNetwork(nn.Module):
     """LiDAR branch, camera branch, convolutional fuser, BEV backbone and neck (Liu et al., ICRA 2023).
 
     The maps of the branches are concatenated and fused by one 3x3 convolution; a BEV backbone with its neck
-    may follow. A single branch is fused, too, so that every model has the same layers above its encoders.
+    may follow. A single branch is fused, too, so that every model has the same layers above its encoders,
+    unless `fused_channels` is None.
 
     Args:
         lidar: config of the LiDAR encoder, or None for cameras only.
         image: config of the image encoder, or None for LiDAR only.
         camera: config of the view transform over it, with the grid of the LiDAR encoder. Each of the three
             may be the module itself.
-        fused_channels: width of the fused map.
+        fused_channels: width of the fused map; None: no fuser, for the map of a single branch, so that the
+            layers are those of a CenterPoint.
         widths, layers: of the BEV backbone, see `BevBackbone`; none where empty.
         channels: width of the output map where there is a backbone; the widths' number divides it.
 
@@ -53,7 +63,7 @@ class BevNetwork(nn.Module):
         channels, grid: of the output map.
 
     Raises:
-        ValueError: no branch, half a camera branch, or branches on different grids.
+        ValueError: no branch, half a camera branch, branches on different grids, or several and no fuser.
     """
 
     def __init__(
@@ -61,7 +71,7 @@ class BevNetwork(nn.Module):
         lidar: Mapping[str, Any] | LidarEncoder | None,
         image: Mapping[str, Any] | ImageEncoder | None = None,
         camera: Mapping[str, Any] | ViewTransform | None = None,
-        fused_channels: int = 256,
+        fused_channels: int | None = 256,
         widths: Sequence[int] = (),
         layers: Sequence[int] = (),
         channels: int = 512,
@@ -79,13 +89,12 @@ class BevNetwork(nn.Module):
         branches = [branch for branch in (self.lidar, self.camera) if branch is not None]
         self.grid = shared_grid([branch.grid for branch in branches])
         width = sum(branch.bev_channels for branch in branches)
-        self.fuser = nn.Sequential(
-            nn.Conv2d(width, fused_channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(fused_channels),
-            nn.ReLU(inplace=True),
-        )
-        self.backbone = BevBackbone(fused_channels, widths, layers, channels) if widths else nn.Identity()
-        self.channels = channels if widths else fused_channels
+        if fused_channels is None and len(branches) > 1:
+            raise ValueError(f"{len(branches)} branches need a fuser: set `fused_channels`")
+        fused = width if fused_channels is None else fused_channels
+        self.fuser = nn.Identity() if fused_channels is None else _fuser(width, fused)
+        self.backbone = BevBackbone(fused, widths, layers, channels) if widths else nn.Identity()
+        self.channels = channels if widths else fused
 
     @property
     def parts(self) -> dict[str, nn.Module]:
