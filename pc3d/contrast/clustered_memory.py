@@ -58,7 +58,7 @@ class ClusteredMemory(Part):
 
     @torch.no_grad()
     def nearest(self, key: Tensor) -> Tensor:
-        """(N, neighbours, D) rows most like each of (N, D) unit keys, within its cluster, the nearest first."""
+        """(N, k, D) rows most like each of (N, D) unit keys within its cluster, the nearest first."""
         rows = self.queue.rows().to(key)
         place = neighbours(key, rows, self.queue.fact("label"), self.prototypes.to(key), self.neighbours)
         return rows[place]

@@ -19,9 +19,10 @@ class PseudoLabel(Policy):
 
     (1 - share) L + share [ log( e^q + Ng ) - q ], q its logit and L the loss of the other positives: as in
     the paper each of the two is a contrast of its own, in whose denominator the other's positive is not.
-    Both have the anchor's negatives (our choice; the authors' second one draws some from the queue). Labels
-    are the nearest of the centroids of the queue. The authors keep one row for each item of the data set,
-    moved by its newest feature; a group has no identity over steps, so that ours is first in, first out.
+    Both have the anchor's negatives (our choice; the authors' second one draws some of another label from the
+    bank). Labels are the nearest of the centroids of the queue. The authors keep one row for each item of the
+    data set, moved by its newest feature; a group has no identity over steps, so that ours is first in, first
+    out.
 
     Args:
         clusters: 10,000 in the authors' code. share: of the added positive in the loss, 0.25 there.
