@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ from pc3d.contrast.registry import LIST_LOSSES, SLOTS
 from pc3d.data.sampler_settings import SAMPLERS
 from pc3d.engine.config import plain
 from pc3d.evaluation.evidence import effective, step_time
-from pc3d.evaluation.evidence.description import Study
 from pc3d.evaluation.evidence.plan import PRETRAIN, Known, plan
 from pc3d.evaluation.evidence.read import read_study
 from pc3d.objectives.encodings import Encodings
@@ -32,14 +32,18 @@ NOT_TRIED = {
 """Registered names that are in no shipped study, and why."""
 
 
-def starts_of(study: Study) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Objectives and sampler of each pretrained start, by its name."""
+@cache
+def starts_of(name: str) -> dict[str, dict[str, Any]]:
+    """Objectives and sampler of each pretrained start of a study, by the start's name."""
+    study, found = read_study(name), {}
     where = {"data.index": "INDEX", "data.regions": "REGIONS"}
     for start in study.starts:
         if start.pretrain:
             more = {"data.teacher_cache": "TEACHER"} if start.teacher_cache else {}
             config = effective.pretraining(study, start, "segmentation", 1, 0, {**where, **more})
-            yield start.name, {"objectives": plain(config.objectives), "sampler": config.data.get("sampler")}
+            read = {"objectives": plain(config.objectives), "sampler": config.data.get("sampler")}
+            found[start.name] = read
+    return found
 
 
 def types_in(value: Any) -> Iterator[str]:
@@ -57,7 +61,7 @@ def types_in(value: Any) -> Iterator[str]:
 def test_every_start_of_a_study_of_contrasts_takes_a_step_and_is_planned(name: str) -> None:
     study = read_study(name)
     image, batch = TinyImage(), make_batch(points=40, segments=3)
-    trained = dict(starts_of(study))
+    trained = starts_of(name)
     for start, found in trained.items():
         for config in found["objectives"].values():
             lidar = TinyLidar(8)
@@ -71,8 +75,10 @@ def test_every_start_of_a_study_of_contrasts_takes_a_step_and_is_planned(name: s
 
 
 def test_every_registered_name_is_in_a_study_or_says_why_not() -> None:
-    tried = {one for name in STUDIES for _, found in starts_of(read_study(name)) for one in types_in(found)}
-    others = {one for name in OTHERS for _, found in starts_of(read_study(name)) for one in types_in(found)}
+    tried, others = (
+        {one for name in names for one in types_in(list(starts_of(name).values()))}
+        for names in (STUDIES, OTHERS)
+    )
     parts = {*LIST_LOSSES, *SAMPLERS, *(name for registry in SLOTS.values() for name in registry)}
     missing = (parts - tried) | (set(OBJECTIVES) - tried - others)
     assert missing == set(NOT_TRIED)
