@@ -45,6 +45,7 @@ class Source:
         columns: names of the columns of the points that it was trained on.
         others: parts of the file beside the network, and why they are not exported.
         head: the detection head that reads the network's map, where nothing stands between them.
+        image_size: height and width of the images that it was trained on.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class Source:
     columns: tuple[str, ...] = ("x", "y", "z", "intensity")
     others: Mapping[str, str] = field(default_factory=dict)
     head: CenterHead | None = None
+    image_size: tuple[int, int] = (224, 448)
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Target:
 
     Attributes:
         title: what comes out, for `--help`.
-        part: of a checkpoint that it takes: `lidar` or `image`.
+        part: of a checkpoint that it takes: `lidar`, `image`, or the whole `model`.
         export: makes it.
         suffix: of the snippet's file. comment: what begins a comment in it.
         wrap: the tensors as its loader expects them.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pc3d.data.errors import DataError, fail
+from pc3d.data.frame_types import FrameConfig
 from pc3d.data.sweeps import point_columns
 from pc3d.engine.checkpoints import load_bev_model, load_encoder
 from pc3d.engine.initial_weights import FILES
@@ -23,12 +24,12 @@ def read_source(checkpoint: Path, part: str) -> Source:
 
     Args:
         checkpoint: `.safetensors` of pretraining, fine-tuning or `pc3d import`, or the folder of a run.
-        part: `lidar` or `image`.
+        part: `lidar` or `image`; `model`: all that the file holds.
 
     Raises:
         DataError: no such file, or it does not hold that part.
     """
-    path = checkpoint / f"{FILES[part]}.safetensors" if checkpoint.is_dir() else checkpoint
+    path = _in_folder(checkpoint, part) if checkpoint.is_dir() else checkpoint
     if not path.is_file():
         fail(f"no checkpoint with the {part} network", path, "name a .safetensors file, or a finished run")
     if path.suffix != ".safetensors":
@@ -38,6 +39,24 @@ def read_source(checkpoint: Path, part: str) -> Source:
             "name a .safetensors; `pc3d import` makes one",
         )
     return _LOADERS[part](path, read_metadata(path))
+
+
+def _in_folder(folder: Path, part: str) -> Path:
+    names = ("detector", "map_segmenter", "backbone") if part == "model" else (FILES[part],)
+    files = [folder / f"{name}.safetensors" for name in names]
+    return next((file for file in files if file.is_file()), files[-1])
+
+
+def _model(path: Path, metadata: dict[str, str]) -> Source:
+    if "task" in metadata:
+        network = json.loads(metadata["network"])
+        return Source(path, load_bev_model(path), network, image_size=_image_size(metadata))
+    return _image(path, metadata) if path.stem == "image_backbone" else _lidar(path, metadata)
+
+
+def _image_size(metadata: dict[str, str]) -> tuple[int, int]:
+    height, width = json.loads(metadata.get("frames", "{}")).get("image_size", FrameConfig.image_size)
+    return int(height), int(width)
 
 
 def _lidar(path: Path, metadata: dict[str, str]) -> Source:
@@ -84,7 +103,11 @@ def _image(path: Path, metadata: dict[str, str]) -> Source:
             f"the file does not hold the image network of its run: {str(error).splitlines()[0]}\n"
             f"  where: {path}\n  remedy: export the image_backbone.safetensors of the run"
         ) from error
-    return Source(path, encoder.eval(), config)
+    return Source(path, encoder.eval(), config, image_size=_image_size(metadata))
 
 
-_LOADERS: dict[str, Callable[[Path, dict[str, str]], Source]] = {"lidar": _lidar, "image": _image}
+_LOADERS: dict[str, Callable[[Path, dict[str, str]], Source]] = {
+    "lidar": _lidar,
+    "image": _image,
+    "model": _model,
+}

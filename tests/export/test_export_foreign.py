@@ -32,7 +32,13 @@ def output(name: str, path: Path) -> torch.Tensor:
         return bev_of(encoder, points_in(case.config))
 
 
-@pytest.mark.parametrize("name", CASES)
+LARGE = {"torchvision-resnet"}
+"""Of 25 million weights."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name in LARGE else []) for name in CASES]
+)
 def test_the_targets_code_computes_the_same(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.safetensors"
     got, want = places(output(name, path)), FOREIGN[name]["output"]
