@@ -16,7 +16,9 @@ from test_export_images import made as image_made
 
 from pc3d.data.errors import DataError
 from pc3d.export import export_checkpoint
+from pc3d.export.latency import measure, sweep
 from pc3d.export.onnx_networks import OnPillars
+from pc3d.export.onnx_target import Graph
 from pc3d.export.pillars import PillarGrid, pillars_of
 from pc3d.models.bev_models import build_bev_model
 from pc3d.models.lidar.pointpillars import PointPillars
@@ -147,6 +149,16 @@ def test_without_the_packages_it_says_so(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(ImportError, match=r"pip install pc3d\[onnx\]"):
         export_checkpoint(tmp_path / "a.safetensors", "onnx", tmp_path / "out")
+
+
+@pytest.mark.long  # tracing takes seconds
+def test_what_a_pass_costs() -> None:
+    encoder = PointPillars(pillar_channels=4, bev_widths=(4, 4), bev_layers=(1, 1), bev_channels=8).eval()
+    inputs = sweep(PillarGrid.of(encoder), points=200)
+    free = {"pillars": {0: "V", 1: "M"}, "counts": {0: "V"}, "cells": {0: "V"}}
+    found = measure(Graph(OnPillars(encoder, None), inputs, free, ""), repeats=1)
+    assert found["onnxruntime_ms"] > 0
+    assert found["pytorch_ms"] > 0
 
 
 def test_pillars_of_points() -> None:
