@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     from pc3d.engine.finetuner import finetune
 
     path = config_file(args.config, "finetune")
-    config = load_config(path, "finetune", _overrides(args, path))
+    config = load_config(path, "finetune", overrides_of(args, path))
     config.launcher = args.launcher
     work_dir = args.work_dir or Path(config.get("work_dir", f"work_dirs/{path.stem}"))
     index = evaluated_index(config, args.eval_split) if args.eval_split else None
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
         print(summary_text(result))
 
 
-def _overrides(args: argparse.Namespace, path: Path) -> dict[str, Any]:
+def overrides_of(args: argparse.Namespace, path: Path) -> dict[str, Any]:
     """The settings that the arguments change."""
     from pc3d.data.index import SweepIndex
     from pc3d.engine.config import load_config

@@ -1,0 +1,91 @@
+"""Pretraining, fine-tuning, evaluation and prediction as functions, from drives to labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import pc3d
+from pc3d.api.training import LIDARS, method_config
+from pc3d.data.index import SweepIndex
+from pc3d.data.points.load import load_sweep
+from pc3d.engine.config import load_config
+from pc3d.export import export_checkpoint
+from pc3d.models.lidar import build_lidar_encoder
+
+QUICK: dict[str, Any] = {
+    "data.batch_size": 2,
+    "data.workers": 0,
+    "runtime.log_every": 1,
+    "runtime.log_level": "WARNING",
+    "schedule.iterations": 2,
+}
+NARROW: dict[str, Any] = {
+    "type": "MinkUNet",
+    "depth": 18,
+    "widths": [4, 4, 8, 8, 8, 8, 8, 8],
+    "stem": 4,
+    "voxel_size": [0.5, 0.5, 0.5],
+    "bev_channels": 8,
+}
+
+
+def test_from_drives_to_labels(
+    tiny_nuscenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    backbone = pc3d.pretrain(
+        data=tiny_nuscenes, method="PRC", lidar=NARROW, out="runs/a", workers=1, settings=QUICK
+    )
+    assert backbone == Path("runs/a/backbone.safetensors")
+    assert json.loads(Path("runs/a/run.json").read_text())
+    encoder = pc3d.load_backbone("runs/a")
+    index = SweepIndex.open("runs/a/index")
+    model = pc3d.finetune(
+        "sim_5_percent",
+        "runs/b",
+        index="runs/a/index",
+        start=backbone,
+        settings={**QUICK, "lidar": {"_delete_": True, **NARROW}, "data.fraction": 100},
+    )
+    assert model == Path("runs/b/segmenter.safetensors")
+    metrics = pc3d.evaluate(model, split="sim_val")
+    assert 0 <= metrics["miou"] <= 1
+    assert list(Path("runs/b").glob("evaluation*/metrics.json"))
+
+    row = int(index.key_rows("sim_val")[0])
+    points = load_sweep(index[row])
+    features = encoder.encode([points])
+    assert features.points[0].shape == (len(points), encoder.point_channels)
+    (labels,) = pc3d.predict(model, [points])
+    assert labels.shape == (len(points),)
+
+    # The backbone goes out, and out of a checkpoint of a run.
+    files, found = export_checkpoint(Path("runs/a"), "spvnas", Path("exports"))
+    assert files[0].is_file()
+    assert torch.load(files[0], weights_only=True)["state_dict"].keys() == found.tensors.keys()
+
+
+def test_methods_by_name() -> None:
+    assert method_config("superflow++", "small").stem == "sim_superflowpp"
+    assert method_config("SuperFlow++", "full").stem == "nuscenes_superflowpp"
+    assert method_config("bagofwords", "small").stem == "sim_bagofwords"
+    assert method_config("sim_slidr", "full").stem == "sim_slidr"
+    with pytest.raises(ValueError, match="no method 'superflo' of scale 'full'; did you mean 'superflow'"):
+        method_config("superflo", "full")
+    with pytest.raises(ValueError, match="unknown scale 'huge'; known: small, full"):
+        method_config("slidr", "huge")
+    with pytest.raises(ValueError, match="unknown encoder 'minkunet35'; did you mean 'minkunet"):
+        pc3d.pretrain(data="nowhere", method="prc", lidar="minkunet35", out="runs/a")
+
+
+@pytest.mark.parametrize("name", LIDARS)
+def test_encoders_by_name(name: str) -> None:
+    path = method_config("slidr", "small")
+    config = load_config(path, "pretrain", {"lidar": {"_delete_": True, **LIDARS[name]}})
+    with torch.device("meta"):
+        build_lidar_encoder(dict(config.lidar))
