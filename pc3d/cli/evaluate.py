@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pc3d.evaluation.command_line import (
+    add_device,
     add_scoring,
     add_tta,
     add_voting,
@@ -27,6 +28,7 @@ EXAMPLES = """\
   pc3d evaluate work_dirs/sim_5_percent/segmenter.safetensors --tta 8
   pc3d evaluate work_dirs/sim_detection/detector.safetensors --pictures 4
   pc3d evaluate work_dirs/kitti_detection/detector.safetensors --iou Car=0.7 Cyclist=0.5
+  pc3d evaluate work_dirs/run/detector.safetensors --device cuda:1 --workers 8
   pc3d evaluate work_dirs/sim_joint/backbone.safetensors --knn
 """
 
@@ -46,11 +48,14 @@ def data_of(args: argparse.Namespace) -> tuple[SweepIndex, str, str | None]:
 def knn(args: argparse.Namespace) -> None:
     from pc3d.engine.checkpoints import frames_of, load_encoder
     from pc3d.evaluation.probes import knn_of_encoder
+    from pc3d.ops.device import chosen_device
 
     index, split, trained_on = data_of(args)
     train = args.train_split or trained_on or split.replace("val", "train")
     encoder, features = load_encoder(args.checkpoint), frames_of(args.checkpoint).features
-    result = knn_of_encoder(encoder, index, train, split, args.percent, features=features)
+    result = knn_of_encoder(
+        encoder.to(chosen_device(args.device)), index, train, split, args.percent, features=features
+    )
     print(f"kNN probe: mIoU {100 * result['miou']:.1f} %, accuracy {100 * result['accuracy']:.1f} %")
 
 
@@ -65,7 +70,7 @@ def pictures(args: argparse.Namespace, index: SweepIndex, split: str, out: Path,
     if "nds" in result:
         return draw_detections(index, split, out, args.pictures)
     if "miou_fixed" in result:
-        return draw_worst_maps(args.checkpoint, index, out, args.pictures)
+        return draw_worst_maps(args.checkpoint, index, out, args.pictures, args.device)
     return []
 
 
@@ -95,6 +100,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="draw the N worst key frames of a detector or map segmenter (default: %(default)s)",
     )
+    add_device(parser)
     add_tta(parser)
     add_voting(parser)
     add_scoring(parser)
@@ -118,6 +124,7 @@ def run(args: argparse.Namespace) -> None:
         out,
         args.workers,
         overwrite=args.overwrite,
+        device=args.device,
         evaluator=args.evaluator,
         scoring=scoring_of(args),
         voting=voting,

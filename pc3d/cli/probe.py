@@ -11,6 +11,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pc3d.evaluation.command_line import add_device
+
 if TYPE_CHECKING:  # imported where used, so that --help need not wait for torch
     from pc3d.data.index import SweepIndex
     from pc3d.evaluation.protocol.networks import Backbone
@@ -62,17 +64,18 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="key frames at equal steps through each split, at most (default 50 40)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the points and of the random network")
+    add_device(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores as JSON, too")
 
 
 def run(args: argparse.Namespace) -> None:
-    import torch
     from rich.console import Console
 
     from pc3d.data.index import SweepIndex
     from pc3d.evaluation.protocol.data import draw_points, spread_key_frames
     from pc3d.evaluation.protocol.networks import Teacher
     from pc3d.evaluation.protocol.references import markdown, reference_table
+    from pc3d.ops.device import chosen_device
     from pc3d.storage.whole import write_json
 
     if args.points < 1 or min(args.sweeps) < 1:
@@ -84,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
     splits = splits_of(args, index, other)
     backbones = named_backbones(args.checkpoint)
     teacher = Teacher.of(args.teacher) if args.teacher else None
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = chosen_device(args.device)
     for backbone in backbones.values():
         backbone.encoder.to(device)
     if teacher is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pc3d.evaluation.command_line import add_voting, tracks_of, voting_of
+from pc3d.evaluation.command_line import add_device, add_voting, tracks_of, voting_of
 
 HELP = "label unlabelled frames with a fine-tuned segmenter"
 EXAMPLES = """\
@@ -24,6 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=float, default=0.9, help="probability (default: %(default)s)")
     parser.add_argument("--agree", type=int, default=2, help="scans that agree (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=0, help="data workers (default: %(default)s)")
+    add_device(parser)
     add_voting(parser, default=1)
 
 
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> None:
         excluded=set(read_tokens(args.tokens_excluded)) if args.tokens_excluded else set(),
         workers=args.workers,
         tracks=tracks_of(args),
+        device=args.device,
     )
     print(summary_text(result))
     print(f"pseudo-labels: {args.out}, their frames: {args.out / 'tokens.txt'}")

@@ -63,8 +63,8 @@ def weighted_distance(students: Tensor, teachers: Tensor, weights: Tensor, dista
     check_distance(distance)
     with torch.autocast(students.device.type, enabled=False):
         s, t, w = _float(students), F.normalize(_float(teachers), dim=1), _float(weights)
-        total = w.sum()
-        if not bool(total > 0):
+        if not len(s):
             return zero_with_graph(students, teachers)
+        total = w.sum()
         apart = (s - t).square().sum(dim=1) if distance == "l2" else 1 - F.cosine_similarity(s, t)
-        return (w * apart).sum() / total
+        return (w * apart).sum() / torch.where(total > 0, total, 1.0)

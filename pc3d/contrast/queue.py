@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pc3d.contrast.gather import of_all_ranks
+from pc3d.ops.device import KnownNumber
 from pc3d.ops.sampling import even_places
 
 
@@ -35,15 +36,16 @@ class FeatureQueue(nn.Module):
         self.facts: Tensor
         self.seen: Tensor
         self._waiting: list[tuple[Tensor, Tensor]] = []
+        self._number = KnownNumber()
 
     @property
     def count(self) -> int:
         """Rows that it holds by now."""
-        return min(int(self.seen), self.length)
+        return min(self._number.of(self.seen), self.length)
 
     @property
     def full(self) -> bool:
-        return int(self.seen) >= self.length
+        return self._number.of(self.seen) >= self.length
 
     def rows(self) -> Tensor:
         """(count, D) rows, oldest first."""
@@ -59,7 +61,7 @@ class FeatureQueue(nn.Module):
         self.facts[self._order(), self.names.index(name)] = values
 
     def _order(self) -> Tensor:
-        count, seen = self.count, int(self.seen)
+        count, seen = self.count, self._number.of(self.seen)
         return torch.arange(seen - count, seen, device=self.features.device) % self.length
 
     @torch.no_grad()
@@ -82,9 +84,10 @@ class FeatureQueue(nn.Module):
             features, facts = features[even], facts[even]
         count = len(features)
         features, facts = features[-self.length :], facts[-self.length :]
-        places = (int(self.seen) + count - len(features) + torch.arange(len(features))) % self.length
+        first = self._number.of(self.seen) + count - len(features)
+        places = (first + torch.arange(len(features), device=features.device)) % self.length
         self.features[places], self.facts[places] = features, facts
-        self.seen += count
+        self._number.add(self.seen, count)
         return count
 
 

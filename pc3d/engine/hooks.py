@@ -13,6 +13,7 @@ import torch
 from mmengine.hooks import Hook, RuntimeInfoHook
 from torch import Tensor
 
+from pc3d.engine.averaging import SUFFIX, WeightAverage
 from pc3d.engine.run_lines import keep_lines
 from pc3d.engine.runs.ranks import on_first
 from pc3d.engine.runs.run import Run
@@ -117,17 +118,34 @@ class MetricsHook(Hook):
 
 
 class WeightsHook(Hook):
-    """Write the encoders as `<name>.safetensors` into the run folder when training ends, then the marker."""
+    """Write the encoders as `<name>.safetensors` into the run folder when training ends, then the marker.
 
-    def __init__(self, run: Run, encoders: dict[str, torch.nn.Module], metadata: dict[str, str]) -> None:
-        self.run, self.encoders, self.metadata = run, encoders, metadata
+    With an average of the weights, beside each `<name>_ema.safetensors`.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        encoders: dict[str, torch.nn.Module],
+        metadata: dict[str, str],
+        average: WeightAverage | None = None,
+    ) -> None:
+        self.run, self.encoders, self.metadata, self.average = run, encoders, metadata, average
 
     def after_train(self, runner: Any) -> None:
         on_first(lambda: self._write(runner.iter))
 
     def _write(self, steps: int) -> None:
         self.run.check()
-        paths = {name: self.run.folder / f"{name}.safetensors" for name in self.encoders}
+        paths = self._save("", steps)
+        if self.average is not None:
+            with self.average.in_place():
+                paths += self._save(SUFFIX, steps)
+        self.run.finish(paths)
+
+    def _save(self, suffix: str, steps: int) -> list[Path]:
+        paths = []
         for name, encoder in self.encoders.items():
-            save_backbone(encoder, paths[name], {**self.metadata, "iterations": str(steps)})
-        self.run.finish(paths.values())
+            paths.append(self.run.folder / f"{name}{suffix}.safetensors")
+            save_backbone(encoder, paths[-1], {**self.metadata, "iterations": str(steps)})
+        return paths

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,13 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
+from pc3d.engine.precision import (
+    HALVES,
+    forward_precision,
+    keep_linear_float32,
+    recompute_activations,
+    use_half_teachers,
+)
 from pc3d.engine.runs.ranks import largest
 
 OPTIMIZERS = {"AdamW": torch.optim.AdamW, "SGD": torch.optim.SGD}
@@ -25,29 +32,54 @@ START, END = 1 / 25, 1e-4
 class GuardedOptimWrapper(OptimWrapper):
     """Leaves a step out whose loss or gradients, summed over the processes, are not finite.
 
+    Args:
+        parts: batches of a step; their gradients are averaged.
+
     Attributes:
         skipped: whether the last step was left out, in every process alike.
+        overflowed: whether that was for a scale that was too large, which is smaller now.
+        scale: that the loss is multiplied by before its backward pass.
         finite_loss: whether the loss of this process was finite.
         grad_norm: of the last step before it was clipped, where it is; on the device.
     """
 
     skipped = False
+    overflowed = False
     finite_loss = True
     grad_norm: Tensor | None = None
+    scale = 1.0
+
+    def __init__(self, *args: Any, parts: int = 1, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.parts, self._losses = parts, list[Tensor]()
 
     def update_params(self, loss: Tensor, step_kwargs: Any = None, zero_kwargs: Any = None) -> None:
-        self.backward(loss)
+        factor = self.scale / self.parts
+        self.backward(loss if factor == 1.0 else loss * factor)
+        self._losses.append(loss.detach().float())
+        if len(self._losses) == self.parts:
+            self._end(step_kwargs or {}, zero_kwargs or {})
+
+    def _end(self, step_kwargs: dict[str, Any], zero_kwargs: dict[str, Any]) -> None:
+        """After the gradients of all parts of a step."""
+        loss, self._losses = torch.stack(self._losses).sum(), []
         gradients = [p.grad for p in self._parameters() if p.grad is not None]
+        if self.scale != 1.0 and gradients:
+            torch._foreach_mul_(gradients, 1.0 / self.scale)
         # A sum is not finite where an entry is not, and else only where it overflows: then each is looked at.
-        sums = [loss.detach().float(), *(gradient.sum().float() for gradient in gradients)]
+        sums = [loss, *(gradient.sum().float() for gradient in gradients)]
         flags = torch.isfinite(torch.stack(sums))
         self.finite_loss, finite = torch.stack([flags[0], flags.all()]).tolist()  # the one wait of a step
         if self.finite_loss and not finite:
             finite = all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
         self.skipped = bool(largest([not finite])[0])
+        self._rescaled(self.skipped)
         if not self.skipped:
-            self.step(**(step_kwargs or {}))
-        self.zero_grad(**(zero_kwargs or {}))
+            self.step(**step_kwargs)
+        self.zero_grad(**zero_kwargs)
+
+    def _rescaled(self, skipped: bool) -> None:
+        """Hook: whether the step was left out."""
 
     def _parameters(self) -> Iterator[nn.Parameter]:
         for group in self.optimizer.param_groups:
@@ -59,46 +91,51 @@ class GuardedOptimWrapper(OptimWrapper):
         self.grad_norm = nn.utils.clip_grad_norm_(clipped, **self.clip_grad_kwargs) if clipped else None
 
 
-class BFloat16OptimWrapper(GuardedOptimWrapper):
+class HalfOptimWrapper(GuardedOptimWrapper):
     """Runs the forward pass in bfloat16 where `torch.autocast` holds that safe; weights stay float32."""
+
+    precision = "bfloat16"
 
     @contextmanager
     def optim_context(self, model: torch.nn.Module) -> Iterator[None]:
-        with super().optim_context(model), forward_precision(model, "bfloat16"):
+        with super().optim_context(model), forward_precision(model, self.precision):
             yield
 
 
-PRECISIONS: dict[str, type[GuardedOptimWrapper]] = {
-    "float32": GuardedOptimWrapper,
-    "bfloat16": BFloat16OptimWrapper,
-}
+class ScaledOptimWrapper(HalfOptimWrapper):
+    """The same in float16, whose small gradients vanish: the loss is scaled up, and the gradients down.
 
-
-@contextmanager
-def forward_precision(model: torch.nn.Module, precision: str) -> Iterator[None]:
-    """The context of a forward pass: autocast for bfloat16, nothing for float32."""
-    device = next(model.parameters()).device.type
-    with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
-        yield
-
-
-class Float32Linear(torch.nn.Linear):
-    """A linear layer outside of autocast."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.float())
-
-
-def keep_linear_float32(model: torch.nn.Module) -> None:
-    """Make the linear layers `Float32Linear`, in place.
-
-    On a CPU, oneDNN keeps a bfloat16 product with its buffers for each number of rows that it has met, and
-    every sweep has another number of points: memory grew by 15 to 35 MB a step.
+    A gradient that overflows halves the scale and leaves the step out; `GROWTH` steps without one double it
+    (Micikevicius et al., "Mixed precision training", ICLR 2018). The scale is a part of a checkpoint.
     """
-    for module in model.modules():
-        if type(module) is torch.nn.Linear:
-            module.__class__ = Float32Linear
+
+    precision = "float16"
+    GROWTH = 2000
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.scale, self.good_steps = 2.0**16, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"scale": self.scale, "good_steps": self.good_steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.scale, self.good_steps = float(state["scale"]), int(state["good_steps"])
+
+    def _rescaled(self, skipped: bool) -> None:
+        self.overflowed = skipped and self.finite_loss and self.scale > 1.0
+        self.good_steps = 0 if skipped else self.good_steps + 1
+        if skipped:
+            self.scale = max(self.scale / 2, 1.0)
+        elif self.good_steps == self.GROWTH:
+            self.scale, self.good_steps = self.scale * 2, 0
+
+
+WRAPPERS: dict[str, type[GuardedOptimWrapper]] = {
+    "float32": GuardedOptimWrapper,
+    "bfloat16": HalfOptimWrapper,
+    "float16": ScaledOptimWrapper,
+}
 
 
 def use_channels_last(model: torch.nn.Module) -> None:
@@ -135,27 +172,35 @@ def use_sync_batch_norm(model: torch.nn.Module) -> None:
         model.set_submodule(name, synced.get(id(norm), norm))
 
 
-def prepare(model: torch.nn.Module, precision: str, sync_batch_norm: bool = False) -> None:
-    """Lay a model out for training, in place; the arguments are settings of `runtime`."""
+def prepare(model: torch.nn.Module, runtime: Mapping[str, Any]) -> None:
+    """Lay a model out for training, in place, by the settings of `runtime`."""
     use_channels_last(model)
-    if sync_batch_norm:
+    if runtime.get("sync_batch_norm", False):
         use_sync_batch_norm(model)
-    if precision == "bfloat16" and not torch.cuda.is_available():
+    if runtime.get("precision", "float32") in HALVES and not torch.cuda.is_available():
         keep_linear_float32(model)
+    if runtime.get("teacher_precision", "float32") == "bfloat16":
+        use_half_teachers(model)
+    if runtime.get("recompute_activations", False):
+        recompute_activations(model)
 
 
 def build_optimizer(
-    model: torch.nn.Module, config: dict[str, Any], precision: str = "float32"
+    model: torch.nn.Module, config: dict[str, Any], runtime: Mapping[str, Any] | None = None
 ) -> GuardedOptimWrapper:
     """OptimWrapper of `optimizer` settings: `type`, its arguments, `clip_norm`, `head_lr_scale`.
 
     `head_lr_scale` multiplies the learning rate of parameters under a module named `head`.
 
     Args:
-        precision: key of `PRECISIONS`.
+        runtime: settings of `runtime`; `precision` and `accumulate` are read.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"unknown runtime.precision {precision!r}; known: {', '.join(PRECISIONS)}")
+    precision = (runtime or {}).get("precision", "float32")
+    parts = (runtime or {}).get("accumulate", 1)
+    if precision not in WRAPPERS:
+        raise ValueError(f"unknown runtime.precision {precision!r}; known: {', '.join(WRAPPERS)}")
+    if parts < 1:
+        raise ValueError(f"runtime.accumulate is {parts}, expected at least 1")
     settings = dict(config)
     name = settings.pop("type", "AdamW")
     if name not in OPTIMIZERS:
@@ -168,7 +213,7 @@ def build_optimizer(
     if head:
         groups.append({"params": head, "lr": settings["lr"] * scale})  # type: ignore[dict-item]
     optimizer = OPTIMIZERS[name](groups, **settings)  # type: ignore[operator]
-    return PRECISIONS[precision](optimizer, clip_grad={"max_norm": clip} if clip else None)
+    return WRAPPERS[precision](optimizer, clip_grad={"max_norm": clip} if clip else None, parts=parts)
 
 
 def learning_rate(kind: str, step: int, iterations: int, warmup: float) -> float:

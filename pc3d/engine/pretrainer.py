@@ -35,6 +35,7 @@ from pc3d.models.lidar import build_lidar_encoder
 from pc3d.objectives.base import Objective
 from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.registry import build_objective, objective_type
+from pc3d.ops.device import KnownNumber
 
 
 def objective_needs(objectives: dict[str, dict[str, Any]]) -> Needs:
@@ -98,7 +99,7 @@ class Pretrainer(TrainableModel):
         self._want_bev = any(o.reads_bev for o in self.objectives.values())  # type: ignore[union-attr]
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.step: Tensor
-        self._known_step: tuple[int, int, int] | None = None
+        self._number = KnownNumber()
 
     def _build_camera(self, config: dict[str, Any] | None) -> ViewTransform | None:
         if config is None:
@@ -122,15 +123,7 @@ class Pretrainer(TrainableModel):
     @property
     def steps(self) -> int:
         """`step` as a number: read from a GPU only where something else than `forward` has changed it."""
-        place, version = id(self.step), self.step._version
-        if self._known_step is None or self._known_step[:2] != (place, version):
-            self._known_step = (place, version, int(self.step))
-        return self._known_step[2]
-
-    def _count_step(self) -> None:
-        done = self.steps + 1
-        self.step += 1
-        self._known_step = (id(self.step), self.step._version, done)
+        return self._number.of(self.step)
 
     def encode(self, batch: Batch) -> Encodings:
         """Encodings of this step; the random numbers depend on the seed, the step and the rank."""
@@ -160,7 +153,7 @@ class Pretrainer(TrainableModel):
                 report = gradient_conflicts(losses, outputs)
                 logged.update({f"gradients/{network}/{name}": value for name, value in report.items()})
         if self.training:
-            self._count_step()
+            self._number.add(self.step, 1)
             with torch.autocast(self.step.device.type, enabled=False):
                 for part in self.objectives.modules():
                     if isinstance(part, Part):

@@ -13,7 +13,8 @@ from torch import Tensor
 from pc3d.data.batch import named_tensors
 from pc3d.data.errors import fail
 from pc3d.engine.finetuner import build_finetuner
-from pc3d.engine.optimization import forward_precision, prepare
+from pc3d.engine.optimization import prepare
+from pc3d.engine.precision import forward_precision
 from pc3d.engine.pretrainer import build_pretrainer
 from pc3d.engine.runs.failure import Failure, read_failure
 from pc3d.engine.runs.state import set_random_state
@@ -65,9 +66,10 @@ def replay(folder: Path) -> Replay:
     if failure.kind not in _BUILD:
         fail(f"a step of {failure.kind!r} cannot be run again", folder, "use the pc3d that wrote it")
     settings = {key: value for key, value in failure.config.items() if key != "init"}
-    precision = settings.get("runtime", {}).get("precision", "float32")
+    runtime = settings.get("runtime", {})
+    precision = runtime.get("precision", "float32")
     model: TrainableModel = _BUILD[failure.kind](Config(settings))
-    prepare(model, precision)
+    prepare(model, {**runtime, "sync_batch_norm": False})
     load_tensors(model, failure.model, folder)
     model.to("cuda" if torch.cuda.is_available() else "cpu").train()
     set_random_state(failure.random)

@@ -24,6 +24,7 @@ from pc3d.data.collate import collate_shared
 from pc3d.data.sampler_settings import build_sampler, frames_of_pass
 from pc3d.data.samplers import StreamSampler
 from pc3d.engine.allocator import keep_freed_memory
+from pc3d.engine.averaging import WeightAverage
 from pc3d.engine.bad_samples import BadSamples, TolerantDataset, bad_sample_budget
 from pc3d.engine.config import plain
 from pc3d.engine.data import MixedDataset
@@ -32,7 +33,8 @@ from pc3d.engine.environment import environment
 from pc3d.engine.first_steps import FirstSteps
 from pc3d.engine.hooks import MetricsHook, ScalarsHook, WeightsHook
 from pc3d.engine.loop import StreamTrainLoop, end_workers
-from pc3d.engine.optimization import ScheduleHook, build_optimizer, prepare
+from pc3d.engine.optimization import ScaledOptimWrapper, ScheduleHook, build_optimizer, prepare
+from pc3d.engine.precision import set_products
 from pc3d.engine.run_data import write_run_data
 from pc3d.engine.runs.failure import is_recorder, record_failure
 from pc3d.engine.runs.folder import FAILURE
@@ -41,6 +43,7 @@ from pc3d.engine.runs.keeper import Keeper
 from pc3d.engine.runs.run import Mode, Run
 from pc3d.engine.runs.settings import run_contract
 from pc3d.engine.runs.signals import ignore_in_worker
+from pc3d.engine.runs.state import Stateful
 from pc3d.storage.whole import write_bytes, write_json
 
 
@@ -110,9 +113,19 @@ def start_distributed(launcher: str) -> None:
         raise ValueError(f"launcher {launcher!r} needs CUDA; on CPUs start the processes with torchrun")
 
 
-def _distributed_wrapper() -> dict[str, Any]:
-    # An objective may leave a part of an encoder out, the BEV head for one.
-    wrapper = {"type": "MMDistributedDataParallel", "find_unused_parameters": True}
+def _distributed_wrapper(kind: str, parts: int) -> dict[str, Any]:
+    """DDP of a run of a kind, with steps of so many parts.
+
+    The graph of a fine-tuning step is always the same, so that DDP learns once which parameters idle. That
+    of a pretraining step is not: an objective without an example leaves its layers out.
+    """
+    fixed = kind == "finetune" and parts == 1
+    wrapper = {
+        "type": "MMDistributedDataParallel",
+        "broadcast_buffers": False,  # each process has its own, as a checkpoint keeps them
+        "find_unused_parameters": not fixed,
+        "static_graph": fixed,
+    }
     return wrapper if torch.cuda.is_available() else {**wrapper, "device_ids": None}
 
 
@@ -181,18 +194,25 @@ def build_runner(
     run: Run,
     kind: str,
     hooks: list[Hook],
+    average: WeightAverage | None = None,
 ) -> QuietRunner:
     """A Runner over the steps of `run` that logs, saves and resumes in its folder."""
     runtime, folder = config.get("runtime", {}), run.folder
     every = runtime.get("log_every", 10)
-    wrapper = build_optimizer(model, config.optimizer, runtime.get("precision", "float32"))
+    wrapper = build_optimizer(model, config.optimizer, runtime)
+    extras: dict[str, Stateful] = (
+        {"float16's scale": wrapper} if isinstance(wrapper, ScaledOptimWrapper) else {}
+    )
+    if average is not None:
+        extras["the average of weights"] = average
     keeper = Keeper(
         run,
         model,
         wrapper.optimizer,
-        config.data.batch_size * get_world_size(),
+        config.data.batch_size * get_world_size() * wrapper.parts,
         runtime.get("save_every", max(run.iterations // 5, 100)),
         runtime.get("save_minutes", 15),
+        extras,
     )
 
     def record(step: int, batch: Batch, random: dict[str, Any], results: dict[str, Any]) -> str:
@@ -217,6 +237,7 @@ def build_runner(
         custom_hooks=[
             ScheduleHook(config.schedule, run.iterations),
             MetricsHook(folder / "metrics.jsonl", scalars),
+            *([] if average is None else [average]),
             *hooks,
         ],
         log_processor={"type": ShortLogProcessor, "by_epoch": False, "window_size": every},
@@ -229,7 +250,7 @@ def build_runner(
         experiment_name=f"{folder.name}-{time.time_ns()}",
         log_level=runtime.get("log_level", "INFO"),
         default_scope="mmengine",
-        cfg=Config({"model_wrapper_cfg": _distributed_wrapper()}),
+        cfg=Config({"model_wrapper_cfg": _distributed_wrapper(kind, wrapper.parts)}),
     )
     runner.keeper, runner.guard = keeper, guard
     # mmengine warns of its own interfaces at every start.
@@ -245,7 +266,8 @@ def open_run(config: Config, dataset: MixedDataset, work_dir: Path, mode: Mode) 
     """
     size, chosen = config.data.batch_size, plain(config.data.get("sampler"))
     frames = frames_of_pass(chosen, dataset.parts, size, get_world_size())
-    iterations = resolve_iterations(config.schedule, frames, size)
+    parts = config.get("runtime", {}).get("accumulate", 1)
+    iterations = resolve_iterations(config.schedule, frames, size * parts)
     contract = run_contract(config, dataset, iterations, get_world_size())
     return Run(work_dir, contract, mode, config.get("runtime", {}).get("keep_checkpoints", 2))
 
@@ -270,7 +292,8 @@ def train(
     if not torch.cuda.is_available():
         keep_freed_memory()
     runtime = config.get("runtime", {})
-    prepare(model, runtime.get("precision", "float32"), runtime.get("sync_batch_norm", False))
+    set_products(runtime)
+    prepare(model, runtime)
     model.to(get_device())  # before the optimizer is made of its parameters
     seed = config.get("seed", 0)
     budget = bad_sample_budget(config.data.get("bad_samples", 0), dataset)
@@ -279,12 +302,13 @@ def train(
     sampler = build_sampler(chosen, dataset.parts, size, seed, get_rank(), get_world_size())
     loader = build_loader(frames, size, config.data.get("workers", 0), seed, sampler)
     write_run_folder(run.folder, config)
+    average = WeightAverage(model, runtime["ema"]) if runtime.get("ema") else None
     hooks: list[Hook] = [
-        WeightsHook(run, saved, {**metadata, "seed": str(seed)}),
+        WeightsHook(run, saved, {**metadata, "seed": str(seed)}, average),
         FirstSteps(model.learns_from, model.terms, lambda: camera_names(dataset)),
     ]
     try:
-        runner = build_runner(model, loader, config, run, kind, hooks)
+        runner = build_runner(model, loader, config, run, kind, hooks, average)
         runner.bad_samples = None if budget is None else BadSamples(run.folder, budget)
         runner.train()
     finally:

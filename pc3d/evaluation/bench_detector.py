@@ -15,7 +15,8 @@ from pc3d.engine.allocator import keep_freed_memory
 from pc3d.engine.config import load_config, plain
 from pc3d.engine.data import build_dataset
 from pc3d.engine.finetuner import build_bev
-from pc3d.engine.optimization import keep_linear_float32, use_channels_last
+from pc3d.engine.optimization import use_channels_last
+from pc3d.engine.precision import keep_linear_float32
 from pc3d.evaluation.bench_step import device_name, take_turns
 from pc3d.models.bev_models import BevModel
 

@@ -1,4 +1,4 @@
-"""Arguments of temporal voting, of test-time augmentation and of scores that the tools share."""
+"""Arguments of temporal voting, of test-time augmentation, of scores and devices that the tools share."""
 
 from __future__ import annotations
 
@@ -36,6 +36,11 @@ def voting_of(args: argparse.Namespace) -> VotingConfig | None:
     from pc3d.evaluation.temporal_voting import VotingConfig
 
     return VotingConfig(args.temporal_voting, args.voxel, args.combine, args.half_life)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add --device."""
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU where there is one)")
 
 
 def add_tta(parser: argparse.ArgumentParser) -> None:

@@ -35,6 +35,7 @@ from pc3d.evaluation.own.scored_classes import (
 from pc3d.evaluation.own.truth import check_own, labelled_rows
 from pc3d.evaluation.settings import evaluation_settings, prepare_folder, write_metrics
 from pc3d.models.bev_models import BevModel
+from pc3d.ops.device import chosen_device
 
 MAP_FRAMES = "frames.json"
 """Beside the metrics of a map segmenter: mIoU at 0.5 of each key frame by sweep token, None for no map."""
@@ -69,6 +70,7 @@ def evaluate_checkpoint(
     overwrite: bool = False,
     evaluator: str | None = None,
     scoring: DetectionScoring | None = None,
+    device: str | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Predict a split with the model of a run folder, score it, write `metrics.json`.
@@ -85,6 +87,7 @@ def evaluate_checkpoint(
         overwrite: replace metrics of other settings, too.
         evaluator: `pc3d` or `nuscenes-devkit`; None for the one of the data set.
         scoring: how pc3d scores boxes; None takes the defaults.
+        device: on which is predicted, see `chosen_device`.
         options: of `evaluate_segmenter`, for a segmenter only.
 
     Returns:
@@ -95,9 +98,9 @@ def evaluate_checkpoint(
         DataError: before anything is predicted: the checkpoint or the index cannot be used, the evaluator
             would refuse the data set, the model is of other classes, or the folder holds metrics of other
             settings.
-        ValueError: an option that the task or the evaluator does not have.
+        ValueError: an option that the task or the evaluator does not have, or no such device.
     """
-    task = task_of(checkpoint)
+    task, place = task_of(checkpoint), chosen_device(device)
     unknown = sorted(name for name, value in options.items() if value is not None)
     if unknown and task != "lidarseg":
         raise ValueError(f"{', '.join(unknown)} is for LiDAR segmentation; {checkpoint} is for {task}")
@@ -115,8 +118,10 @@ def evaluate_checkpoint(
     prepare_folder(folder, checkpoint, settings, overwrite)
     if task == "lidarseg":
         given = {**options, "settings": settings, "evaluator": OWN if own else OFFICIAL}
-        return segmentation.evaluate_checkpoint(checkpoint, opened, split, Path(folder), workers, **given)
-    model, frames = load_bev_model(checkpoint), frames_of(checkpoint)
+        return segmentation.evaluate_checkpoint(
+            checkpoint, opened, split, Path(folder), workers, device=device, **given
+        )
+    model, frames = load_bev_model(checkpoint).to(place), frames_of(checkpoint)
     if task == "map":
         result = _evaluate_map(model, opened, split, frames, Path(folder), workers)
         write_metrics(folder, result, settings)
@@ -159,7 +164,7 @@ def _found(
     """(sweep token, boxes, scores, labels) of each of the key frames."""
     dataset = FrameDataset(index, model.input_needs, rows=rows.tolist(), config=config)
     for batch, boxes in predict_bev(model, dataset, workers):
-        yield batch.tokens[0], boxes.boxes, boxes.scores, boxes.labels
+        yield batch.tokens[0], boxes.boxes.cpu(), boxes.scores.cpu(), boxes.labels.cpu()
 
 
 def _evaluate_map(

@@ -31,6 +31,7 @@ from pc3d.evaluation.metrics import confusion_matrix
 from pc3d.evaluation.own.scored_classes import check_model_classes, may_move
 from pc3d.evaluation.segmentation import predict_scans
 from pc3d.evaluation.temporal_voting import Scan, VotingConfig, agreeing_scans, vote, windows
+from pc3d.ops.device import chosen_device
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def write_pseudo_labels(
     excluded: set[str] | None = None,
     workers: int = 0,
     tracks: RegionCache | None = None,
+    device: str | None = None,
 ) -> dict[str, Any]:
     """Label the key frames of a split with a fine-tuned segmenter.
 
@@ -90,6 +92,7 @@ def write_pseudo_labels(
         excluded: tokens of the frames that have true labels: they vote, and get no file.
         workers: of the loader.
         tracks: cache of the kind `tracks`, for the vote.
+        device: on which is predicted, see `chosen_device`.
 
     Returns:
         `frames` asked for, `frames_labelled`, `points`, `share` of points labelled; of the labelled points
@@ -110,7 +113,7 @@ def write_pseudo_labels(
     needs = Needs(labels=known, tracks=tracks is not None)
     caches = {"tracks": tracks} if tracks else None
     dataset = FrameDataset(opened, needs, split=split, config=frames_of(checkpoint), caches=caches)
-    segmenter = load_segmenter(checkpoint)
+    segmenter = load_segmenter(checkpoint).to(chosen_device(device))
     counts = _Counts(segmenter.num_classes)
     for now, window in windows(predict_scans(segmenter, dataset, workers), config.voting.neighbours):
         scan = window[now]

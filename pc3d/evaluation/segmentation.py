@@ -29,6 +29,7 @@ from pc3d.evaluation.settings import write_metrics
 from pc3d.evaluation.temporal_voting import Scan, VotingConfig, vote, windows
 from pc3d.evaluation.test_time_augmentation import AugmentedCopies, copies_probabilities
 from pc3d.models.heads.segmentation import PointSegmenter
+from pc3d.ops.device import chosen_device
 
 VOTED = "temporal_voting"
 """Folder of the submission with voting, inside that without."""
@@ -195,10 +196,15 @@ def evaluate_checkpoint(
     split: str,
     folder: Path,
     workers: int = 0,
+    device: str | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """`evaluate_segmenter` for the `segmenter.safetensors` of a run folder; `options` are its own."""
-    segmenter, frames = load_segmenter(checkpoint), frames_of(checkpoint)
+    """`evaluate_segmenter` for the `segmenter.safetensors` of a run folder; `options` are its own.
+
+    Args:
+        device: on which is predicted, see `chosen_device`.
+    """
+    segmenter, frames = load_segmenter(checkpoint).to(chosen_device(device)), frames_of(checkpoint)
     return evaluate_segmenter(segmenter, index, split, Path(folder), workers, frames=frames, **options)
 
 

@@ -13,7 +13,7 @@ from pc3d.models.lidar.base import LidarEncoder
 from pc3d.objectives.base import Objective
 from pc3d.objectives.encodings import Encodings
 from pc3d.ops.bev import bev_cells, blur_bev, scatter_bev
-from pc3d.ops.interpolate import sample_bev
+from pc3d.ops.interpolate import on_grid, sample_bev
 
 
 class BEVDistill(Objective):
@@ -50,20 +50,22 @@ class BEVDistill(Objective):
         self.distance, self.smooth = distance, smooth
 
     def forward(self, encodings: Encodings) -> dict[str, Tensor]:
-        frame, grid = encodings.batch.now, encodings.grid
+        grid = encodings.grid
         lidar_bev = encodings.lidar("a").bev
         assert lidar_bev is not None
-        weights, point_share = self._foreground(frame, grid)
+        weights, point_share = self._foreground(encodings.host.now, grid)
         sample, row, col = torch.nonzero(weights, as_tuple=True)
         xy = torch.stack([grid.x_min + (col + 0.5) * grid.cell, grid.y_min + (row + 0.5) * grid.cell], dim=1)
+        inside = on_grid(self.camera_grid, xy)
+        weight = encodings.here(weights[sample, row, col][inside])
+        xy, sample, row, col = (encodings.here(part[inside]) for part in (xy, sample, row, col))
         adapted = self.adapter(encodings.camera_bev("a"))
-        students, inside = sample_bev(adapted.float(), self.camera_grid, xy, sample)
+        students, _ = sample_bev(adapted.float(), self.camera_grid, xy, sample)
         teachers = lidar_bev.detach().float().permute(0, 2, 3, 1)[sample, row, col]
-        weight = weights[sample, row, col] * inside
         loss = weighted_distance(students, teachers, weight, self.distance)
-        cells = inside.sum().float()
+        cells = torch.tensor(float(len(students)))
         logged = {"examples": cells, "cells": cells, "point_share": point_share}
-        return {"loss": loss, **logged, **encodings.collapse(students[inside], teachers[inside])}
+        return {"loss": loss, **logged, **encodings.collapse(students, teachers)}
 
     def _foreground(self, frame: FrameBatch, grid: BevGrid) -> tuple[Tensor, Tensor]:
         """(B, rows, cols) weights of the cells, and the share of points that make them."""

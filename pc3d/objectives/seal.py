@@ -83,8 +83,10 @@ class Seal(Objective):
         result = self.spatial(encodings)
         ids_now, now = self._segments(encodings, "t")
         ids_next, following = self._segments(encodings, "t+1")
-        ids = ids_now[torch.isin(ids_now, ids_next)]
-        now, following = now[torch.isin(ids_now, ids_next)], following[torch.isin(ids_next, ids_now)]
+        in_now, in_next = torch.isin(ids_now, ids_next), torch.isin(ids_next, ids_now)
+        ids = ids_now[in_now]
+        now = now[encodings.here(in_now.nonzero()[:, 0])]
+        following = following[encodings.here(in_next.nonzero()[:, 0])]
         extra = rows_of_other_ranks(following) if self.gather else None
         temporal = self.contrast.pair(
             now,
@@ -106,17 +108,23 @@ class Seal(Objective):
         return {"loss": spatial + self.temporal * temporal, **logged, **result}
 
     def _segments(self, encodings: Encodings, name: str) -> tuple[Tensor, Tensor]:
-        """(S,) ascending ids of the batch's tracks in frame `name`, and the (S, dim) mean feature of each."""
+        """(S,) ascending ids of the batch's tracks in frame `name`, and the (S, dim) mean feature of each.
+
+        The ids are in the host's memory.
+        """
         index, track = self._tracked(encodings, name)
         ids, group = track.unique(return_inverse=True)
-        points = encodings.lidar("a", name).points[index]
+        points = encodings.lidar("a", name).points[encodings.here(index)]
         features = F.normalize(self.spatial.heads.point_head(points).float(), dim=1)
-        means = segment_mean(features, group, len(ids))[0]
+        means = segment_mean(features, encodings.here(group), len(ids))[0]
         return ids, F.normalize(means, dim=1) if self.unit_segments else means
 
     def _tracked(self, encodings: Encodings, name: str) -> tuple[Tensor, Tensor]:
-        """(P,) positions in view "a" of the points of a frame that have a feature and a track, and its id."""
-        frame = encodings.batch.frames[name]
+        """(P,) positions in view "a" of the points of a frame that have a feature and a track, and its id.
+
+        In the host's memory.
+        """
+        frame = encodings.host.frames[name]
         if frame.tracks is None:
             raise ValueError("Seal needs tracks; run `pc3d regions --kinds tracks` and set `data.regions`")
         index = feature_index(encodings, "a", name)
@@ -127,7 +135,8 @@ class Seal(Objective):
         """`sample`, `ids` and `xyz` (mean of their points in frame `name`, in the sweep of t) of tracks."""
         index, track = self._tracked(encodings, name)
         kept = torch.isin(track, ids)
-        places = loaded_xyz(encodings.batch.frames[name].views["a"], index[kept])
+        places = loaded_xyz(encodings.host.frames[name].views["a"], index[kept])
         xyz = segment_mean(places, torch.searchsorted(ids, track[kept]), len(ids))[0]
+        xyz, ids = encodings.here(xyz), encodings.here(ids)
         sample = ids // ID_RANGE
         return {"sample": sample, "ids": ids, "xyz": seen_from(encodings, xyz, sample, name)}

@@ -87,7 +87,7 @@ class _BevPool(torch.autograd.Function):
 
 
 def _chunks(cells: Tensor, num_cells: int) -> Iterator[tuple[slice, Tensor]]:
-    """A few depth bins and the (N, bins, h, w) cells of their frustum points; one cell more for those of none.
+    """A few depth bins and the (N, bins, h, w) cells of their frustum points, one more for those of none.
 
     To leave these out, a GPU's host would wait for their number.
     """

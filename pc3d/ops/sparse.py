@@ -75,6 +75,24 @@ class InverseConv(_DeviceAlgorithm, spconv.SparseInverseConv3d):
     """Transpose of the strided convolution of the same key: back to the voxels before it."""
 
 
+SPARSE_LAYERS = (SubmanifoldConv, StridedConv, InverseConv)
+
+
+def active_pairs(layer: nn.Module, out: SparseTensor) -> int:
+    """How many (input voxel, output voxel, kernel cell) a sparse convolution multiplied on the CPU.
+
+    Args:
+        layer: one of `SPARSE_LAYERS`. out: what it returned.
+    """
+    if layer.conv1x1:
+        return len(out.features)
+    number = out.find_indice_pair(layer.indice_key).indice_pair_num
+    if not layer.subm:
+        return int(number.sum())
+    # Of a symmetric kernel one half is listed; the middle pairs each voxel with itself.
+    return len(out.features) + 2 * int(number[: len(number) // 2].sum())
+
+
 def submanifold_conv(in_channels: int, out_channels: int, key: str, kernel: Size = 3) -> SubmanifoldConv:
     """Submanifold convolution without bias; layers at one level share `key` and with it the neighbours."""
     return SubmanifoldConv(

@@ -15,6 +15,7 @@ from pc3d.data.map_targets import MAP_CLASSES
 from pc3d.engine.checkpoints import frames_of, load_bev_model
 from pc3d.evaluation.downstream import MAP_FRAMES, predict_bev
 from pc3d.geometry.grid import BevGrid
+from pc3d.ops.device import chosen_device
 from pc3d.viz.canvas import BACKGROUND, INK, caption, dark_axis, legend_of, pixel_figure
 from pc3d.viz.colours import Rgb
 from pc3d.viz.detections import read_evaluation
@@ -95,14 +96,16 @@ def map_side_by_side(
         legend_of(figure, colours | {"missed": _MISSED, "false": _FALSE}, 1000, loc="lower center", ncol=8)
 
 
-def draw_worst_maps(checkpoint: Path, index: SweepIndex, folder: Path, pictures: int = 4) -> list[Path]:
+def draw_worst_maps(
+    checkpoint: Path, index: SweepIndex, folder: Path, pictures: int = 4, device: str | None = None
+) -> list[Path]:
     """Draw the key frames whose map was segmented worst.
 
     Args:
         checkpoint: `map_segmenter.safetensors`. index: of the data set that it was scored on.
         folder: of the scores, as `evaluation.downstream.evaluate_checkpoint` writes them; the pictures go to
             `pictures/` in it.
-        pictures: how many.
+        pictures: how many. device: see `chosen_device`.
 
     Returns:
         Paths of the pictures, the worst first.
@@ -115,7 +118,7 @@ def draw_worst_maps(checkpoint: Path, index: SweepIndex, folder: Path, pictures:
         fail("no scores of a map segmenter", folder, "evaluate one with `pc3d evaluate` first")
     frames = {token: miou for token, miou in read_evaluation(scores).items() if miou is not None}
     worst = sorted(frames, key=lambda token: frames[token])[:pictures]
-    model, config = load_bev_model(checkpoint), frames_of(checkpoint)
+    model, config = load_bev_model(checkpoint).to(chosen_device(device)), frames_of(checkpoint)
     dataset = FrameDataset(index, model.needs, tokens=worst, config=config)
     paths = []
     for rank, (batch, predicted) in enumerate(predict_bev(model, dataset), start=1):

@@ -16,6 +16,7 @@ from pc3d.data.points.load import load_sweep
 from pc3d.engine.config import load_config
 from pc3d.export import export_checkpoint
 from pc3d.models.lidar import build_lidar_encoder
+from pc3d.models.weights import content_hash
 
 QUICK: dict[str, Any] = {
     "data.batch_size": 2,
@@ -63,6 +64,20 @@ def test_from_drives_to_labels(
     assert features.points[0].shape == (len(points), encoder.point_channels)
     (labels,) = pc3d.predict(model, [points])
     assert labels.shape == (len(points),)
+
+    (folder, _), _ = export_checkpoint(Path("runs/b"), "hub", Path("exports"))
+    assert {file.name for file in folder.iterdir()} == {"segmenter.safetensors", "config.json", "README.md"}
+    (folder, _), _ = export_checkpoint(Path("runs/a"), "hub", Path("exports/a"))
+    assert (folder / "backbone.safetensors").read_bytes() == backbone.read_bytes()
+    config = json.loads((folder / "config.json").read_text())
+    assert config["lidar"]["widths"] == NARROW["widths"]
+    card = (folder / "README.md").read_text()
+    assert "- prc: " in card
+    assert f"content {content_hash(backbone)}" in card
+    assert "split sim_train, 21 sweeps; licence: " in card
+    assert "`schedule.iterations`: 2" in card
+    loaded = pc3d.load_backbone(folder).network.state_dict()
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in encoder.network.state_dict().items())
 
     # The backbone goes out, and out of a checkpoint of a run.
     files, found = export_checkpoint(Path("runs/a"), "spvnas", Path("exports"))

@@ -62,10 +62,10 @@ def die_in_step(step: int) -> None:
 
     run_iter, optimize, now = StreamTrainLoop.run_iter, GuardedOptimWrapper.step, -1
 
-    def counted(loop: StreamTrainLoop, batch: Any) -> None:
+    def counted(loop: StreamTrainLoop, batches: Any) -> None:
         nonlocal now
         now = loop.iter
-        run_iter(loop, batch)
+        run_iter(loop, batches)
 
     def dying(wrapper: GuardedOptimWrapper, **more: Any) -> None:
         if now == step:
@@ -80,10 +80,10 @@ def write_tokens(path: Path) -> None:
 
     run_iter = StreamTrainLoop.run_iter
 
-    def written(loop: StreamTrainLoop, batch: Any) -> None:
+    def written(loop: StreamTrainLoop, batches: Any) -> None:
         with path.open("a") as file:
-            file.write(f"{loop.iter} {' '.join(batch.tokens)}\n")
-        run_iter(loop, batch)
+            file.writelines(f"{loop.iter} {' '.join(batch.tokens)}\n" for batch in batches)
+        run_iter(loop, batches)
 
     StreamTrainLoop.run_iter = written  # type: ignore[method-assign]
 

@@ -33,9 +33,9 @@ def before_steps(do: Callable[[StreamTrainLoop, Batch], object]) -> Iterator[Non
     """Do something before each step of a run in this block; `loop.iter` counts them from 0."""
     run_iter = StreamTrainLoop.run_iter
 
-    def changed(loop: StreamTrainLoop, batch: Batch) -> None:
-        do(loop, batch)
-        run_iter(loop, batch)
+    def changed(loop: StreamTrainLoop, batches: list[Batch]) -> None:
+        do(loop, batches[0])
+        run_iter(loop, batches)
 
     with patch.object(StreamTrainLoop, "run_iter", changed):
         yield

@@ -19,7 +19,7 @@ from pc3d.engine.checkpoints import frames_of, load_bev_model, load_segmenter, t
 from pc3d.engine.config import load_config, plain
 from pc3d.engine.data import build_dataset
 from pc3d.engine.finetuner import build_bev, finetune
-from pc3d.engine.optimization import keep_linear_float32
+from pc3d.engine.precision import keep_linear_float32
 from pc3d.engine.pretrainer import objective_needs, pretrain
 from pc3d.evaluation.downstream import evaluate_checkpoint, frame_miou, summary_text
 from pc3d.viz.maps import draw_worst_maps

@@ -48,7 +48,7 @@ def built(name: str, index: Path, regions: Path, folder: Path) -> tuple[Pretrain
         config = stage_configs(config, folder)[stage]
         config.pop("init", None)
     model = build_pretrainer(config).train()
-    prepare(model, "float32")
+    prepare(model, {})
     return model, build_dataset(plain(config.data), objective_needs(plain(config.objectives))), config
 
 

@@ -40,7 +40,7 @@ def test_all_that_learn_are_synchronised_and_frozen_ones_stay(two_processes: Non
     model = Model()
     before = copy.deepcopy(model)
     parameters = dict(model.named_parameters())
-    prepare(model, "float32", sync_batch_norm=True)
+    prepare(model, {"sync_batch_norm": True})
     norms = {
         name: type(m) for name, m in model.named_modules(remove_duplicate=False) if hasattr(m, "running_mean")
     }
@@ -61,12 +61,12 @@ def test_all_that_learn_are_synchronised_and_frozen_ones_stay(two_processes: Non
 
 def test_one_process_has_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model()
-    prepare(model, "float32", sync_batch_norm=True)
+    prepare(model, {"sync_batch_norm": True})
     assert not any(isinstance(m, nn.SyncBatchNorm) for m in model.modules())
 
 
 def test_several_processes_on_cpus_are_refused(two_processes: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=r"runtime\.sync_batch_norm needs CUDA"):
-        prepare(Model(), "float32", sync_batch_norm=True)
-    prepare(Model(), "float32")
+        prepare(Model(), {"sync_batch_norm": True})
+    prepare(Model(), {})

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import pc3d
-from pc3d.data.batch import Batch, FrameBatch, Needs, PointView
+from pc3d.data.batch import FrameBatch, Needs, PointView
 from pc3d.data.collate import collate
 from pc3d.data.dataset import FrameConfig, FrameDataset
 from pc3d.data.index import SweepIndex
@@ -28,7 +28,6 @@ from pc3d.models.heads.map_segmentation import MapHead
 from pc3d.models.heads.transfusion import TransFusionHead
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.lidar.pointpillars import PointPillars
-from pc3d.objectives.encodings import Encodings
 from pc3d.objectives.proposal_contrast import ProposalContrast
 from pc3d.ops.bev import blur_bev
 from pc3d.ops.interpolate import sample_bev
@@ -201,10 +200,9 @@ def test_proposals_stand_at_the_same_points(frame: FrameBatch) -> None:
     encoder = PointPillars(grid=GRID)
     objective = ProposalContrast(encoder, num_proposals=50)
     view = frame.views["a"]
-    encodings = Encodings(Batch(["sweep"], {"t": frame}), encoder)
 
     def members() -> Tensor:
-        centres, balls = objective._proposals(encodings, torch.arange(len(view.points)))
+        centres, balls = objective._proposals(frame, torch.arange(len(view.points)))
         return torch.cat([centres[:, None], balls], dim=1)
 
     exact, half = both(members)

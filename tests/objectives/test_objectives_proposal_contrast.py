@@ -146,7 +146,7 @@ def test_centres_lie_far_from_each_other_from_above() -> None:
     batch, setup = make_batch(size=1, points=300), Setup(num_proposals=20)
     cloud = batch.now.views["a"]
     cloud.points[:, :2] = cloud.points[:20, :2].repeat(15, 1)
-    centres, _ = setup.objective._proposals(Encodings(batch, setup.lidar), torch.arange(300))
+    centres, _ = setup.objective._proposals(batch.now, torch.arange(300))
     assert len(cloud.points[centres, :2].unique(dim=0)) == len(cloud.points[:20, :2].unique(dim=0)) == 20
 
 

@@ -71,6 +71,8 @@ class NonFiniteGuard:
             return False
         for kept, tensor in zip(self._before, self._moving, strict=True):
             tensor.copy_(kept)
+        if self.wrapper.overflowed:  # of float16, whose scale is smaller now
+            return True
         self.streak += 1
         self.total += 1
         if self.streak == 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from pc3d.engine.runs.exits import Stopped
 from pc3d.engine.runs.ranks import largest, on_first, rank, world
 from pc3d.engine.runs.run import Run
 from pc3d.engine.runs.signals import STOPS
-from pc3d.engine.runs.state import capture, non_finite, refuse_non_finite, restore
+from pc3d.engine.runs.state import Stateful, capture, non_finite, refuse_non_finite, restore
 
 
 class Keeper:
@@ -26,6 +26,7 @@ class Keeper:
         model: that is trained (without the wrapper of several processes). optimizer: of it.
         batch_samples: samples of a step, over all processes.
         save_every: steps, and save_minutes: minutes of the first process's clock, from one save to the next.
+        extras: what else has a state, by name.
 
     Attributes:
         step: steps that are done. samples: of the stream that they read, over all processes.
@@ -39,7 +40,9 @@ class Keeper:
         batch_samples: int,
         save_every: int,
         save_minutes: float,
+        extras: Mapping[str, Stateful] | None = None,
     ) -> None:
+        self.extras = extras or {}
         self.run, self.model, self.optimizer = run, model, optimizer
         self.batch_samples, self.save_every, self.save_minutes = batch_samples, save_every, save_minutes
         self.step, self.samples = 0, 0
@@ -53,7 +56,7 @@ class Keeper:
         checkpoint = self.run.start.checkpoint
         if checkpoint is not None:
             state = self.run.store.read(checkpoint)
-            for note in restore(state, self.model, self.optimizer, checkpoint.path):
+            for note in restore(state, self.model, self.optimizer, checkpoint.path, self.extras):
                 print(note)
             self.step = self._saved = checkpoint.step
             samples = checkpoint.samples
@@ -107,7 +110,7 @@ class Keeper:
         """
         if self.step == self._saved:
             return
-        state = capture(self.model, self.optimizer)
+        state = capture(self.model, self.optimizer, self.extras)
         on_first(lambda: self._write(state))
         self._saved, self._saved_at = self.step, time.monotonic()
 

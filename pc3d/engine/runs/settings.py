@@ -79,6 +79,9 @@ def run_contract(config: Config, dataset: MixedDataset, iterations: int, ranks: 
     settings["runtime"] = {
         "precision": runtime.get("precision", "float32"),
         "sync_batch_norm": runtime.get("sync_batch_norm") or None,
+        "accumulate": None if (parts := runtime.get("accumulate", 1)) == 1 else parts,
+        "ema": runtime.get("ema") or None,
+        "teacher_precision": None if (kind := runtime.get("teacher_precision")) == "float32" else kind,
     }
     settings["seed"], settings["ranks"] = config.get("seed", 0), ranks
     return {key: value for key, value in flat(settings).items() if value not in (None, {})}

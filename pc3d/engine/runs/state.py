@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -40,19 +40,38 @@ def set_random_state(state: Mapping[str, Any]) -> None:
     random.setstate((version, tuple(internal), gauss_next))
 
 
-def capture(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+class Stateful(Protocol):
+    """What a run has beside its model and optimizer: the scale of float16, averaged weights."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def capture(
+    model: nn.Module, optimizer: torch.optim.Optimizer, extras: Mapping[str, Stateful] | None = None
+) -> dict[str, Any]:
     """Weights, optimizer, and what each process has of its own: buffers and random generators.
 
     Every process must call it. Tensors are those of the model itself, not copies.
+
+    Args:
+        extras: what else there is, by name.
     """
     own = {"random": random_state()}
     if world() > 1:  # batch-norm statistics are not shared between processes
         own["buffers"] = {name: buffer.cpu() for name, buffer in model.named_buffers()}
-    return {"model": dict(model.state_dict()), "optimizer": optimizer.state_dict(), "ranks": gathered(own)}
+    state = {"model": dict(model.state_dict()), "optimizer": optimizer.state_dict(), "ranks": gathered(own)}
+    more = {name: extra.state_dict() for name, extra in (extras or {}).items()}
+    return {**state, "extras": more} if more else state
 
 
 def restore(
-    state: Mapping[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer, source: object
+    state: Mapping[str, Any],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    source: object,
+    extras: Mapping[str, Stateful] | None = None,
 ) -> list[str]:
     """Put a captured state, or that of a checkpoint of pc3d 0.1, back.
 
@@ -78,6 +97,11 @@ def restore(
         notes.append("the optimizer starts anew: its state is of another one")
     for group, own in zip(optimizer.param_groups, settings, strict=True):
         group.update(own)
+    for name, extra in (extras or {}).items():
+        try:
+            extra.load_state_dict(state.get("extras", {})[name])
+        except (KeyError, ValueError):
+            notes.append(f"{name} starts anew: the checkpoint has none that fits")
     ranks = state.get("ranks", ())
     if rank() < len(ranks):
         own_state = ranks[rank()]

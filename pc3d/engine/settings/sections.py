@@ -10,7 +10,8 @@ from pc3d.data.dataset import FrameConfig
 from pc3d.data.sampler_settings import SAMPLERS
 from pc3d.data.transforms import PointAugmentation
 from pc3d.engine.data import FRAME_KEYS, NESTED_KEYS, LoaderSettings, SourceSettings
-from pc3d.engine.optimization import OPTIMIZERS, PRECISIONS, SCHEDULES
+from pc3d.engine.optimization import OPTIMIZERS, SCHEDULES
+from pc3d.engine.precision import PRECISIONS, PRODUCTS
 from pc3d.engine.settings.expected import (
     Arguments,
     Field,
@@ -65,7 +66,13 @@ SCHEDULE = Group(
 )
 RUNTIME = Group(
     {
-        "precision": Field(Literal[tuple(PRECISIONS)]),
+        "precision": Field(Literal[PRECISIONS]),
+        "matmul_precision": Field(Literal[PRODUCTS]),
+        "teacher_precision": Field(Literal["float32", "bfloat16"]),
+        "cudnn_benchmark": Field(bool),
+        "accumulate": Field(int),
+        "ema": Field((float, None)),
+        "recompute_activations": Field(bool),
         "sync_batch_norm": Field(bool),
         "log_every": Field(int),
         "log_level": Field(Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]),

@@ -125,8 +125,8 @@ class Step:
             self.dataset = build_dataset(settings, task_needs(config), seed)
             self.model = build_finetuner(follow_index(config, self.dataset))
         precision = config.get("runtime", {}).get("precision", "float32")
-        prepare(self.model, precision, False)
-        self.optimizer = build_optimizer(self.model, plain(config.optimizer), precision)
+        prepare(self.model, {"precision": precision})
+        self.optimizer = build_optimizer(self.model, plain(config.optimizer), {"precision": precision})
         self.model.train()
 
     def run(self, number: int) -> None:

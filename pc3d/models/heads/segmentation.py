@@ -107,8 +107,10 @@ class PointSegmenter(nn.Module):
         """
         if batch.now.labels is None:
             raise ValueError("the batch has no labels: ask the loader for them (Needs(labels=True))")
-        points = batch.now.views[view]
-        return self.loss_of_logits(self.logits(points), batch.now.labels[points.row])
+        points, host = batch.now.views[view], batch.host.now
+        assert host.labels is not None
+        self._check(host.labels[host.views[view].row])
+        return self._loss(self.logits(points), batch.now.labels[points.row])
 
     def examples(self, batch: Batch, view: str = "a") -> Tensor:
         """Labelled points of a view."""
@@ -117,11 +119,17 @@ class PointSegmenter(nn.Module):
 
     def loss_of_logits(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The terms of `loss` for (P, K) scores and (P,) labels."""
+        self._check(labels)
+        return self._loss(logits, labels)
+
+    def _check(self, labels: Tensor) -> None:
         if len(labels) and not -1 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
             raise ValueError(
                 f"labels span {int(labels.min())}..{int(labels.max())}, expected -1 (ignored) to "
                 f"{self.num_classes - 1}: does the label map belong to this head?"
             )
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         logits = logits.float()
         # A sum over ignored points only is 0 with a graph, where the mean would be NaN.
         count = (labels != IGNORED).sum().clamp(min=1)

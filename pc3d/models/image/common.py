@@ -19,6 +19,8 @@ class LevelImageEncoder(ImageEncoder):
     Its feature map is its levels, concatenated at the finest stride.
     """
 
+    half = False
+    """Whether it runs in bfloat16 whatever is around it, for a frozen one."""
     _level_channels: tuple[int, ...]
     _level_strides: tuple[int, ...]
 
@@ -65,7 +67,10 @@ class LevelImageEncoder(ImageEncoder):
 
     def pyramid(self, images: Tensor) -> list[Tensor]:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return self._maps(images)
+            if not self.half:
+                return self._maps(images)
+            with torch.autocast(images.device.type, torch.bfloat16):
+                return [level.float() for level in self._maps(images)]
 
     @abstractmethod
     def _maps(self, images: Tensor) -> list[Tensor]:

@@ -1,0 +1,212 @@
+"""Settings of `runtime`: parts of a step, float16 and its scale, averaged weights, recomputed activations, TF32."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from engine_configs import finetune_config, pretrain_config, read_metrics
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from pc3d.data.batch import PointView
+from pc3d.engine.averaging import WeightAverage
+from pc3d.engine.checkpoints import load_segmenter
+from pc3d.engine.finetuner import finetune
+from pc3d.engine.optimization import ScaledOptimWrapper, build_optimizer, prepare
+from pc3d.engine.pretrainer import pretrain
+from pc3d.engine.runs.exits import Stopped
+from pc3d.engine.runs.signals import STOPS
+from pc3d.models.image import build_image_encoder
+from pc3d.models.lidar import build_lidar_encoder
+from pc3d.ops.precision import full_precision
+
+SGD = {"type": "SGD", "lr": 0.1, "clip_norm": 1.0}
+
+
+def trained(parts: int, rows: Tensor, target: Tensor, steps: int, **runtime: Any) -> nn.Module:
+    """A linear layer after steps on the mean squared error of some rows, given in so many parts."""
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    wrapper = build_optimizer(model, SGD, {"accumulate": parts, **runtime})
+    for _ in range(steps):
+        for x, y in zip(rows.chunk(parts), target.chunk(parts), strict=True):
+            wrapper.update_params((model(x) - y).square().mean())
+    return model
+
+
+def test_parts_of_a_step_are_the_step_of_all_rows() -> None:
+    """For a loss within a row: negatives across a batch, and batch norm, see a part only."""
+    rows, target = torch.randn(12, 3), torch.randn(12, 2)
+    whole, parts = trained(1, rows, target, 3), trained(4, rows, target, 3)
+    torch.testing.assert_close(parts.weight, whole.weight)
+    assert not torch.equal(parts.weight, trained(4, rows, target, 2).weight)
+
+
+def test_the_scale_of_float16_changes_no_gradient_and_falls_where_one_overflows() -> None:
+    rows, target = torch.randn(12, 3), torch.randn(12, 2)
+    plain = trained(1, rows, target, 3)
+    model = nn.Linear(3, 2)
+    model.load_state_dict(trained(1, rows, target, 0).state_dict())
+    wrapper = ScaledOptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1), clip_grad={"max_norm": 1.0})
+    for _ in range(3):
+        wrapper.update_params((model(rows) - target).square().mean())
+    torch.testing.assert_close(model.weight, plain.weight)
+    assert (wrapper.scale, wrapper.good_steps) == (2.0**16, 3)
+    before = model.weight.clone()
+    wrapper.update_params(model(rows).sum() * 1e34)  # finite, but not its gradients times the scale
+    assert (wrapper.skipped, wrapper.overflowed, wrapper.scale, wrapper.good_steps) == (
+        True,
+        True,
+        2.0**15,
+        0,
+    )
+    assert torch.equal(model.weight, before)
+    wrapper.update_params((model(rows) * torch.nan).mean())
+    assert (wrapper.skipped, wrapper.overflowed) == (True, False)
+    wrapper.good_steps = wrapper.GROWTH - 1
+    scale = wrapper.scale
+    wrapper.update_params((model(rows) - target).square().mean())
+    assert (wrapper.scale, wrapper.good_steps) == (2 * scale, 0)
+    other = ScaledOptimWrapper(torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1))
+    other.load_state_dict(wrapper.state_dict())
+    assert other.scale == wrapper.scale
+
+
+def test_averaged_weights_are_their_equation() -> None:
+    model = nn.Linear(2, 1)
+    average = WeightAverage(model, 0.9)
+    expected = model.weight.detach().double().clone()
+    for step in range(4):
+        with torch.no_grad():
+            model.weight += step + 1.0
+        average.after_train_iter(None, step, outputs={"loss": 1.0})
+        expected = 0.9 * expected + 0.1 * model.weight.detach().double()
+    average.after_train_iter(None, 9, outputs={})  # a step that was left out
+    own = model.weight.detach().clone()
+    with average.in_place():
+        torch.testing.assert_close(model.weight.detach().double(), expected, rtol=1e-6, atol=1e-6)
+    assert torch.equal(model.weight, own)
+    with pytest.raises(ValueError, match=r"runtime\.ema is 1\.0"):
+        WeightAverage(model, 1.0)
+
+
+class StopAfter:
+    """Asks a run to stop when it has done so many steps, as a signal would."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+        from pc3d.engine.loop import StreamTrainLoop
+
+        plain = StreamTrainLoop.run_iter
+
+        def run_iter(loop: StreamTrainLoop, batches: Any) -> None:
+            plain(loop, batches)
+            if loop._iter == steps:
+                STOPS.number = 15
+
+        monkeypatch.setattr(StreamTrainLoop, "run_iter", run_iter)
+
+
+def test_a_run_with_parts_float16_and_an_average_goes_on_exactly(tiny_index: Path, tmp_path: Path) -> None:
+    settings = {
+        "runtime.accumulate": 2,
+        "runtime.ema": 0.5,
+        "runtime.precision": "float16",
+        "data.batch_size": 1,
+        "data.fraction": 100,
+        "lidar.voxel_size": (1.0, 1.0, 1.0),
+    }
+    config = finetune_config(tiny_index, 4, **settings)
+    finetune(config, tmp_path / "straight")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        StopAfter(patch, 2)
+        finetune(config, tmp_path / "stopped")
+    STOPS.number = None
+    finetune(config, tmp_path / "stopped", resume=True)
+    for name in ("segmenter", "segmenter_ema"):
+        ends = [load_file(tmp_path / run / f"{name}.safetensors") for run in ("straight", "stopped")]
+        assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
+    own = load_file(tmp_path / "straight/segmenter.safetensors")
+    averaged = load_file(tmp_path / "straight/segmenter_ema.safetensors")
+    assert any(not torch.equal(own[key], averaged[key]) for key in own)
+    load_segmenter(tmp_path / "straight/segmenter_ema.safetensors")
+    rows = [read_metrics(tmp_path / run) for run in ("straight", "stopped")]
+    assert [row["step"] for row in rows[0]] == [1, 2, 3, 4]
+    assert [row["loss"] for row in rows[0]] == [row["loss"] for row in rows[1]]
+
+
+LIDAR: dict[str, dict[str, Any]] = {
+    "MinkUNet": {
+        "type": "MinkUNet",
+        "depth": 18,
+        "widths": (4,) * 8,
+        "stem": 4,
+        "voxel_size": (1.0, 1.0, 1.0),
+    },
+    "SECOND": {
+        "type": "SECOND",
+        "widths": (4, 4, 4, 4),
+        "height_channels": 4,
+        "bev_widths": (4,),
+        "bev_layers": (1,),
+    },
+    "PointPillars": {"type": "PointPillars", "pillar_channels": 4, "bev_widths": (4,), "bev_layers": (1,)},
+}
+
+
+@pytest.mark.parametrize("encoder", LIDAR)
+def test_recomputed_activations_give_the_same_gradients_and_statistics(encoder: str) -> None:
+    grid = {"x_min": -9.6, "x_max": 9.6, "y_min": -9.6, "y_max": 9.6, "cell": 1.2}
+    torch.manual_seed(0)
+    plain = build_lidar_encoder({**LIDAR[encoder], "bev_channels": 4, "grid": grid}).train()
+    other = deepcopy(plain)
+    prepare(other, {"recompute_activations": True})
+    prepare(plain, {})
+    points = torch.rand(800, 4) * 16 - 8
+    sample = torch.arange(2).repeat_interleave(400)
+    view = PointView(points, sample, torch.arange(800), torch.eye(4).expand(2, 4, 4), 2)
+    for model in (plain, other):
+        features = model(view)
+        (features.points.square().sum() + features.bev.square().sum()).backward()
+    for (name, p), q in zip(plain.named_parameters(), other.parameters(), strict=True):
+        assert torch.equal(p.grad, q.grad), name
+    for (name, p), q in zip(plain.named_buffers(), other.buffers(), strict=True):
+        assert torch.equal(p, q), name
+
+
+def test_a_frozen_teacher_may_run_in_half_precision() -> None:
+    config = {"type": "EfficientNetLite0", "levels": (8, 16), "frozen": True, "pretrained": False}
+    model = nn.ModuleDict({"image": build_image_encoder(config).eval()})
+    images = torch.rand(1, 3, 64, 64)
+    expected = model["image"](images)
+    prepare(model, {"teacher_precision": "bfloat16"})
+    found = model["image"](images)
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, expected)
+    scale = float(expected.abs().max())
+    assert float((found - expected).abs().max()) < 0.05 * scale
+
+
+def test_geometry_is_whole_float32_whatever_products_are() -> None:
+    seen = []
+    inside = full_precision(lambda x: seen.append(torch.get_float32_matmul_precision()) or x)
+    torch.set_float32_matmul_precision("high")
+    try:
+        inside(torch.zeros(1))
+        assert seen == ["highest"]
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_pretraining_takes_parts_and_says_what_is_wrong(
+    tiny_index: Path, tiny_regions: Path, tmp_path: Path
+) -> None:
+    config = pretrain_config(tiny_index, tiny_regions, 2, "sim_prc", **{"runtime.accumulate": 2})
+    pretrain(config, tmp_path / "run")
+    assert len(read_metrics(tmp_path / "run")) == 2
+    with pytest.raises(ValueError, match=r"runtime\.accumulate is 0"):
+        build_optimizer(nn.Linear(1, 1), {"lr": 0.1}, {"accumulate": 0})
