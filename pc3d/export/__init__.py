@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from pc3d.data.errors import did_you_mean
-from pc3d.export import image, mmdet3d, onnx_target, openpcdet, unets
+from pc3d.export import hub_folder, image, mmdet3d, onnx_target, openpcdet, unets
 from pc3d.export.base import Exported, Options, Target
 from pc3d.export.source import read_source
 from pc3d.storage.whole import new_file, write_bytes
@@ -21,6 +21,7 @@ TARGETS: dict[str, Target] = {
     **unets.TARGETS,
     **image.TARGETS,
     **onnx_target.TARGETS,
+    **hub_folder.TARGETS,
 }
 
 

@@ -42,7 +42,8 @@ def read_source(checkpoint: Path, part: str) -> Source:
 
 
 def _in_folder(folder: Path, part: str) -> Path:
-    names = ("detector", "map_segmenter", "backbone") if part == "model" else (FILES[part],)
+    models = ("segmenter", "detector", "map_segmenter", "backbone")
+    names = models if part == "model" else (FILES[part],)
     files = [folder / f"{name}.safetensors" for name in names]
     return next((file for file in files if file.is_file()), files[-1])
 
