@@ -35,13 +35,14 @@ def _alone() -> bool:
 
 def _by_rank(rows: Tensor) -> list[Tensor]:
     """(N, ...) rows of each rank, of any number on each, without gradient."""
-    counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(dist.get_world_size())]
-    dist.all_gather(counts, torch.full_like(counts[0], len(rows)))
-    padded = rows.new_zeros(max(int(count) for count in counts), *rows.shape[1:])
+    received = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(dist.get_world_size())]
+    dist.all_gather(received, torch.full_like(received[0], len(rows)))
+    counts = torch.cat(received).tolist()  # the one wait
+    padded = rows.new_zeros(max(counts), *rows.shape[1:])
     padded[: len(rows)] = rows
     received = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(received, padded)
-    return [part[: int(count)] for part, count in zip(received, counts, strict=True)]
+    return [part[:count] for part, count in zip(received, counts, strict=True)]
 
 
 @torch.no_grad()

@@ -39,7 +39,8 @@ class WeightAverage(Hook):
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
         if outputs:  # else the step was left out
-            average, now = list(self._average.values()), list(self._trained.values())
+            average = list(self._average.values())
+            now: list[Tensor] = list(self._trained.values())
             torch._foreach_lerp_(average, now, 1 - self.momentum)
 
     def state_dict(self) -> dict[str, Tensor]:

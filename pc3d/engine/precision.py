@@ -61,7 +61,7 @@ def use_half_teachers(model: nn.Module) -> None:
     """Let frozen image encoders run in bfloat16, in place: their maps are rounded, nothing else."""
     for module in model.modules():
         if isinstance(module, LevelImageEncoder) and module.frozen:
-            module.half = True
+            module.in_bfloat16 = True
 
 
 # ---------------------------------------------------------------- activation checkpointing
@@ -79,8 +79,9 @@ def recompute_activations(model: nn.Module) -> None:
         elif isinstance(module, SECOND | BevBackbone):
             for level in module.levels:
                 _recompute(level)
-        elif hasattr(module, "gradient_checkpointing_enable") and module.supports_gradient_checkpointing:
-            module.gradient_checkpointing_enable({"use_reentrant": False})
+        elif getattr(module, "supports_gradient_checkpointing", False):  # of transformers
+            enable: Callable[..., None] = module.gradient_checkpointing_enable  # type: ignore[assignment]
+            enable({"use_reentrant": False})
 
 
 def _recompute(module: nn.Module) -> None:
@@ -101,13 +102,13 @@ def _recompute(module: nn.Module) -> None:
 def _without_counting(module: nn.Module) -> Iterator[None]:
     """Batch norms normalise by their batch and leave their running statistics."""
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    counting = [norm for norm in norms if norm.training and norm.num_batches_tracked is not None]
-    kept = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in counting]
-    for norm in counting:
+    counts = [(norm, norm.num_batches_tracked) for norm in norms if norm.training]
+    kept = [(norm, norm.momentum, n, n.clone()) for norm, n in counts if n is not None]
+    for norm, *_ in kept:
         norm.momentum = 0.0  # as much is saved for the backward pass as in the first one
     try:
         yield
     finally:
-        for norm, (momentum, count) in zip(counting, kept, strict=True):
+        for norm, momentum, counted, before in kept:
             norm.momentum = momentum
-            norm.num_batches_tracked.copy_(count)
+            counted.copy_(before)

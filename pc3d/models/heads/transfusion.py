@@ -269,7 +269,8 @@ class TransFusionHead(nn.Module):
         layers = zip(outputs.codes, outputs.logits, strict=True)
         joined = torch.stack([torch.cat([code.float(), logits.float()], dim=2) for code, logits in layers])
         widths = [joined.shape[3] - outputs.logits[0].shape[2], outputs.logits[0].shape[2]]
-        found = (self._matches(*layer.split(widths, dim=2), target) for layer in joined.cpu())
+        parts = (layer.split(widths, dim=2) for layer in joined.cpu())
+        found = (self._matches(code, logits, target) for code, logits in parts)
         return [[to_device(part, device) for part in match] for match in found]
 
     def _matches(self, code: Tensor, logits: Tensor, target: GroupTargets) -> tuple[Tensor, Tensor, Tensor]:

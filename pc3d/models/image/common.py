@@ -19,7 +19,7 @@ class LevelImageEncoder(ImageEncoder):
     Its feature map is its levels, concatenated at the finest stride.
     """
 
-    half = False
+    in_bfloat16 = False
     """Whether it runs in bfloat16 whatever is around it, for a frozen one."""
     _level_channels: tuple[int, ...]
     _level_strides: tuple[int, ...]
@@ -67,7 +67,7 @@ class LevelImageEncoder(ImageEncoder):
 
     def pyramid(self, images: Tensor) -> list[Tensor]:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            if not self.half:
+            if not self.in_bfloat16:
                 return self._maps(images)
             with torch.autocast(images.device.type, torch.bfloat16):
                 return [level.float() for level in self._maps(images)]
