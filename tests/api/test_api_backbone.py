@@ -113,7 +113,7 @@ def test_an_intensity_of_another_scale_is_a_warning(tmp_path: Path) -> None:
     saved(tmp_path / "a.safetensors", PILLARS)
     encoder = pc3d.load_backbone(tmp_path / "a.safetensors")
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.filterwarnings("error", message="intensity")
         encoder.encode(clouds())
     raw = [cloud * np.array([1, 1, 1, 255], np.float32) for cloud in clouds()]
     with pytest.warns(UserWarning, match="intensity is 0.* to 2.*, expected 0 to 1") as caught:

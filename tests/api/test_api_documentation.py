@@ -65,7 +65,7 @@ def test_the_snippets_of_the_page(here: Path) -> None:
     labels = torch.randint(0, 10, (160,))
     names["loader"] = [([cloud, cloud[:60]], [labels[:100], labels[100:]])] * 2
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.filterwarnings("error", message="intensity")
         for snippet in snippets[:2]:
             exec(snippet, names)
     assert float(names["loss"]) > 0
