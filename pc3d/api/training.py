@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +55,7 @@ def pretrain(
     Raises:
         ValueError, DataError: an unknown method or encoder, wrong settings, or data that cannot be used.
     """
+    _refuse_in_a_worker("pretrain")
     from pc3d.cli.pretrain import configured
     from pc3d.engine.pretrainer import pretrain as run
 
@@ -98,6 +100,7 @@ def finetune(
     Raises:
         ValueError, DataError: wrong settings, or data that cannot be used.
     """
+    _refuse_in_a_worker("finetune")
     from pc3d.cli.finetune import overrides_of
     from pc3d.engine.config import load_config
     from pc3d.engine.finetuner import finetune as run
@@ -136,6 +139,7 @@ def evaluate(
     Raises:
         DataError: the checkpoint or the data cannot be used.
     """
+    _refuse_in_a_worker("evaluate")
     from pc3d.cli.evaluate import data_of
     from pc3d.evaluation.downstream import evaluate_checkpoint
     from pc3d.evaluation.settings import evaluation_folder
@@ -147,6 +151,19 @@ def evaluate(
     opened, chosen, _ = data_of(arguments)
     folder = path.parent / evaluation_folder(chosen) if out is None else Path(out)
     return evaluate_checkpoint(path, opened, chosen, folder, workers, overwrite=overwrite, device=device)
+
+
+def _refuse_in_a_worker(name: str) -> None:
+    """Workers import the user's script: what it does there unguarded would start over in each of them.
+
+    Raises:
+        RuntimeError: this process is one.
+    """
+    if parent_process() is not None:
+        raise RuntimeError(
+            f"pc3d.{name} was called while a worker process imports your script: put what the script does "
+            'under `if __name__ == "__main__":`'
+        )
 
 
 def method_config(method: str, scale: str) -> Path:

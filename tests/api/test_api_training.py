@@ -85,6 +85,18 @@ def test_from_drives_to_labels(
     assert torch.load(files[0], weights_only=True)["state_dict"].keys() == found.tensors.keys()
 
 
+def test_a_script_without_a_guard_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker process, which imports the script, would call."""
+    monkeypatch.setattr("pc3d.api.training.parent_process", lambda: object())
+    for call in (
+        lambda: pc3d.pretrain("data", "prc", "runs/a"),
+        lambda: pc3d.finetune("sim_5_percent", "runs/b"),
+        lambda: pc3d.evaluate("runs/b/segmenter.safetensors"),
+    ):
+        with pytest.raises(RuntimeError, match="worker process imports your script"):
+            call()
+
+
 def test_methods_by_name() -> None:
     assert method_config("superflow++", "small").stem == "sim_superflowpp"
     assert method_config("SuperFlow++", "full").stem == "nuscenes_superflowpp"
