@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from pc3d.engine.command_line import run_command
 from pc3d.engine.settings.options import OptionsAction
@@ -25,6 +26,8 @@ examples:
   python tools/benchmark.py step
   python tools/benchmark.py step --shares
   python tools/benchmark.py step --detector
+  python tools/benchmark.py gpu --minutes 10
+  python tools/benchmark.py gpu --configs pretrain/nuscenes_joint finetune/nuscenes_detection
 """
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -213,6 +216,52 @@ def add_contrast(commands: Commands) -> None:
     command.set_defaults(run=contrast)
 
 
+def gpu(args: argparse.Namespace) -> None:
+    from pc3d.engine.settings.shipped import shipped_folder
+    from pc3d.evaluation.bench_step import device_name
+    from pc3d.evaluation.gpu import report
+    from pc3d.evaluation.gpu.train_steps import configs_of
+    from pc3d.ops.device import chosen_device
+
+    device, folder = chosen_device(args.device), shipped_folder()
+
+    def settings(path: Path) -> dict[str, Any]:
+        common = {"data.index": str(args.index), "data.split": args.split, "data.workers": 0}
+        if path.parent.name == "pretrain":
+            common |= {"data.regions": str(args.regions), "data.superpixel_params": {"width": 448}}
+        return {**common, **(args.cfg_options or {})}
+
+    configs, half = configs_of(args.configs, folder), configs_of([args.half], folder)[0]
+    pieces = report.pieces_of(configs, settings, device, args.repeats, half, args.half_steps)
+    name = device_name(device.type)
+    complete = args.tables or report.run_pieces(pieces, args.work_dir, name, args.minutes)
+    print(report.table(args.work_dir))
+    if not complete:
+        print(f"{args.minutes:g} minutes are over; the same command goes on")
+
+
+def add_gpu(commands: Commands) -> None:
+    text = "operations beside the CPU's, steps of the papers' configs, half precision and two ranks, on a GPU"
+    command = commands.add_parser("gpu", help=text, description=text)
+    command.add_argument("--index", type=Path, default=Path("data/sim-index"))
+    command.add_argument("--regions", type=Path, default=Path("data/sim-regions"))
+    command.add_argument("--split", default="sim_train")
+    command.add_argument(
+        "--configs", nargs="+", default=[], metavar="KIND/NAME", help="default: all of the papers' sizes"
+    )
+    command.add_argument(
+        "--half", default="pretrain/nuscenes_superflowpp", help="config of the losses in half"
+    )
+    command.add_argument("--half-steps", type=int, default=50, help="of each precision (default %(default)s)")
+    command.add_argument("--repeats", type=int, default=10, help="steps, of which the median is given")
+    command.add_argument("--cfg-options", nargs="+", action=OptionsAction, metavar="KEY=VALUE")
+    command.add_argument("--minutes", type=float, help="after so many no new piece is begun")
+    command.add_argument("--tables", action="store_true", help="the table of what is done, nothing is run")
+    command.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU where there is one)")
+    command.add_argument("--work-dir", type=Path, default=Path("work_dirs/gpu"), help="default: %(default)s")
+    command.set_defaults(run=gpu)
+
+
 def add_step(commands: Commands) -> None:
     text = "time and peak memory of a training step of each system; the joint step beside its parts"
     command = commands.add_parser("step", help=text, description=text)
@@ -237,7 +286,16 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="WHAT")
-    adds = (add_real, add_bev_probe, add_kernels, add_contrast, add_step, study_command.add, evidence.add)
+    adds = (
+        add_real,
+        add_bev_probe,
+        add_kernels,
+        add_contrast,
+        add_step,
+        add_gpu,
+        study_command.add,
+        evidence.add,
+    )
     for add in adds:
         add(commands)
     args = parser.parse_args()

@@ -52,7 +52,7 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def inverse(matrices: Tensor) -> Tensor:
-    """(..., N, N) inverses; not finite where there is none, for which `torch.linalg.inv` would wait to see."""
+    """(..., N, N) inverses; not finite where there is none, which `torch.linalg.inv` would wait to see."""
     return torch.linalg.inv_ex(matrices).inverse
 
 

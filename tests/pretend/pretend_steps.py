@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -39,6 +40,7 @@ from pc3d.engine.optimization import build_optimizer, prepare
 from pc3d.engine.pretrainer import build_pretrainer, objective_needs, pretrain
 from pc3d.engine.stages import stage_configs
 from pc3d.evaluation import downstream, pseudo_labels, segmentation
+from pc3d.evaluation.gpu import operations
 from pc3d.evaluation.probes import knn_of_encoder
 from pc3d.evaluation.temporal_voting import VotingConfig
 from pc3d.models.bev_models import BevModel
@@ -201,6 +203,13 @@ def whole_run(name: str, index: str, regions: str) -> dict[str, Any]:
     return {**found, "problems": list(cuda.problems), "hazards": list(cuda.hazards)}
 
 
+def all_operations() -> dict[str, Any]:
+    """What the benchmark for GPUs compares, on the pretended one."""
+    with PretendCuda(strict=False) as cuda:
+        found = {name: asdict(operations.compare(name, torch.device("cuda"))) for name in operations.NAMES}
+    return {"operations": found, "problems": list(cuda.problems)}
+
+
 def main() -> None:
     out, index, regions, *names = sys.argv[1:]
     torch.set_num_threads(1)
@@ -211,6 +220,9 @@ def main() -> None:
         if mutated:
             GroupTargets.to = lambda self, device: self  # type: ignore[method-assign]
         try:
+            if name == "operations":
+                results[name] = all_operations()
+                continue
             action = {"run": whole_run, "evaluate": evaluation}.get(name.partition(":")[2], steps)
             results[name] = action(name, index, regions)
         except Exception:

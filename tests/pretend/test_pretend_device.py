@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import torch
 
+from pc3d.evaluation.gpu.operations import Agreement
+
 HERE = Path(__file__).resolve().parent
 CONFIGS = HERE.parents[1] / "configs"
 QUICK = {
@@ -78,7 +80,7 @@ def train(names: Sequence[str], index: Path, regions: Path, out: Path) -> dict[s
 @pytest.fixture(scope="module")
 def results(tiny_index: Path, tiny_regions: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     more = [f"{name}:evaluate" for name in EVALUATED]
-    names = [*QUICK, "finetune/sim_detection:mutated", "pretrain/sim_prc:run", *more]
+    names = [*QUICK, "finetune/sim_detection:mutated", "pretrain/sim_prc:run", "operations", *more]
     return train(names, tiny_index, tiny_regions, tmp_path_factory.mktemp("pretend") / "results.json")
 
 
@@ -111,6 +113,14 @@ def test_a_run_reads_its_log_once_in_a_while(results: dict[str, Any]) -> None:
     assert between == 3  # two passes, and whether the step was finite
     assert logged <= between + 1 + 2  # all numbers at once, and two of eigenvalues
     assert "backbone.safetensors" in run["files"]
+
+
+def test_every_operation_gives_the_same_there(results: dict[str, Any]) -> None:
+    found = results["operations"]
+    assert found.get("error") is None, found["error"]
+    assert found["problems"] == []
+    for name, agreement in found["operations"].items():
+        assert Agreement(**agreement).good, (name, agreement)
 
 
 @pytest.mark.parametrize("name", EVALUATED)
