@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,5 +145,8 @@ def load_tensors(
     if not report.loaded or not (partial or report.complete):
         hint = "" if partial else f"; {remedy}"
         raise ValueError(f"{source} does not fit {type(model).__name__}{hint}:\n{report}")
-    model.load_state_dict({name: tensors[name] for name in report.loaded}, strict=False)
+    fitting = OrderedDict((name, tensors[name]) for name in report.loaded)
+    # Versions of the modules: mmdetection3d, where it is imported, permutes sparse kernels that have none.
+    fitting._metadata = getattr(state, "_metadata", None)  # type: ignore[attr-defined]
+    model.load_state_dict(fitting, strict=False)
     return report

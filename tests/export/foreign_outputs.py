@@ -20,12 +20,11 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 
+import spconv.pytorch as spconv_pytorch  # noqa: E402
 import torch  # noqa: E402
 from foreign_cases import CASES, images_made, pictures, places, unet_points  # noqa: E402
 from small_exports import bev_of, exported, made, points_in, space, view_of  # noqa: E402
-
-from pc3d.ops.sparse import ConvAlgo  # noqa: E402
-from pc3d.ops.sparse import spconv as spconv_pytorch  # noqa: E402
+from spconv.core import ConvAlgo  # noqa: E402
 
 
 class Options(dict):

@@ -13,7 +13,7 @@ from small_exports import close, exported, randomise
 from torch import Tensor
 
 from pc3d.data.errors import DataError
-from pc3d.export import export_checkpoint, image
+from pc3d.export import export_checkpoint, image, image_swin
 from pc3d.models.image import build_image_encoder
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.weights import save_backbone
@@ -59,7 +59,9 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 def pictures(side: int) -> tuple[Tensor, Tensor]:
     """RGB in 0..1, and as the target is fed."""
     images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(5))
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (json.loads(image.MEAN), json.loads(image.STD)))
+    mean, std = (
+        torch.tensor(v).view(1, 3, 1, 1) for v in (json.loads(image_swin.MEAN), json.loads(image_swin.STD))
+    )
     return images, (images - mean) / std
 
 
@@ -124,7 +126,7 @@ def test_swin(tmp_path: Path, library: str) -> None:
 def test_the_positions_of_a_window() -> None:
     """The row of each pair in the table of biases, by a plain loop."""
     want = [(a // 3 - b // 3 + 2) * 5 + (a % 3 - b % 3 + 2) for a in range(9) for b in range(9)]
-    assert image.relative_positions(3).tolist() == want
+    assert image_swin.relative_positions(3).tolist() == want
 
 
 @pytest.mark.parametrize("model", [RESNET, SWIN])

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_models import MINK
 from torch import nn
 
+from pc3d.models.lidar import build_lidar_encoder
 from pc3d.models.weights import load_backbone, save_backbone
 
 
@@ -76,3 +78,27 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("not tensors")
     with pytest.raises(ValueError, match="is not a safetensors file"):
         load_backbone(network(), tmp_path / "text")
+
+
+def test_weights_load_beside_mmdetection3d(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Imported, it has all spconv modules take kernels without a version for those of spconv 1.x."""
+    import spconv.pytorch as spconv
+
+    encoder = build_lidar_encoder(MINK)
+    save_backbone(encoder, tmp_path / "a.safetensors")
+    own = nn.Module._load_from_state_dict
+    seen = []
+
+    def theirs(self, state, prefix, metadata, *others) -> None:
+        seen.append(metadata.get("version"))
+        if metadata.get("version") != 2:
+            state = {name: t.permute(-1, *range(t.ndim - 1)) if t.ndim else t for name, t in state.items()}
+        own(self, state, prefix, metadata, *others)
+
+    monkeypatch.setattr(spconv.SparseModule, "_version", 2, raising=False)
+    monkeypatch.setattr(spconv.SparseModule, "_load_from_state_dict", theirs)
+    other = build_lidar_encoder(MINK)
+    load_backbone(other, tmp_path / "a.safetensors")
+    assert set(seen) == {2}
+    for name, tensor in encoder.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name])
