@@ -14,6 +14,7 @@ import torch
 from small_exports import PILLARS, PLAIN, SECOND, randomise
 from torch import Tensor
 
+from pc3d.models.bev_models import BevModel, build_bev_model
 from pc3d.models.image import build_image_encoder
 from pc3d.models.image.base import ImageEncoder
 from pc3d.models.weights import save_backbone
@@ -67,6 +68,7 @@ CASES: dict[str, ForeignCase] = {
     "openpcdet-pillars": ForeignCase(
         "openpcdet", PILLARS, "nuscenes", "DynPillarVFE, PointPillarScatter, BaseBEVBackbone"
     ),
+    "openpcdet-head": ForeignCase("openpcdet", PILLARS, "kitti", "CenterHead on a given map"),
     "mmdet3d-residual": ForeignCase(
         "mmdet3d", {**SECOND, **NARROW}, "nuscenes", "SparseEncoder(basicblock), SECOND, SECONDFPN"
     ),
@@ -125,6 +127,39 @@ def pictures(side: int) -> tuple[Tensor, Tensor]:
     images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(5))
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     return images, (images - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+
+
+HEAD: dict[str, Any] = {
+    "groups": [["car"], ["truck", "bus"]],
+    "detection": ["bus", "car", "truck"],
+    "shared_channels": 6,
+    "head_channels": 6,
+}
+
+
+def detector_made(path: Path) -> BevModel:
+    """A random detector of pillars without a fuser in evaluation mode, and its checkpoint."""
+    network = {"lidar": PILLARS, "fused_channels": None}
+    model = build_bev_model("detection", network, HEAD).eval()
+    randomise(model)
+    about = {"task": "detection", "network": json.dumps(network), "head": json.dumps(HEAD)}
+    save_backbone(model, path, about)
+    return model
+
+
+def bev_map() -> Tensor:
+    """A map for the head, (1, 16, 2, 4)."""
+    return torch.randn(1, 16, 2, 4, generator=torch.Generator().manual_seed(6))
+
+
+def head_maps(model: BevModel) -> Tensor:
+    """All maps of the head one behind the other, the rotation as OpenPCDet has it: cosine, then sine."""
+    maps = [
+        tensor.flip(1) if name == "rot" else tensor
+        for group in model.head(bev_map())
+        for name, tensor in sorted(group.items())
+    ]
+    return torch.cat(maps, dim=1)
 
 
 def places(output: Tensor) -> list[float]:

@@ -22,7 +22,17 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 
 import spconv.pytorch as spconv_pytorch  # noqa: E402
 import torch  # noqa: E402
-from foreign_cases import CASES, images_made, pictures, places, unet_points  # noqa: E402
+import yaml  # noqa: E402
+from foreign_cases import (  # noqa: E402
+    CASES,
+    bev_map,
+    detector_made,
+    head_maps,
+    images_made,
+    pictures,
+    places,
+    unet_points,
+)
 from small_exports import bev_of, exported, made, points_in, space, view_of  # noqa: E402
 from spconv.core import ConvAlgo  # noqa: E402
 
@@ -30,7 +40,10 @@ from spconv.core import ConvAlgo  # noqa: E402
 class Options(dict):
     """A config as OpenPCDet has them."""
 
-    __getattr__ = dict.__getitem__
+    def __getattr__(self, name: str) -> Any:
+        if name in self:
+            return self[name]
+        raise AttributeError(name)
 
 
 def package(name: str, path: Path | None = None) -> ModuleType:
@@ -140,6 +153,34 @@ def openpcdet(folder: Path, name: str, case: Any, work: Path) -> dict[str, Any]:
     keys |= shapes(flat, "backbone_2d.")
     theirs = flat({"spatial_features": canvas})["spatial_features_2d"]
     return {"keys": keys, "output": theirs, "mine": mine}
+
+
+def openpcdet_head(folder: Path, name: str, case: Any, work: Path) -> dict[str, Any]:
+    source = folder / "OpenPCDet/pcdet"
+    package("pcdet", source)
+    for child in ("utils", "models", "models.dense_heads", "models.model_utils"):
+        package(f"pcdet.{child}", source / child.replace(".", "/"))
+    for unused in ("model_nms_utils", "centernet_utils"):  # they suppress boxes, by compiled operators
+        package(f"pcdet.models.model_utils.{unused}")
+    losses = package("pcdet.utils.loss_utils")
+    losses.FocalLossCenterNet = losses.RegLossCenterNet = torch.nn.Identity
+    torch.Tensor.cuda = lambda self: self
+    model = detector_made(work / "a.safetensors")
+    state = exported(work / "a.safetensors", "openpcdet", case.points)
+    config = yaml.safe_load((work / "openpcdet/openpcdet.yaml").read_text())["MODEL"]["DENSE_HEAD"]
+    from pcdet.models.dense_heads.center_head import CenterHead
+
+    def options(value: Any) -> Any:
+        return Options({k: options(v) for k, v in value.items()}) if isinstance(value, dict) else value
+
+    names = ["bus", "car", "truck"]
+    head = CenterHead(options(config), 16, 3, names, [4, 4, 1], [0.0] * 6, [1.0] * 3)
+    head = load(head, part(state, "dense_head."))
+    ours = {"center": "reg", "center_z": "height", "hm": "heatmap"}
+    shared = head.shared_conv(bev_map())
+    maps = [{ours.get(k, k): t for k, t in group(shared).items()} for group in head.heads_list]
+    theirs = torch.cat([tensor for group in maps for _, tensor in sorted(group.items())], dim=1)
+    return {"keys": shapes(head, "dense_head."), "output": theirs, "mine": head_maps(model)}
 
 
 def mmdet3d_packages(folder: Path) -> None:
@@ -319,6 +360,7 @@ def images(folder: Path, name: str, case: Any, work: Path) -> dict[str, Any]:
 
 
 RUNS = {
+    "openpcdet-head": openpcdet_head,
     "openpcdet": openpcdet,
     "mmdet3d": mmdet3d,
     "pointcept": pointcept,
@@ -331,7 +373,7 @@ def run(folder: Path, name: str, work: Path) -> None:
     """One case, in a process of its own; it prints its JSON."""
     case = CASES[name]
     with torch.no_grad():
-        found = RUNS[case.target.split("-")[0]](folder, name, case, work)
+        found = (RUNS.get(name) or RUNS[case.target.split("-")[0]])(folder, name, case, work)
     difference = float((found["mine"] - found["output"]).abs().max())
     scale = float(found["output"].abs().max())
     print(f"{name}: differs by {difference:.2g} at a scale of {scale:.3g}", file=sys.stderr)
