@@ -15,6 +15,9 @@ from pc3d.contrast.nce import zero_with_graph
 from pc3d.contrast.point_region import SEMANTIC_LESS, RegionRows, plrc, rapc, region_rows
 from pc3d.contrast.region_distillation import region_distillation
 
+LOGITS = 2**23
+"""At most so many logits at once, 32 MB in float32: FAC's of a sweep are four times as many."""
+
 
 def contrast_plrc(
     contrast: Contrast,
@@ -96,7 +99,9 @@ def contrast_geometric(
     """
     anchors = (known or region_rows(segments)).front
     if contrast.plain:
-        return geometric_contrast(features[anchors], keys, segments[anchors], segments, temperature)
+        return geometric_contrast(
+            features[anchors], keys, segments[anchors], segments, temperature, _block(keys)
+        )
     same = segments[anchors, None] == segments[None, :]
     return _chosen(contrast, anchors, features, keys, anchors, ~same, generator, facts, same)
 
@@ -119,7 +124,7 @@ def contrast_feature(
     known = known or region_rows(segments)
     front, back = known.front, known.back
     if contrast.plain or not (len(front) and len(back)):
-        return feature_contrast(features[front], keys[front], keys[back], temperature, matches)
+        return feature_contrast(features[front], keys[front], keys[back], temperature, matches, _block(keys))
     with torch.no_grad():
         likeness = features[front].float() @ keys[front].float().T
         top = likeness.topk(min(matches, len(front)), dim=1).indices
@@ -127,6 +132,11 @@ def contrast_feature(
     positive.scatter_(1, front[top], True)
     negative = (segments == SEMANTIC_LESS)[None].expand(len(front), -1)
     return _chosen(contrast, front, features, keys, front[top[:, 0]], negative, generator, facts, positive)
+
+
+def _block(keys: Tensor) -> int | None:
+    """Anchors at a time on a GPU, so that no more than `LOGITS` are held; all at once on a CPU."""
+    return max(LOGITS // max(len(keys), 1), 1) if keys.is_cuda else None
 
 
 def _chosen(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pc3d.engine.precision import (
     HALVES,
+    compile_maps,
     forward_precision,
     keep_linear_float32,
     recompute_activations,
@@ -181,6 +182,10 @@ def prepare(model: torch.nn.Module, runtime: Mapping[str, Any]) -> None:
         keep_linear_float32(model)
     if runtime.get("teacher_precision", "float32") == "bfloat16":
         use_half_teachers(model)
+    if runtime.get("compile", False):
+        if runtime.get("recompute_activations", False):
+            raise ValueError("runtime.compile and runtime.recompute_activations exclude each other")
+        compile_maps(model)
     if runtime.get("recompute_activations", False):
         recompute_activations(model)
 

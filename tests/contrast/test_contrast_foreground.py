@@ -58,6 +58,11 @@ segment_lists = st.lists(st.integers(-1, 2), min_size=1, max_size=7)
 def test_geometric_contrast_is_its_equation(of_anchor: list[int], of_key: list[int], seed: int) -> None:
     a, k = unit(len(of_anchor), seed), unit(len(of_key), seed + 1)
     fast = geometric_contrast(a, k, torch.tensor(of_anchor), torch.tensor(of_key), TAU)
+    blocks = geometric_contrast(a, k, torch.tensor(of_anchor), torch.tensor(of_key), TAU, block=2)
+    torch.testing.assert_close(blocks, fast)
+    again = geometric_contrast(a, k, torch.tensor(of_anchor), torch.tensor(of_key), TAU)
+    for one, other in zip(gradients(again, a, k), gradients(blocks, a, k), strict=True):
+        torch.testing.assert_close(one, other)
     if not set(of_anchor) & set(of_key) - {-1}:
         assert float(fast.detach()) == 0.0
         assert all((g == 0).all() for g in gradients(fast, a, k))
@@ -76,6 +81,11 @@ def test_geometric_contrast_is_its_equation(of_anchor: list[int], of_key: list[i
 def test_feature_contrast_is_its_equation(sizes: tuple[int, int, int], matches: int, seed: int) -> None:
     a, k, b = (unit(size, seed + i) for i, size in enumerate(sizes))
     fast, slow = feature_contrast(a, k, b, TAU, matches), loop_feature(a, k, b, matches)
+    blocks = feature_contrast(a, k, b, TAU, matches, block=2)
+    torch.testing.assert_close(blocks, fast)
+    again = feature_contrast(a, k, b, TAU, matches)
+    for one, other in zip(gradients(again, a, k, b), gradients(blocks, a, k, b), strict=True):
+        torch.testing.assert_close(one, other)
     torch.testing.assert_close(fast, slow)
     torch.testing.assert_close(gradients(fast, a, k, b), gradients(slow, a, k, b))
 

@@ -1,4 +1,4 @@
-"""Settings of `runtime`: parts of a step, float16 and its scale, averaged weights, recomputed activations, TF32."""
+"""Settings of `runtime`: parts of a step, float16, averaged weights, recomputed activations, TF32."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pc3d.data.batch import PointView
 from pc3d.engine.averaging import WeightAverage
 from pc3d.engine.checkpoints import load_segmenter
 from pc3d.engine.finetuner import finetune
+from pc3d.engine.loop import StreamTrainLoop
 from pc3d.engine.optimization import ScaledOptimWrapper, build_optimizer, prepare
 from pc3d.engine.pretrainer import pretrain
 from pc3d.engine.runs.exits import Stopped
@@ -94,20 +95,16 @@ def test_averaged_weights_are_their_equation() -> None:
         WeightAverage(model, 1.0)
 
 
-class StopAfter:
-    """Asks a run to stop when it has done so many steps, as a signal would."""
+def stop_after(patch: pytest.MonkeyPatch, steps: int) -> None:
+    """Ask runs to stop when they have done so many steps, as a signal would."""
+    plain = StreamTrainLoop.run_iter
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-        from pc3d.engine.loop import StreamTrainLoop
+    def run_iter(loop: StreamTrainLoop, batches: Any) -> None:
+        plain(loop, batches)
+        if loop._iter == steps:
+            STOPS.number = 15
 
-        plain = StreamTrainLoop.run_iter
-
-        def run_iter(loop: StreamTrainLoop, batches: Any) -> None:
-            plain(loop, batches)
-            if loop._iter == steps:
-                STOPS.number = 15
-
-        monkeypatch.setattr(StreamTrainLoop, "run_iter", run_iter)
+    patch.setattr(StreamTrainLoop, "run_iter", run_iter)
 
 
 def test_a_run_with_parts_float16_and_an_average_goes_on_exactly(tiny_index: Path, tmp_path: Path) -> None:
@@ -121,9 +118,10 @@ def test_a_run_with_parts_float16_and_an_average_goes_on_exactly(tiny_index: Pat
     }
     config = finetune_config(tiny_index, 4, **settings)
     finetune(config, tmp_path / "straight")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
-        StopAfter(patch, 2)
-        finetune(config, tmp_path / "stopped")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 2)
+        with pytest.raises(Stopped):
+            finetune(config, tmp_path / "stopped")
     STOPS.number = None
     finetune(config, tmp_path / "stopped", resume=True)
     for name in ("segmenter", "segmenter_ema"):
@@ -210,3 +208,12 @@ def test_pretraining_takes_parts_and_says_what_is_wrong(
     assert len(read_metrics(tmp_path / "run")) == 2
     with pytest.raises(ValueError, match=r"runtime\.accumulate is 0"):
         build_optimizer(nn.Linear(1, 1), {"lr": 0.1}, {"accumulate": 0})
+
+
+def test_what_is_compiled_is_not_recomputed() -> None:
+    model = build_lidar_encoder({**LIDAR["PointPillars"], "bev_channels": 4})
+    with pytest.raises(ValueError, match=r"runtime\.compile and runtime\.recompute_activations"):
+        prepare(model, {"compile": True, "recompute_activations": True})
+    prepare(model, {"compile": True})
+    compiled = [m for m in model.modules() if getattr(m, "_compiled_call_impl", None) is not None]
+    assert [type(m).__name__ for m in compiled] == ["BevBackbone"]

@@ -1,4 +1,4 @@
-"""The benchmark for GPUs, as far as a CPU goes: its pieces, its table, two ranks, and that it finds what is wrong."""
+"""The benchmark for GPUs, as far as a CPU goes: pieces, table, two ranks, and that it finds what is wrong."""
 
 from __future__ import annotations
 

@@ -73,6 +73,7 @@ RUNTIME = Group(
         "accumulate": Field(int),
         "ema": Field((float, None)),
         "recompute_activations": Field(bool),
+        "compile": Field(bool),
         "sync_batch_norm": Field(bool),
         "log_every": Field(int),
         "log_level": Field(Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]),
