@@ -142,6 +142,10 @@ def detector_made(path: Path) -> BevModel:
     network = {"lidar": PILLARS, "fused_channels": None}
     model = build_bev_model("detection", network, HEAD).eval()
     randomise(model)
+    generator = torch.Generator().manual_seed(2)
+    for name, parameter in model.named_parameters():
+        if ".outputs." in name and name.endswith("bias"):
+            parameter.data = 2 * torch.rand(parameter.shape, generator=generator) - 1
     about = {"task": "detection", "network": json.dumps(network), "head": json.dumps(HEAD)}
     save_backbone(model, path, about)
     return model
