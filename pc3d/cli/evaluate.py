@@ -35,11 +35,12 @@ EXAMPLES = """\
 
 def data_of(args: argparse.Namespace) -> tuple[SweepIndex, str, str | None]:
     """Index and split to evaluate, and the split that was trained on: by default those of the run."""
+    from pc3d.engine.averaging import SUFFIX
     from pc3d.engine.finetuner import FILES
     from pc3d.engine.run_data import RunData, check_file, evaluation_split, read_run_data
 
     wanted = ["backbone", *FILES.values()] if args.knn else list(FILES.values())
-    check_file(args.checkpoint, [f"{name}.safetensors" for name in wanted])
+    check_file(args.checkpoint, [f"{name}{end}.safetensors" for name in wanted for end in ("", SUFFIX)])
     run = RunData(args.index, args.root) if args.index else read_run_data(args.checkpoint)
     index = run.open()
     return index, args.split or evaluation_split(index, run.split), run.split
@@ -115,7 +116,7 @@ def run(args: argparse.Namespace) -> None:
 
     index, split, _ = data_of(args)
     voting, tracks, tta = voting_of(args), tracks_of(args), tta_of(args)
-    name = evaluation_folder(split, tta, voting, tracks is not None, args.evaluator)
+    name = evaluation_folder(split, tta, voting, tracks is not None, args.evaluator, args.checkpoint)
     out = args.out or args.checkpoint.parent / name
     result = evaluate_checkpoint(
         args.checkpoint,

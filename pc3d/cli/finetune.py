@@ -49,12 +49,15 @@ def run(args: argparse.Namespace) -> None:
     checkpoint = finetune(config, work_dir, **options)
     print(f"model: {checkpoint}")
     if index is not None:
+        from pc3d.engine.averaging import SUFFIX
         from pc3d.evaluation.downstream import evaluate_checkpoint, summary_text
         from pc3d.evaluation.settings import evaluation_folder
 
-        out = work_dir / evaluation_folder(args.eval_split)
-        result = evaluate_checkpoint(checkpoint, index, args.eval_split, out)
-        print(summary_text(result))
+        averaged = checkpoint.with_stem(checkpoint.stem + SUFFIX)
+        for file in (checkpoint, *([averaged] if config.get("runtime", {}).get("ema") else [])):
+            out = work_dir / evaluation_folder(args.eval_split, checkpoint=file)
+            result = evaluate_checkpoint(file, index, args.eval_split, out)
+            print(f"{file.name}: {summary_text(result)}" if file == averaged else summary_text(result))
 
 
 def overrides_of(args: argparse.Namespace, path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pc3d
 from pc3d.data.errors import DataError, fail
 from pc3d.data.index import SweepIndex
 from pc3d.data.region_cache import RegionCache
+from pc3d.engine.averaging import SUFFIX
 from pc3d.evaluation.label_efficiency import json_values
 from pc3d.evaluation.temporal_voting import VotingConfig
 from pc3d.evaluation.test_time_augmentation import AugmentedCopies
@@ -28,6 +29,7 @@ def evaluation_folder(
     voting: VotingConfig | None = None,
     tracks: bool = False,
     evaluator: str | None = None,
+    checkpoint: Path | None = None,
 ) -> str:
     """Name of the folder of an evaluation inside its run's.
 
@@ -38,8 +40,11 @@ def evaluation_folder(
         split: that is predicted. tta, voting: as `evaluate_segmenter` takes them.
         tracks: moving segments take no part in the vote.
         evaluator: that was asked for; None for the one of the data set.
+        checkpoint: that is evaluated, if it matters: averaged weights have a folder of their own.
     """
     parts = ["evaluation"] + ([evaluator] if evaluator else [])
+    if checkpoint is not None and checkpoint.stem.endswith(SUFFIX):
+        parts.append("ema")
     if split != "val" and not split.endswith("_val"):
         parts.append(split)
     if tta:
