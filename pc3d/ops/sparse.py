@@ -3,32 +3,30 @@
 On the CPU only the `Native` algorithm is right, forward and backward; on CUDA the implicit GEMM is
 faster. Both read the same weight layout (out, kz, ky, kx, in), so that a layer picks its algorithm at
 each call, by where its input lies, and one checkpoint serves both devices.
+
+spconv is imported with the first layer or tensor that is made (`spconv_layers.py`), not with this module.
 """
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Sequence
-from typing import TypeAlias
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import spconv.core
 import torch
 from torch import Tensor, nn
 
-if not torch.cuda.is_available():
-    # spconv describes its 1,456 CUDA kernels when it is imported: 7 s of work for nothing on a CPU.
-    spconv.core.ALL_IMPGEMM_PARAMS = []
-    spconv.core.ALL_NATIVE_PARAMS = []
-# It also uses torch interfaces that warn of their age at every start.
-logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", FutureWarning)
-    import spconv.pytorch as spconv
-    from spconv.core import ConvAlgo
+if TYPE_CHECKING:
+    from pc3d.ops.spconv_layers import InverseConv, SparseTensor, StridedConv, SubmanifoldConv
 
-SparseTensor: TypeAlias = spconv.SparseConvTensor
 Size: TypeAlias = int | Sequence[int]
+
+
+def __getattr__(name: str) -> Any:
+    """The names of `spconv_layers`, which is imported when one is asked for."""
+    if name.startswith("__"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("pc3d.ops.spconv_layers"), name)
 
 
 def sparse_tensor(features: Tensor, coords: Tensor, shape: Sequence[int], batch_size: int) -> SparseTensor:
@@ -50,32 +48,9 @@ def sparse_tensor(features: Tensor, coords: Tensor, shape: Sequence[int], batch_
             f"features {tuple(features.shape)} and coords {tuple(coords.shape)} do not fit: "
             "expected (N, C) and (N, 4)"
         )
+    from pc3d.ops.spconv_layers import SparseTensor
+
     return SparseTensor(features.contiguous(), coords.int().contiguous(), list(shape), batch_size)
-
-
-class _DeviceAlgorithm:
-    """Mixin of a spconv layer: `Native` for CPU tensors, spconv's own choice for CUDA tensors."""
-
-    def forward(self, x: SparseTensor) -> SparseTensor:
-        if not hasattr(self, "_cuda_algo"):
-            self._cuda_algo = self.algo  # type: ignore[has-type]
-        self.algo = self._cuda_algo if x.features.is_cuda else ConvAlgo.Native
-        return super().forward(x)  # type: ignore[misc]
-
-
-class SubmanifoldConv(_DeviceAlgorithm, spconv.SubMConv3d):
-    """Convolution whose active outputs are its active inputs (Graham et al., CVPR 2018)."""
-
-
-class StridedConv(_DeviceAlgorithm, spconv.SparseConv3d):
-    """Convolution that is active wherever an active input falls under its kernel."""
-
-
-class InverseConv(_DeviceAlgorithm, spconv.SparseInverseConv3d):
-    """Transpose of the strided convolution of the same key: back to the voxels before it."""
-
-
-SPARSE_LAYERS = (SubmanifoldConv, StridedConv, InverseConv)
 
 
 def active_pairs(layer: nn.Module, out: SparseTensor) -> int:
@@ -95,6 +70,8 @@ def active_pairs(layer: nn.Module, out: SparseTensor) -> int:
 
 def submanifold_conv(in_channels: int, out_channels: int, key: str, kernel: Size = 3) -> SubmanifoldConv:
     """Submanifold convolution without bias; layers at one level share `key` and with it the neighbours."""
+    from pc3d.ops.spconv_layers import SubmanifoldConv
+
     return SubmanifoldConv(
         in_channels, out_channels, kernel, padding=_half(kernel), bias=False, indice_key=key
     )
@@ -104,11 +81,15 @@ def strided_conv(
     in_channels: int, out_channels: int, key: str, kernel: Size = 2, stride: Size = 2, padding: Size = 0
 ) -> StridedConv:
     """Strided convolution without bias; `key` names it for its inverse."""
+    from pc3d.ops.spconv_layers import StridedConv
+
     return StridedConv(in_channels, out_channels, kernel, stride, padding, bias=False, indice_key=key)
 
 
 def inverse_conv(in_channels: int, out_channels: int, key: str, kernel: Size = 2) -> InverseConv:
     """Inverse, without bias, of the strided convolution named `key` (which has the same `kernel`)."""
+    from pc3d.ops.spconv_layers import InverseConv
+
     return InverseConv(in_channels, out_channels, kernel, bias=False, indice_key=key)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from torch import Tensor, nn
 
@@ -16,7 +16,6 @@ from pc3d.models.lidar.norms import set_norms
 from pc3d.ops.bev import scatter_bev
 from pc3d.ops.sparse import (
     ConvNormReLU,
-    SparseTensor,
     concatenate,
     inverse_conv,
     sparse_tensor,
@@ -24,6 +23,9 @@ from pc3d.ops.sparse import (
     submanifold_conv,
 )
 from pc3d.ops.voxelize import Voxels
+
+if TYPE_CHECKING:
+    from pc3d.ops.sparse import SparseTensor
 
 LAYERS = {
     18: (2, 2, 2, 2, 2, 2, 2, 2),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,11 @@ from pc3d.models.lidar.minkunet import BasicBlock
 from pc3d.models.lidar.norms import set_norms
 from pc3d.ops.device import constant
 from pc3d.ops.interpolate import sample_bev, sample_voxels
-from pc3d.ops.sparse import ConvNormReLU, SparseTensor, dense, sparse_tensor, strided_conv, submanifold_conv
+from pc3d.ops.sparse import ConvNormReLU, dense, sparse_tensor, strided_conv, submanifold_conv
 from pc3d.ops.voxelize import Voxels
+
+if TYPE_CHECKING:
+    from pc3d.ops.sparse import SparseTensor
 
 STRIDE = 8
 POINT_SOURCES = ("bev", "trilinear")
