@@ -12,13 +12,14 @@ export OMP_WAIT_POLICY ?= PASSIVE
 SYSTEM_LIBRARIES := libGL.so.1 libEGL.so.1 libX11.so.6 libgomp.so.1
 SYSTEM_PACKAGES := libgl1 libegl1 libx11-6 libgomp1
 
-.PHONY: help demo demo-real test test-long test-kernels test-real check table table-contrast benchmark install system clean
+.PHONY: help demo demo-real test test-long test-kernels test-triton test-real check table table-contrast benchmark install system clean
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
 	@echo "make demo-real DATA=FOLDER   the same on real samples (KITTI drive, nuScenes key frame)"
 	@echo "make test-long               the full matrices, kills at every call and soaks"
 	@echo "make test-kernels            the numeric tests under each kernel that this processor has"
+	@echo "make test-triton             Triton's kernels through its interpreter"
 	@echo "make check                   ruff, mypy and the layering of imports"
 	@echo "make benchmark DATA=FOLDER   regions against scikit-learn, the simulator against the real frame"
 	@echo "make table-contrast          each part of a contrast beside plain ones (some thirty hours on two cores, resumable)"
@@ -40,6 +41,14 @@ test-long: install
 # ARGS="all-old numba-generic" for some of them, ARGS=--ci for the two that differ most.
 test-kernels: install
 	$(BIN)/python tests/kernels.py $(ARGS)
+
+# Triton's kernels through its interpreter; Triton (1 GB) lies in a folder of its own.
+test-triton: install .venv/triton/installed
+	TRITON_INTERPRET=1 PYTHONPATH=.venv/triton $(BIN)/python -m pytest tests/triton $(ARGS)
+
+.venv/triton/installed:
+	$(BIN)/python -m pip install --quiet --no-deps --target .venv/triton triton==3.9.0
+	touch $@
 
 # The tests with the real samples at DATA; without the folder they are skipped with a reason.
 test-real: install

@@ -14,6 +14,7 @@ from pc3d.models.image.common import LevelImageEncoder
 from pc3d.models.lidar.bev_backbone import BevBackbone
 from pc3d.models.lidar.minkunet import Down, Up
 from pc3d.models.lidar.second import SECOND
+from pc3d.ops.triton_kernels import use_triton
 
 HALVES: dict[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 PRECISIONS = ("float32", *HALVES)
@@ -36,6 +37,7 @@ def set_products(runtime: Mapping[str, Any]) -> None:
     """
     torch.set_float32_matmul_precision(runtime.get("matmul_precision", "highest"))
     torch.backends.cudnn.benchmark = runtime.get("cudnn_benchmark", False)
+    use_triton(runtime.get("triton", False))
 
 
 class Float32Linear(nn.Linear):

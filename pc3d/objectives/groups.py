@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pc3d.data.batch import FrameBatch
+from pc3d.ops import triton_kernels
 from pc3d.ops.device import to_device
-from pc3d.ops.segment import segment_mean
+from pc3d.ops.segment import segment_counts, segment_mean
 
 IDS = ("superpixels", "semantics")
 ID_RANGE = 2**15
@@ -166,6 +167,11 @@ def pool_pixels(maps: Tensor, groups: SuperpixelGroups, normalise: bool = True) 
     With `normalise`, every resampled pixel is L2-normalised before the mean, as SLidR does.
     """
     size = groups.pixel_group.shape[1:]
+    if normalise and triton_kernels.chosen(maps):
+        from pc3d.ops.triton_kernels.pixels import pixel_sums
+
+        counts = segment_counts(groups.pixel_group.flatten(), groups.count).clamp(min=1)
+        return pixel_sums(maps.float(), groups.pixel_group, groups.count) / counts[:, None]
     # Channels last, all that follows works on whole rows: 9 times faster on a CPU.
     maps = maps.contiguous(memory_format=torch.channels_last)
     dense = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)

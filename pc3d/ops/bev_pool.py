@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from pc3d.ops import triton_kernels
 from pc3d.storage.compiled import njit
 
 _BINS = 8  # depth bins that torch lifts at a time
@@ -36,7 +37,8 @@ def bev_pool(
         features: (N, C, h, w).
         cells: (N, D, h, w) integer cell of each frustum point in 0..num_cells-1, negative for none.
         num_cells: number of cells K.
-        compiled: compiled loops (CPU only) or torch; None: the loops where the tensors are on the CPU.
+        compiled: compiled loops (CPU only) or torch; None: the loops where the tensors are on the CPU, and
+            Triton where `runtime.triton` asks for it.
 
     Returns:
         (K, C), zeros in empty cells; half precision is accumulated, and returned, in float32.
@@ -68,9 +70,9 @@ class _BevPool(torch.autograd.Function):
         ctx: Any, depth: Tensor, rows: Tensor, cells: Tensor, num_cells: int, compiled: bool
     ) -> Tensor:
         ctx.save_for_backward(depth, rows, cells)
-        ctx.compiled = compiled
+        ctx.steps = _steps(depth, compiled)
         out = rows.new_zeros(num_cells, rows.shape[1])
-        (_forward_loops if compiled else _forward_torch)(depth, rows, cells, out)
+        ctx.steps[0](depth, rows, cells, out)
         return out
 
     @staticmethod
@@ -78,9 +80,18 @@ class _BevPool(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         depth, rows, cells = ctx.saved_tensors
         grad_depth, grad_rows = torch.zeros_like(depth), torch.zeros_like(rows)
-        step = _backward_loops if ctx.compiled else _backward_torch
-        step(depth, rows, cells, grad.contiguous(), grad_depth, grad_rows)
+        ctx.steps[1](depth, rows, cells, grad.contiguous(), grad_depth, grad_rows)
         return grad_depth, grad_rows, None, None, None
+
+
+def _steps(depth: Tensor, compiled: bool) -> tuple[Callable[..., None], Callable[..., None]]:
+    if compiled:
+        return _forward_loops, _backward_loops
+    if depth.dtype == torch.float32 and triton_kernels.chosen(depth):
+        from pc3d.ops.triton_kernels import lift
+
+        return lift.forward, lift.backward
+    return _forward_torch, _backward_torch
 
 
 # ---------------------------------------------------------------- any device: torch, a few bins at a time

@@ -74,6 +74,7 @@ RUNTIME = Group(
         "ema": Field((float, None)),
         "recompute_activations": Field(bool),
         "compile": Field(bool),
+        "triton": Field(bool),
         "sync_batch_norm": Field(bool),
         "log_every": Field(int),
         "log_level": Field(Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]),
