@@ -44,7 +44,7 @@ test-kernels: install
 
 # Triton's kernels through its interpreter; Triton (1 GB) lies in a folder of its own.
 test-triton: install .venv/triton/installed
-	TRITON_INTERPRET=1 PYTHONPATH=.venv/triton $(BIN)/python -m pytest tests/triton $(ARGS)
+	TRITON_INTERPRET=1 PYTHONPATH=.venv/triton $(BIN)/python -m pytest tests/ops/test_ops_triton_kernels.py $(ARGS)
 
 .venv/triton/installed:
 	$(BIN)/python -m pip install --quiet --no-deps --target .venv/triton triton==3.9.0
