@@ -19,6 +19,7 @@ from pc3d.engine.precision import (
     forward_precision,
     keep_linear_float32,
     recompute_activations,
+    use_half_sparse,
     use_half_teachers,
 )
 from pc3d.engine.runs.ranks import largest
@@ -182,6 +183,12 @@ def prepare(model: torch.nn.Module, runtime: Mapping[str, Any]) -> None:
         keep_linear_float32(model)
     if runtime.get("teacher_precision", "float32") == "bfloat16":
         use_half_teachers(model)
+    if runtime.get("sparse_precision", "float32") == "float16":
+        if not torch.cuda.is_available():
+            raise ValueError(
+                "runtime.sparse_precision='float16' needs CUDA: spconv has no such kernels on CPUs"
+            )
+        use_half_sparse(model)
     if runtime.get("compile", False):
         if runtime.get("recompute_activations", False):
             raise ValueError("runtime.compile and runtime.recompute_activations exclude each other")

@@ -14,6 +14,7 @@ from pc3d.models.image.common import LevelImageEncoder
 from pc3d.models.lidar.bev_backbone import BevBackbone
 from pc3d.models.lidar.minkunet import Down, Up
 from pc3d.models.lidar.second import SECOND
+from pc3d.ops.sparse import ConvNormReLU
 from pc3d.ops.triton_kernels import use_triton
 
 HALVES: dict[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -64,6 +65,13 @@ def use_half_teachers(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, LevelImageEncoder) and module.frozen:
             module.in_bfloat16 = True
+
+
+def use_half_sparse(model: nn.Module) -> None:
+    """Let sparse convolutions run in float16 on CUDA, in place; batch norms stay in float32."""
+    for module in model.modules():
+        if isinstance(module, ConvNormReLU):
+            module.half_precision = True
 
 
 def compile_maps(model: nn.Module) -> None:

@@ -69,7 +69,7 @@ def replay(folder: Path) -> Replay:
     runtime = settings.get("runtime", {})
     precision = runtime.get("precision", "float32")
     model: TrainableModel = _BUILD[failure.kind](Config(settings))
-    prepare(model, {**runtime, "sync_batch_norm": False})
+    prepare(model, {**runtime, "sync_batch_norm": False, "sparse_precision": "float32"})
     load_tensors(model, failure.model, folder)
     model.to("cuda" if torch.cuda.is_available() else "cpu").train()
     set_random_state(failure.random)

@@ -103,7 +103,14 @@ def concatenate(a: SparseTensor, b: SparseTensor) -> SparseTensor:
 
 
 class ConvNormReLU(nn.Module):
-    """A sparse convolution, batch norm and ReLU; float32 under autocast, as spconv knows no bfloat16."""
+    """A sparse convolution, batch norm and ReLU; float32 under autocast, as spconv knows no bfloat16.
+
+    Attributes:
+        half_precision: whether the convolution runs in float16 on CUDA, to which spconv casts by itself under
+            autocast.
+    """
+
+    half_precision = False
 
     def __init__(self, conv: nn.Module, channels: int, relu: bool = True) -> None:
         super().__init__()
@@ -112,9 +119,11 @@ class ConvNormReLU(nn.Module):
         self.relu = relu
 
     def forward(self, x: SparseTensor) -> SparseTensor:
+        half = self.half_precision and x.features.is_cuda
         with torch.autocast(x.features.device.type, enabled=False):
-            x = self.conv(x.replace_feature(x.features.float()))
-            features = self.norm(x.features)
+            with torch.autocast(x.features.device.type, torch.float16, enabled=half):
+                x = self.conv(x.replace_feature(x.features.float()))
+            features = self.norm(x.features.float())
         return x.replace_feature(features.relu() if self.relu else features)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from engine_configs import finetune_config, pretrain_config, read_metrics
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -18,9 +23,11 @@ from pc3d.engine.checkpoints import load_segmenter
 from pc3d.engine.finetuner import finetune
 from pc3d.engine.loop import StreamTrainLoop
 from pc3d.engine.optimization import ScaledOptimWrapper, build_optimizer, prepare
+from pc3d.engine.precision import use_half_sparse
 from pc3d.engine.pretrainer import pretrain
 from pc3d.engine.runs.exits import Stopped
 from pc3d.engine.runs.signals import STOPS
+from pc3d.models.heads.segmentation import PointSegmenter
 from pc3d.models.image import build_image_encoder
 from pc3d.models.lidar import build_lidar_encoder
 from pc3d.ops.precision import full_precision
@@ -217,3 +224,62 @@ def test_what_is_compiled_is_not_recomputed() -> None:
     prepare(model, {"compile": True})
     compiled = [m for m in model.modules() if getattr(m, "_compiled_call_impl", None) is not None]
     assert [type(m).__name__ for m in compiled] == ["BevBackbone"]
+
+
+def test_sparse_layers_run_in_float16_on_cuda_only() -> None:
+    model = build_lidar_encoder({**LIDAR["MinkUNet"], "bev_channels": 4})
+    with pytest.raises(ValueError, match=r"runtime\.sparse_precision='float16' needs CUDA"):
+        prepare(model, {"sparse_precision": "float16"})
+    points = torch.rand(300, 4) * 16 - 8
+    view = PointView(points, torch.zeros(300).long(), torch.arange(300), torch.eye(4)[None], 1)
+    expected = model.eval()(view).points
+    use_half_sparse(model)
+    assert torch.equal(model(view).points, expected)  # on the CPU as ever
+
+
+def _gradients_of_a_rank(rank: int, port: int, out: Any) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    model, view, labels = _segmenter_and_sweeps(slice(300 * rank, 300 * (rank + 1)))
+    wrapped = nn.parallel.DistributedDataParallel(model, find_unused_parameters=True)
+    model.loss_of_logits(wrapped(view), labels)["loss_ce"].backward()
+    out.put({n: p.grad.numpy() for n, p in model.named_parameters() if p.grad is not None})
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _segmenter_and_sweeps(rows: slice) -> tuple[PointSegmenter, PointView, Tensor]:
+    """A segmenter with fixed batch norms, and the given ones of two sweeps of 300 points."""
+    torch.manual_seed(0)
+    model = PointSegmenter(
+        build_lidar_encoder({**LIDAR["MinkUNet"], "bev_channels": 4}), 3, lovasz_weight=0.0
+    )
+    points, labels = torch.rand(600, 4) * 16 - 8, torch.randint(0, 3, (600,))
+    batch = torch.arange(600) // 300
+    size = (rows.stop - rows.start) // 300
+    sample = batch[rows] - batch[rows][0]
+    view = PointView(points[rows], sample, torch.arange(300 * size), torch.eye(4).expand(size, 4, 4), size)
+    return model.eval(), view, labels[rows]
+
+
+def test_two_ranks_have_the_gradients_of_the_global_batch() -> None:
+    """With batch norms in evaluation mode; with the statistics of each rank's batch they are others."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    context = mp.get_context("spawn")
+    out = context.Queue()
+    ranks = [context.Process(target=_gradients_of_a_rank, args=(rank, port, out)) for rank in range(2)]
+    for rank in ranks:
+        rank.start()
+    of_ranks = [out.get(timeout=240), out.get(timeout=240)]
+    for rank in ranks:
+        rank.join()
+    model, view, labels = _segmenter_and_sweeps(slice(0, 600))
+    model.loss_of_logits(model(view), labels)["loss_ce"].backward()
+    alone = {n: p.grad.numpy() for n, p in model.named_parameters() if p.grad is not None}
+    assert alone.keys() == of_ranks[0].keys()
+    for name, gradient in alone.items():
+        np.testing.assert_array_equal(of_ranks[0][name], of_ranks[1][name])
+        np.testing.assert_allclose(of_ranks[0][name], gradient, rtol=1e-4, atol=1e-6, err_msg=name)

@@ -81,6 +81,7 @@ def run_contract(config: Config, dataset: MixedDataset, iterations: int, ranks: 
         "sync_batch_norm": runtime.get("sync_batch_norm") or None,
         "accumulate": None if (parts := runtime.get("accumulate", 1)) == 1 else parts,
         "ema": runtime.get("ema") or None,
+        "sparse_precision": None if (kind := runtime.get("sparse_precision")) == "float32" else kind,
         "teacher_precision": None if (kind := runtime.get("teacher_precision")) == "float32" else kind,
     }
     settings["seed"], settings["ranks"] = config.get("seed", 0), ranks

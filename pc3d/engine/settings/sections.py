@@ -69,6 +69,7 @@ RUNTIME = Group(
         "precision": Field(Literal[PRECISIONS]),
         "matmul_precision": Field(Literal[PRODUCTS]),
         "teacher_precision": Field(Literal["float32", "bfloat16"]),
+        "sparse_precision": Field(Literal["float32", "float16"]),
         "cudnn_benchmark": Field(bool),
         "accumulate": Field(int),
         "ema": Field((float, None)),

@@ -54,9 +54,9 @@ def two_ranks(backend: str = "nccl") -> dict[str, float]:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     context = mp.get_context("spawn")
-    out = context.SimpleQueue()
+    out = context.Queue()
     running = mp.spawn(_rank, (2, port, backend, out), nprocs=2, join=False)
-    of_ranks = dict([out.get(), out.get()])
+    of_ranks = dict([out.get(timeout=600), out.get(timeout=600)])  # a rank that fails says nothing
     running.join()
     model = _network()
     _loss(model, *_rows(), gather=False).backward()
