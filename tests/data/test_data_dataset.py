@@ -160,7 +160,10 @@ def test_pairs_intrinsics_and_superpixels_agree(
     assert frame.cam_SE3_lidar is not None
     assert frame.images.shape == (4, 2, 3, 36, 80)
     assert frame.images.is_contiguous()
-    assert 0 <= frame.images.min() < 0.2 < 0.8 < frame.images.max() <= 1
+    assert frame.images.dtype == torch.uint8, "a quarter of the bytes of what the encoder reads"
+    pictures = frame.pictures()
+    assert torch.equal(pictures, frame.images.flatten(0, 1).float() / 255)
+    assert 0 <= pictures.min() < 0.2 < 0.8 < pictures.max() <= 1
     assert len(pairs.row) > 100
     assert torch.equal(pairs.camera // 2, frame.row_batch[pairs.row])
     # The pose and the intrinsics of the batch project every paired point onto its pixel.
