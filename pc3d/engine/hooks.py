@@ -14,6 +14,7 @@ from mmengine.hooks import Hook, RuntimeInfoHook
 from torch import Tensor
 
 from pc3d.engine.averaging import SUFFIX, WeightAverage
+from pc3d.engine.model_card import write_card
 from pc3d.engine.run_lines import keep_lines
 from pc3d.engine.runs.ranks import on_first
 from pc3d.engine.runs.run import Run
@@ -118,7 +119,7 @@ class MetricsHook(Hook):
 
 
 class WeightsHook(Hook):
-    """Write the encoders as `<name>.safetensors` into the run folder when training ends, then the marker.
+    """Write the encoders as `<name>.safetensors` into the run folder when training ends, then card, then marker.
 
     With an average of the weights, beside each `<name>_ema.safetensors`.
     """
@@ -141,6 +142,7 @@ class WeightsHook(Hook):
         if self.average is not None:
             with self.average.in_place():
                 paths += self._save(SUFFIX, steps)
+        write_card(self.run.folder, paths, self.run.contract)
         self.run.finish(paths)
 
     def _save(self, suffix: str, steps: int) -> list[Path]:

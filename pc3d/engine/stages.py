@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from pc3d.engine.config import plain
+from pc3d.engine.model_card import write_card
 from pc3d.engine.runs.folder import (
     FINISHED,
     RUN,
@@ -103,10 +104,11 @@ def _marker_text(folder: Path) -> str | None:
 
 def _collect(last: Path, work_dir: Path) -> None:
     """Copy the last stage's weights up, then mark the whole as finished."""
-    files = []
-    for path in sorted(last.glob("*.safetensors")):
-        write_bytes(work_dir / path.name, path.read_bytes())
-        files.append(work_dir / path.name)
     marker = read_marker(last)
     assert marker is not None
+    files = []
+    for name in marker["files"]:
+        write_bytes(work_dir / name, (last / name).read_bytes())
+        files.append(work_dir / name)
+    write_card(work_dir, files, marker["contract"], last)
     mark_finished(work_dir, marker["contract"], marker["iterations"], files)

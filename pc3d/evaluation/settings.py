@@ -13,6 +13,7 @@ from pc3d.data.errors import DataError, fail
 from pc3d.data.index import SweepIndex
 from pc3d.data.region_cache import RegionCache
 from pc3d.engine.averaging import SUFFIX
+from pc3d.engine.model_card import update_results
 from pc3d.evaluation.label_efficiency import json_values
 from pc3d.evaluation.temporal_voting import VotingConfig
 from pc3d.evaluation.test_time_augmentation import AugmentedCopies
@@ -148,7 +149,7 @@ def _short(value: Any) -> str:
 def write_metrics(
     folder: Path | str, result: Mapping[str, Any], settings: Mapping[str, Any] | None = None
 ) -> Path:
-    """Write `metrics.json`, last of an evaluation's files and all or nothing.
+    """Write `metrics.json`, last of an evaluation's files and all or nothing, and into the run's model card.
 
     Args:
         result: what is scored. settings: go in under `settings`.
@@ -156,4 +157,5 @@ def write_metrics(
     path = Path(folder) / METRICS
     content = json_values({**result, **({"settings": settings} if settings else {})})
     write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+    update_results(path.resolve().parent.parent)
     return path

@@ -57,6 +57,11 @@ def test_from_drives_to_labels(
     metrics = pc3d.evaluate(model, split="sim_val")
     assert 0 <= metrics["miou"] <= 1
     assert list(Path("runs/b").glob("evaluation*/metrics.json"))
+    card = Path("runs/b/README.md").read_text()
+    assert (
+        f'- `segmenter.safetensors`, evaluation, split sim_val: {{"miou": {round(metrics["miou"], 4)}' in card
+    )
+    assert f"content {content_hash(model)}" in card
 
     row = int(index.key_rows("sim_val")[0])
     points = load_sweep(index[row])

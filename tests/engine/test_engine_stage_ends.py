@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pc3d.engine import hooks
 from pc3d.engine.pretrainer import pretrain
 from pc3d.engine.runs.folder import FINISHED, check_weights, read_marker
 from pc3d.models.weights import save_backbone
+from pc3d.storage.whole import file_sha256
 
 WEIGHTS = [f"{s}/{name}.safetensors" for s in ("prc", "rad", ".") for name in ("backbone", "heads", "camera")]
 
@@ -53,6 +55,17 @@ def test_other_settings_are_refused_and_change_nothing(
         pretrain(other, run)
     assert files(run) == before
     check_weights(run / "backbone.safetensors")
+
+
+def test_each_stage_and_the_whole_have_a_card(straight: Path) -> None:
+    for folder, method in (("prc", "prc"), ("rad", "rad"), (".", "rad")):
+        card = (straight / folder / "README.md").read_text()
+        assert f"# A backbone pretrained with {method}, by" in card
+        for name in ("backbone", "heads", "camera"):
+            hash_ = file_sha256(straight / folder / f"{name}.safetensors")
+            assert f"- `{name}.safetensors`, sha256 {hash_}" in card
+        assert json.loads((straight / folder / "config.json").read_text())["file"] == "backbone.safetensors"
+    assert "licence: none: simulated by pc3d" in card
 
 
 def test_a_stage_of_other_settings_is_never_taken_for_finished(

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pc3d.data.errors import DataError, fail
+from pc3d.engine.averaging import SUFFIX
+from pc3d.engine.model_card import remove_card
 from pc3d.engine.runs.contract import LENGTH, Contract, differences, refuse
 from pc3d.engine.runs.store import Checkpoint, CheckpointStore
 from pc3d.storage import disk
@@ -21,7 +23,7 @@ from pc3d.storage.whole import clean, file_sha256, read_json, write_json
 RUN, FINISHED, FAILURE = "run.json", "finished.json", "failure"
 _WEIGHTS = ("backbone", "image_backbone", "camera", "heads", "segmenter", "detector", "map_segmenter")
 _OURS = (
-    *(f"{name}.safetensors" for name in _WEIGHTS),
+    *(f"{name}{suffix}.safetensors" for name in _WEIGHTS for suffix in ("", SUFFIX)),
     "bad_samples.jsonl",
     "config.py",
     "data.json",
@@ -173,6 +175,7 @@ def empty(folder: Path) -> None:
     CheckpointStore(folder).remove_all()
     for name in _OURS:
         disk.remove(folder / name)
+    remove_card(folder)
     for name in (FAILURE, "tensorboard"):
         shutil.rmtree(folder / name, ignore_errors=True)
     disk.remove(folder / RUN)
