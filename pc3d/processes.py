@@ -13,12 +13,18 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait
+from multiprocessing.synchronize import Event
 from typing import NoReturn
 
 GRACE = 30.0
 """Seconds that a worker has to end after SIGTERM: one that trains saves first."""
+_NOT_STARTED = (
+    "no worker process could start: each imports your script first, and that failed (above). Put what the "
+    'script does under `if __name__ == "__main__":`'
+)
 
 
 @contextmanager
@@ -34,20 +40,28 @@ def worker_pool(
     Args:
         workers: processes, at least 1.
         initializer: called in each worker at its start.
+
+    Raises:
+        RuntimeError: no worker came to its start, as its import of the user's script failed.
+        BrokenProcessPool: a worker was killed.
     """
     others = multiprocessing.active_children()
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (initializer,))
+    started = context.Event()
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (started, initializer))
     try:
         yield pool
-    except BaseException:
+    except BaseException as error:
         pool.shutdown(wait=False, cancel_futures=True)
         _end([child for child in multiprocessing.active_children() if child not in others])
+        if isinstance(error, BrokenProcessPool) and not started.is_set():
+            raise RuntimeError(_NOT_STARTED) from None
         raise
     pool.shutdown()
 
 
-def _start_worker(initializer: Callable[[], object] | None) -> None:
+def _start_worker(started: Event, initializer: Callable[[], object] | None) -> None:
+    started.set()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if initializer is not None:

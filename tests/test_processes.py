@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,23 @@ def test_an_error_gives_up_what_was_handed_out() -> None:
     with pytest.raises(ValueError, match="mine"):
         hand_out()
     assert time.monotonic() - began < 20
+
+
+def test_a_script_without_a_guard_is_told(tmp_path: Path) -> None:
+    """Each worker imports the script, which would start workers again."""
+    script = tmp_path / "script.py"
+    body = POOL.replace('if __name__ == "__main__":', "if True:").replace("time.sleep(600)", "pass")
+    script.write_text(body)
+    ended = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True)
+    assert ended.returncode == 1
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.startswith("RuntimeError: no worker process could start: each imports your script first")
+    assert last.endswith('under `if __name__ == "__main__":`')
+
+
+def test_a_killed_worker_is_no_script_that_fails() -> None:
+    with pytest.raises(BrokenProcessPool), worker_pool(1) as pool:
+        pool.submit(os.kill, pool.submit(os.getpid).result(), signal.SIGKILL).result()
 
 
 def test_handlers_come_back_and_other_exits_pass() -> None:

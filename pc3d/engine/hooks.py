@@ -119,7 +119,7 @@ class MetricsHook(Hook):
 
 
 class WeightsHook(Hook):
-    """Write the encoders as `<name>.safetensors` into the run folder when training ends, then card, then marker.
+    """Write the encoders as `<name>.safetensors` into the run folder when training ends, card and marker too.
 
     With an average of the weights, beside each `<name>_ema.safetensors`.
     """
