@@ -14,6 +14,7 @@ from mmengine.config import Config
 
 from pc3d.data.batch import ID_KINDS, Needs
 from pc3d.engine.config import load_config, plain
+from pc3d.engine.costs.shipped import cost_lines, read_costs
 from pc3d.engine.pretrainer import objective_needs
 from pc3d.engine.settings.files import cleaned, read_files
 from pc3d.engine.settings.sections import ONLY_IN
@@ -61,6 +62,11 @@ class ConfigFacts:
         return ", ".join(times) or "not measured"
 
 
+def kind_of_file(path: Path) -> str:
+    """`pretrain` or `finetune`, by the sections that the file has."""
+    return _kind(read_files(path)[0])
+
+
 def _kind(settings: Mapping[str, Any]) -> str:
     return "pretrain" if any(settings.get(name) for name in ONLY_IN["pretrain"]) else "finetune"
 
@@ -92,7 +98,7 @@ def facts_of(config: Config, path: Path) -> ConfigFacts:
 
 def shown(path: Path, overrides: Mapping[str, Any] | None = None) -> str:
     """The effective config as a file, with what it needs and costs as comments."""
-    kind = _kind(read_files(path)[0])
+    kind = kind_of_file(path)
     config = load_config(path, kind, overrides)
     facts = facts_of(config, path)
     if overrides:
@@ -103,6 +109,7 @@ def shown(path: Path, overrides: Mapping[str, Any] | None = None) -> str:
         f"needs: {facts.needs_text}",
         f"LiDAR encoder: {facts.parameters_text}",
         f"a step: {facts.step_text}{f' ({how})' if how else ''}",
+        *_cost_lines(path, bool(overrides)),
         f"run it: pc3d {facts.kind} CONFIG",
     ]
     return "\n".join(f"# {line}" for line in lines) + "\n" + Config(plain(config)).pretty_text
@@ -162,7 +169,20 @@ def _about(path: Path) -> str:
     return "\n".join(lines)
 
 
-def _step_seconds(path: Path) -> dict[str, float]:
+def shipped_name(path: Path) -> str | None:
+    """The name of a shipped config's file, None of another file."""
     names = {file.resolve(): name for name, file in shipped_configs().items()}
-    name = names.get(path.resolve())
+    return names.get(path.resolve())
+
+
+def _cost_lines(path: Path, changed: bool) -> list[str]:
+    name = shipped_name(path)
+    how, costs = read_costs()
+    if changed or name not in costs:
+        return ["parameters, FLOPs and memory: `pc3d configs cost CONFIG` counts them on your data"]
+    return [*cost_lines(costs[name]), how]
+
+
+def _step_seconds(path: Path) -> dict[str, float]:
+    name = shipped_name(path)
     return {} if name is None else dict(read_json(shipped_folder() / STEPS)["seconds"].get(name, {}))

@@ -12,6 +12,8 @@ import pytest
 from pc3d.data.errors import DataError
 from pc3d.engine.config import config_file, load_config, plain
 from pc3d.engine.config_facts import facts_of_file
+from pc3d.engine.costs.shipped import read_costs
+from pc3d.engine.costs.table import tables
 from pc3d.engine.settings.shipped import shipped_configs, shipped_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -162,3 +164,38 @@ def test_parameters_are_those_of_the_encoder() -> None:
     facts = facts_of_file(config_file("sim_slidr"))
     encoder = build_lidar_encoder(plain(load_config(config_file("sim_slidr"), "pretrain").lidar))
     assert facts.parameters == sum(p.numel() for p in encoder.parameters())
+
+
+def test_costs_are_those_of_the_documentation() -> None:
+    """The tables of docs/costs.md, the file that ships, and the configs that there are."""
+    text = (REPOSITORY / "docs/costs.md").read_text()
+    for name, lines in tables().items():
+        assert "\n".join(lines) in text, f"{name}: python -m pc3d.engine.costs.table"
+    _, costs = read_costs()
+    assert costs.keys() <= shipped_configs().keys()
+    assert len(costs) > 0.8 * len(shipped_configs())
+    for name, stages in costs.items():
+        parts = next(iter(stages.values())).parts
+        lidar = parts["LiDAR encoder"].parameters if "LiDAR encoder" in parts else None
+        assert lidar == facts_of_file(shipped_configs()[name]).parameters, name
+
+
+def test_a_cost_is_shown_and_counted(
+    pc3d: Callable[..., None], tiny_index: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pc3d("configs", "show", "sim_fac")
+    text = capsys.readouterr().out
+    assert re.search(r"# parameters: .*LiDAR encoder 1\.19 M.*momentum copy 1\.19 M \(no gradient\)", text)
+    assert re.search(r"# FLOPs of a step of 2 samples: 0\.\d+ T", text)
+    small = [f"data.index={tiny_index}", "data.fraction=100", "lidar.voxel_size=(1.0,1.0,1.0)"]
+    options = ["--cfg-options", *small, "schedule.iterations=900"]
+    hours = ["--samples-per-second", "2", "--gpus", "4"]
+    pc3d("configs", "cost", "sim_5_percent", *hours, "--into", tmp_path / "costs.json", *options)
+    text = capsys.readouterr().out
+    assert "schedule: 7,200 samples" in text
+    assert "0.25 hours, 1 GPU-hours" in text
+    assert read_costs(tmp_path / "costs.json")[1].keys() == {"finetune/sim_5_percent"}
+    with pytest.raises(ValueError, match=r"--gpus 0 .*expected at least 1"):
+        pc3d("configs", "cost", "sim_5_percent", "--samples-per-second", "2", "--gpus", "0", *options)
+    with pytest.raises(ValueError, match="needs the name of a config"):
+        pc3d("configs", "cost")

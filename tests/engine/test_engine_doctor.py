@@ -15,6 +15,7 @@ import torch
 from pc3d.data.errors import DataError
 from pc3d.engine.runs import doctor_environment
 from pc3d.engine.runs.doctor import examine_run
+from pc3d.engine.runs.doctor_cards import check_cards
 from pc3d.engine.runs.doctor_environment import check_child, check_compiled_code, check_disk, check_versions
 from pc3d.engine.runs.doctor_kernels import check_sparse
 from pc3d.engine.runs.folder import RUN, mark_finished
@@ -218,6 +219,29 @@ def test_disk_and_compiled_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     usage = SimpleNamespace(free=5e8)
     monkeypatch.setattr(doctor_environment.shutil, "disk_usage", lambda folder: usage)
     assert check_disk(tmp_path).state == "problem"
+
+
+TORCH_CODE = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]
+
+
+@pytest.mark.parametrize(
+    ("capability", "state", "says"),
+    [
+        ((7, 5), "ok", "torch and spconv have code"),
+        ((8, 7), "ok", "torch and spconv have code"),  # runs the code for 8.6
+        ((8, 9), "ok", "torch and spconv have code"),
+        ((9, 0), "ok", "torch and spconv have code"),
+        ((6, 1), "problem", "torch has no code for a card, of compute capability 6.1"),
+        ((3, 7), "problem", "torch has no code"),
+        ((10, 0), "warning", "spconv knows no card as new"),
+        ((12, 1), "warning", "spconv knows no card as new"),
+        ((13, 0), "warning", "torch knows no card as new"),
+    ],
+)
+def test_cards(capability: tuple[int, int], state: str, says: str) -> None:
+    found = check_cards([("another", 80.0, (8, 0)), ("a card", 24.0, capability)], TORCH_CODE)
+    assert (found.state, says in found.text) == (state, True), found
+    assert f"a card (24 GB, {capability[0]}.{capability[1]})" in found.text
 
 
 @pytest.mark.long

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
 import subprocess
 import sys
@@ -115,10 +116,9 @@ def test_a_marker_of_something_else_is_named(
 def run_two_processes(config: Config, folder: Path, stage: str = "") -> list[dict]:
     """Train in two processes on CPU, as the command line does; returns the first one's metrics of a stage."""
     (folder / "config.py").write_text(config.pretty_text)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    script = [str(CONFIGS.parent / "tools/pretrain.py"), str(folder / "config.py")]
-    options = ["--work-dir", str(folder / "run"), "--launcher", "pytorch"]
-    done = subprocess.run([*command, *script, *options], capture_output=True, text=True, timeout=300)
+    command = ["bash", str(CONFIGS.parent / "tools/torchrun.sh"), "2", "pretrain", str(folder / "config.py")]
+    options, env = ["--work-dir", str(folder / "run")], {**os.environ, "PYTHON": sys.executable}
+    done = subprocess.run([*command, *options], env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (folder / "run/backbone.safetensors").is_file()
     return read_metrics(folder / "run" / stage)

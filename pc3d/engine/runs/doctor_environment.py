@@ -16,6 +16,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from pc3d.engine.runs.doctor_cards import check_cards
 from pc3d.findings import Finding, looked_at
 
 GIGABYTE = 1e9
@@ -90,13 +91,13 @@ def check_child(name: str, check: str, time_limit: float) -> Finding:
 
 
 def check_gpu() -> Finding:
-    """The GPUs that torch sees; a card that it does not see is worth a warning."""
+    """The GPUs that torch sees, and whether they fit; one that it does not see is worth a warning."""
     import torch
 
     if torch.cuda.is_available():
         cards = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-        shown = ", ".join(f"{card.name} ({card.total_memory / GIGABYTE:.0f} GB)" for card in cards)
-        return Finding("GPU", "ok", shown)
+        shown = [(card.name, card.total_memory / GIGABYTE, (card.major, card.minor)) for card in cards]
+        return check_cards(shown, torch.cuda.get_arch_list())
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return Finding("GPU", "ok", "hidden by CUDA_VISIBLE_DEVICES: pc3d computes on the CPU")
     if Path("/dev/nvidia0").exists():
