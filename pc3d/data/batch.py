@@ -16,7 +16,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pc3d.data.needs import CROPS, ID_KINDS, Needs
+from pc3d.data.occupancy_batch import OccupancyQueries
 from pc3d.data.records import Boxes
+
+__all__ = [
+    "CROPS",
+    "ID_KINDS",
+    "Batch",
+    "FrameBatch",
+    "Needs",
+    "OccupancyQueries",
+    "Pairs",
+    "PointView",
+    "TeacherMaps",
+    "named_tensors",
+]
 
 
 def _mapped(value: Any, function: Callable[[Tensor], Tensor], done: dict[int, Tensor]) -> Any:
@@ -110,7 +125,7 @@ class FrameBatch:
 
     Attributes:
         views: augmented views by name; "a" always exists, "b" where an objective asks for it; "c", "d", ...
-            are crops, see `Needs`.
+            are crops, "m" and "n" masked, see `Needs`.
         num_points: rows of the packed numbering.
         row_batch: (num_points,) int64 sample of each row.
         images: (B, V, 3, H, W) RGB, uint8 as the loader gives them, or float in 0..1; or None. Encoders read
@@ -137,6 +152,7 @@ class FrameBatch:
         boxes: `Boxes` of each sample in the LiDAR frame of the loaded sweep, or None.
         box_labels: for each sample the (N,) int64 detection class of its boxes, -1 for none, or None.
         maps: (B, 6, rows, cols) bool masks of `MAP_CLASSES` on `map_grid` in the frame of view "a", or None.
+        occupancy: what is asked of each masked view, by its name and the number of the scale, "0" the finest.
     """
 
     views: dict[str, PointView]
@@ -162,6 +178,7 @@ class FrameBatch:
     box_labels: list[NDArray[np.int64]] | None = None
     maps: Tensor | None = None
     teacher: TeacherMaps | None = None
+    occupancy: dict[str, dict[str, OccupancyQueries]] | None = None
 
     def pictures(self) -> Tensor:
         """(B * V, 3, H, W) float32 RGB in 0..1, in the order b * V + v.
@@ -222,83 +239,3 @@ class Batch:
         if self._host is not None:
             return self._host
         return self if self.now.row_batch.device.type == "cpu" else self.to("cpu")
-
-
-ID_KINDS: dict[str, str] = {
-    "regions": "clusters",
-    "superpixels": "superpixels",
-    "semantics": "semantics",
-    "supervoxels": "supervoxels",
-    "objects": "objects",
-    "tracks": "tracks",
-}
-"""The ids that `Needs` may ask for, and the kind of region cache that holds each."""
-
-
-CROPS = tuple("cdefghij")
-"""Names of the crops: the views of frame "t" that are parts of it."""
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What an objective asks of the loader; the loader makes only that. `a | b` joins two.
-
-    Attributes:
-        views: number of augmented views of frame "t" (1 or 2); other frames have one.
-        crops: number of further views of frame "t", each a part of it (0 to 8): `CROPS`.
-        images, labels, boxes, maps: whether each is read; maps of frame "t" alone.
-        neighbour_images: whether images and their ids are read of "t-1" and "t+1", too.
-        superpixels, semantics, regions, supervoxels, objects, tracks: which cached ids are read.
-        frames: names of the frames.
-        statistics: whether the local statistics of the points of frame "t" are made, as a target.
-    """
-
-    views: int = 1
-    images: bool = False
-    neighbour_images: bool = False
-    superpixels: bool = False
-    semantics: bool = False
-    regions: bool = False
-    supervoxels: bool = False
-    objects: bool = False
-    tracks: bool = False
-    labels: bool = False
-    boxes: bool = False
-    maps: bool = False
-    statistics: bool = False
-    frames: tuple[str, ...] = ("t",)
-    crops: int = 0
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The cached ids that are asked for, each the name of a field."""
-        return tuple(name for name in ID_KINDS if getattr(self, name))
-
-    def of_frame(self, name: str) -> Needs:
-        """What is loaded of one frame; tracks join "t" and "t+1" only."""
-        if name == "t":
-            return self
-        seen = name == "dense" or self.neighbour_images
-        return Needs(
-            images=self.images and seen,
-            superpixels=self.superpixels and seen,
-            semantics=self.semantics and seen,
-            tracks=self.tracks and name == "t+1",
-        )
-
-    @property
-    def cameras(self) -> bool:
-        """Whether anything of the images is read."""
-        return self.images or self.superpixels or self.semantics
-
-    def __or__(self, other: Needs) -> Needs:
-        return Needs(
-            views=max(self.views, other.views),
-            crops=max(self.crops, other.crops),
-            frames=tuple(dict.fromkeys(self.frames + other.frames)),
-            **{
-                f.name: getattr(self, f.name) or getattr(other, f.name)
-                for f in fields(Needs)
-                if f.name not in ("views", "crops", "frames")
-            },
-        )

@@ -11,9 +11,13 @@ import torch
 from torch import Tensor
 
 from pc3d.data.batch import Batch, FrameBatch, Pairs, PointView, TeacherMaps
+from pc3d.data.occupancy_batch import OccupancyQueries
 from pc3d.data.records import Boxes
 
-_KINDS = {kind.__name__: kind for kind in (Batch, FrameBatch, Pairs, PointView, TeacherMaps, Boxes)}
+_KINDS = {
+    kind.__name__: kind
+    for kind in (Batch, FrameBatch, Pairs, PointView, TeacherMaps, OccupancyQueries, Boxes)
+}
 _KIND = "__kind__"
 
 

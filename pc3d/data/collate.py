@@ -15,6 +15,7 @@ from pc3d.data.batch import Batch, FrameBatch, Pairs, PointView, TeacherMaps, na
 from pc3d.data.dataset import Sample
 from pc3d.data.errors import fail
 from pc3d.data.frames import FrameSample
+from pc3d.data.occupancy_batch import OccupancyQueries, collate_queries
 from pc3d.data.transforms import ViewSample
 from pc3d.geometry.lens import PINHOLE
 
@@ -85,6 +86,7 @@ def _collate_frame(parts: list[FrameSample], images_of: FrameBatch | None) -> Fr
         boxes=[part.boxes for part in parts if part.boxes is not None] or None,
         box_labels=[part.box_labels for part in parts if part.box_labels is not None] or None,
         maps=None if parts[0].maps is None else _stack([part.maps for part in parts]),
+        occupancy=_collate_occupancy(parts),
     )
     if images_of is not None:
         for name in (
@@ -160,3 +162,22 @@ def _collate_pairs(parts: list[FrameSample], first_row: list[int]) -> Pairs | No
         camera=torch.from_numpy(np.concatenate(cameras)),
         uv=torch.from_numpy(np.concatenate(uvs)),
     )
+
+
+def _collate_occupancy(parts: list[FrameSample]) -> dict[str, dict[str, OccupancyQueries]] | None:
+    found = [part.occupancy for part in parts if part.occupancy is not None]
+    if not found:
+        return None
+    names, packed = list(found[0].queries), {}
+    for name, other in zip(names, reversed(names), strict=True):
+        packed[name] = {
+            str(scale): collate_queries(
+                [sample.queries[name][scale] for sample in found],
+                # The second mask's are those of the first, told once.
+                [sample.twins[scale] for sample in found if sample.twins is not None and name == names[0]],
+                [sample.queries[other][scale] for sample in found],
+                size,
+            )
+            for scale, size in enumerate(found[0].sizes)
+        }
+    return packed

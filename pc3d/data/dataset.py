@@ -24,7 +24,7 @@ from pc3d.data.paste import PasteDatabase
 from pc3d.data.records import Sweep
 from pc3d.data.region_cache import RegionCache
 from pc3d.data.statistics_cache import StatisticsCache
-from pc3d.data.sweeps import stored_features
+from pc3d.data.sweeps import STATISTICS, stored_features
 from pc3d.data.teacher_cache import TeacherCache
 
 _OTHER = 0x0F0A
@@ -102,6 +102,10 @@ class FrameDataset(Dataset[Sample]):
                 )
         if needs.statistics and "intensity" not in (config or FrameConfig()).features:
             raise ValueError('the objectives read local statistics: `features` must have "intensity"')
+        if needs.occupancy is not None and STATISTICS in (config or FrameConfig()).features:
+            raise ValueError(
+                "the objectives mask a part of each sweep, which local statistics as `features` would tell"
+            )
         unknown = set(needs.frames) - {"t", "t-1", "t+1", "dense"}
         if unknown:
             raise ValueError(f"unknown frames {sorted(unknown)}, there are t, t-1, t+1 and dense")

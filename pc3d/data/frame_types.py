@@ -14,6 +14,7 @@ from pc3d.data.classes import ClassSet
 from pc3d.data.image_crops import Box, ImageCrop
 from pc3d.data.images import ImageMap, resize_and_crop, stretch
 from pc3d.data.map_targets import MapRasteriser
+from pc3d.data.masked_views import OccupancySample
 from pc3d.data.pairing import PairingConfig
 from pc3d.data.paste import PasteConfig, PasteDatabase
 from pc3d.data.records import Boxes, Float32, Float64
@@ -189,3 +190,4 @@ class FrameSample:
     boxes: Boxes | None = None
     box_labels: NDArray[np.int64] | None = None
     maps: NDArray[np.bool_] | None = None
+    occupancy: OccupancySample | None = None

@@ -23,9 +23,10 @@ from pc3d.data.frame_types import (
     PairsSample,
 )
 from pc3d.data.labels import load_labels
+from pc3d.data.masked_views import masked_views
 from pc3d.data.pairing import CameraPairs
 from pc3d.data.records import Boxes, Float32, Float64, Sweep
-from pc3d.data.sweeps import STATISTICS, stack_sweeps, stored_features
+from pc3d.data.sweeps import STATISTICS, stack_rays, stack_sweeps, stored_features
 from pc3d.data.transforms import ViewCrop, ViewSample, make_crop, make_view, without_cuboid
 
 __all__ = [
@@ -70,12 +71,18 @@ def load_frame(
         DataError: a file is missing or broken, or does not fit the sweep.
     """
     needs = sources.needs
-    points, own = stack_sweeps(sweep, earlier, stored_features(sources.config.features))
+    points, origins, own = stack_rays(sweep, earlier, stored_features(sources.config.features))
     boxes = _boxes(sweep) if needs.boxes else None
     points, boxes, hidden = _pasted(sources, points, boxes, rng)
     seen = seen_pairs(sources, points[:own], sweep, draw)
     statistics = frame_statistics(sources, sweep.token, points, hidden)
     views = _views(sources, points, seen, rng, hidden, statistics)
+    occupancy = None
+    if needs.occupancy is not None:
+        # What is pasted comes last, as if the LiDAR of the sweep had seen it.
+        starts = np.pad(origins, ((0, len(points) - len(origins)), (0, 0)))
+        masked, occupancy = masked_views(views["a"], points, starts, needs.occupancy, rng, hidden)
+        views |= masked
     draw = with_boxes(sources, sweep, draw, seen, views, rng)
     of_points = _ids_of_points(sources, sweep, own, tracks_from)
     ids: dict[str, Any] = {
@@ -96,6 +103,7 @@ def load_frame(
         boxes=boxes,
         box_labels=None if boxes is None else _box_labels(sources, boxes, sweep),
         maps=_maps(sources, sweep, views["a"].view_T_lidar) if needs.maps else None,
+        occupancy=occupancy,
     )
 
 

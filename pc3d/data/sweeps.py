@@ -8,9 +8,8 @@ import numpy as np
 
 from pc3d.data.errors import fail
 from pc3d.data.local_statistics import NAMES
-from pc3d.data.points import load_sweep
 from pc3d.data.points.formats import COLUMNS
-from pc3d.data.points.load import available
+from pc3d.data.points.load import available, load_lidars
 from pc3d.data.records import Float32, Sweep
 from pc3d.geometry.rigid import invert_SE3, transform_points
 
@@ -58,6 +57,11 @@ def load_features(sweep: Sweep, features: Sequence[str], seconds: float = 0.0) -
     Raises:
         DataError: the file is missing or broken, or has no such feature.
     """
+    return _load_lidars(sweep, features, seconds)[0]
+
+
+def _load_lidars(sweep: Sweep, features: Sequence[str], seconds: float = 0.0) -> tuple[Float32, list[int]]:
+    """`load_features`, and the number of points of each LiDAR of the sweep."""
     there = available(sweep)
     for name in features:
         if name != TIME and (name not in FEATURES or name not in there):
@@ -67,13 +71,13 @@ def load_features(sweep: Sweep, features: Sequence[str], seconds: float = 0.0) -
                 f"change `features`; these have: {', '.join(n for n in FEATURES if n in there)}, {TIME}",
             )
     extra = [name for name in features if name not in (TIME, "intensity")]
-    points = load_sweep(sweep, extra)
+    points, counts = load_lidars(sweep, extra)
     names = ["x", "y", "z", "intensity", *extra]
     if list(features) == names[3:]:
-        return points
+        return points, counts
     of_sweep = np.full(len(points), seconds, dtype=np.float32)
     columns = [of_sweep if name == TIME else points[:, names.index(name)] for name in features]
-    return np.column_stack([points[:, :3], *columns])
+    return np.column_stack([points[:, :3], *columns]), counts
 
 
 def stack_sweeps(
@@ -94,12 +98,40 @@ def stack_sweeps(
         (P, 3 + features) float32, the sweep's own points first, then the sweeps in the order given; and
         the number of its own points.
     """
-    own = load_features(sweep, features)
-    clouds = [own]
+    points, _, own = stack_rays(sweep, earlier, features, without_ego)
+    return points, own
+
+
+def stack_rays(
+    sweep: Sweep, earlier: Sequence[Sweep], features: Sequence[str], without_ego: bool = True
+) -> tuple[Float32, Float32, int]:
+    """`stack_sweeps`, and between the two where each point was seen from.
+
+    A ray of an earlier sweep starts where its LiDAR was then: from where the LiDAR is now it would pass
+    through what it never saw. The motion of the LiDAR within a sweep is left out.
+
+    Returns:
+        Points, (P, 3) float32 origins in metres in the LiDAR frame of the sweep, and the number of its own
+        points.
+    """
+    own, origins = _rays(sweep, features, 0.0)
+    clouds, starts = [own], [origins]
     lidar_SE3_world = invert_SE3(sweep.world_SE3_ego @ sweep.ego_SE3_lidar)
     for other in earlier:
-        points = load_features(other, features, (sweep.timestamp - other.timestamp) / 1e6)
+        points, origins = _rays(other, features, (sweep.timestamp - other.timestamp) / 1e6)
         if without_ego:
-            points = points[(np.abs(points[:, :2]) >= EGO_REACH).any(axis=1)]
-        clouds.append(transform_points(lidar_SE3_world @ other.world_SE3_ego @ other.ego_SE3_lidar, points))
-    return (np.concatenate(clouds) if earlier else own), len(own)
+            kept = (np.abs(points[:, :2]) >= EGO_REACH).any(axis=1)
+            points, origins = points[kept], origins[kept]
+        lidar_SE3_other = lidar_SE3_world @ other.world_SE3_ego @ other.ego_SE3_lidar
+        clouds.append(transform_points(lidar_SE3_other, points))
+        starts.append(transform_points(lidar_SE3_other, origins))
+    if not earlier:
+        return own, origins, len(own)
+    return np.concatenate(clouds), np.concatenate(starts), len(own)
+
+
+def _rays(sweep: Sweep, features: Sequence[str], seconds: float) -> tuple[Float32, Float32]:
+    """Points of a sweep and (P, 3) where the LiDAR of each stands, both in the LiDAR frame of the sweep."""
+    points, counts = _load_lidars(sweep, features, seconds)
+    places = [np.zeros(3), *(lidar.lidar_SE3_sensor[:3, 3] for lidar in sweep.lidars)]
+    return points, np.repeat(np.array(places, dtype=np.float32), counts, axis=0)

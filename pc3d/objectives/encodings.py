@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pc3d.contrast.monitors import collapse_metrics
 from pc3d.data.batch import CROPS, Batch
+from pc3d.data.occupancy import MASKED
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.bev.base import ViewTransform
 from pc3d.models.bev.camera_map import camera_map
@@ -102,7 +103,8 @@ class Encodings:
             self.passes[key] += 1
             cloud = self.batch.frames[frame].views[view]
             if key_encoder is None:
-                mapped = self._want_bev and frame == "t" and view not in CROPS  # nobody maps a crop
+                whole = view not in (*CROPS, *MASKED)  # nobody maps a part
+                mapped = self._want_bev and frame == "t" and whole
                 self._lidar[key] = self.lidar_encoder(cloud, mapped)
             else:
                 with torch.no_grad():

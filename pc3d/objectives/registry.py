@@ -19,6 +19,7 @@ from pc3d.objectives.beclr import BECLR
 from pc3d.objectives.bev_distill import BEVDistill
 from pc3d.objectives.fac import FAC
 from pc3d.objectives.local_statistics import LocalStatistics
+from pc3d.objectives.masked_occupancy import MaskedOccupancy
 from pc3d.objectives.point_contrast import PointContrast
 from pc3d.objectives.point_propagation import PointPropagation
 from pc3d.objectives.ppkt import PPKT
@@ -41,6 +42,7 @@ OBJECTIVES: Registry[Objective] = Registry(
         "BagOfWords": BagOfWords,
         "FAC": FAC,
         "LocalStatistics": LocalStatistics,
+        "MaskedOccupancy": MaskedOccupancy,
         "PPKT": PPKT,
         "PRC": PRC,
         "PointContrast": PointContrast,

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pc3d.data.batch import Batch, FrameBatch, Pairs, PointView
+from pc3d.data.masked_views import masked_views
+from pc3d.data.occupancy import OccupancySettings
+from pc3d.data.occupancy_batch import collate_queries
+from pc3d.data.transforms import ViewSample
 from pc3d.geometry.grid import BevGrid
 from pc3d.models.bev.base import ViewTransform
 from pc3d.models.image.base import ImageEncoder
@@ -66,7 +71,7 @@ def make_batch(seed: int = 0, size: int = 2, points: int = 60, cameras: int = 2,
     """Random clouds inside +-8 m at four times, with ids of every kind.
 
     Regions, supervoxels and objects are -1..2, tracks -1..4, superpixels and semantics -1..segments-1; t has
-    a second view that lacks a tenth of the points, and two crops of three eighths of them.
+    a second view that lacks a tenth of the points, two crops of three eighths of them, and two masked views.
     """
     generator = torch.Generator().manual_seed(seed)
     names = ("t", "t-1", "t+1", "dense")
@@ -74,6 +79,7 @@ def make_batch(seed: int = 0, size: int = 2, points: int = 60, cameras: int = 2,
     for name in names[1:]:
         del frames[name].views["b"]
     frames["t"].views.update(make_crops(frames["t"].views["a"]))
+    mask(frames["t"], OccupancySettings(kernel=3, masks=2))
     return Batch([f"sweep-{i}" for i in range(size)], frames)
 
 
@@ -85,6 +91,39 @@ def make_crops(whole: PointView) -> dict[str, PointView]:
         kept = ((turn >= start) & (turn < start + 0.75 * torch.pi)).nonzero()[:, 0]
         crops[name] = PointView(whole.points[kept], whole.batch[kept], kept, whole.lidar_SE3, whole.size)
     return crops
+
+
+def mask(frame: FrameBatch, settings: OccupancySettings, seed: int = 0) -> None:
+    """Give a frame views "m" and "n" and what is asked of them; rays start at the origin."""
+    whole, found = frame.views["a"], []
+    for sample in range(whole.size):
+        points = whole.points[whole.batch == sample].numpy()
+        view = ViewSample(points, np.arange(len(points)), np.eye(4))
+        found.append(
+            masked_views(view, points, 0 * points[:, :3], settings, np.random.default_rng([seed, sample]))
+        )
+    starts = [int((whole.batch < sample).sum()) for sample in range(whole.size)]
+    frame.occupancy = {}
+    names = list(found[0][0])
+    for name, other in zip(names, reversed(names), strict=True):
+        rows = torch.cat(
+            [
+                torch.from_numpy(views[name].row) + start
+                for (views, _), start in zip(found, starts, strict=True)
+            ]
+        )
+        frame.views[name] = PointView(
+            whole.points[rows], whole.batch[rows], rows, whole.lidar_SE3, whole.size
+        )
+        frame.occupancy[name] = {
+            str(scale): collate_queries(
+                [asked.queries[name][scale] for _, asked in found],
+                [asked.twins[scale] for _, asked in found if asked.twins is not None and name == "m"],
+                [asked.queries[other][scale] for _, asked in found],
+                size,
+            )
+            for scale, size in enumerate(settings.mask.sizes)
+        }
 
 
 def make_frame(g: torch.Generator, size: int, points: int, cameras: int, segments: int) -> FrameBatch:

@@ -157,6 +157,9 @@ def spoil_batch(batch: Batch, lidar: TinyLidar, spoil: str) -> None:
         count = {"empty_view": 0, "one_point": 1}[spoil]
         for view in frame.views.values():
             view.points, view.batch, view.row = view.points[:count], view.batch[:count], view.row[:count]
+        for scales in frame.occupancy.values():
+            for queries in scales.values():
+                queries.cell = queries.cell[:count]
 
 
 SPOILS = "no_region one_region no_pair no_segment no_feature no_camera empty_view one_point"

@@ -38,6 +38,7 @@ QUICK = {
     "pretrain/sim_proposalcontrast": 3,
     "pretrain/sim_bevdistill": 3,
     "pretrain/sim_local_statistics": 6,
+    "pretrain/sim_masked_occupancy": 2,
     "pretrain/sim_bagofwords": 22,
     "pretrain/sim_triplecontrast": 16,
     "pretrain/sim_pointpropagation": 25,

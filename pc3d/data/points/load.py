@@ -82,6 +82,11 @@ def load_sweep(sweep: Sweep, extra: Sequence[str] = ()) -> Float32:
     Raises:
         DataError: a file is missing or broken; no LiDAR has a column; points without times are to be moved.
     """
+    return load_lidars(sweep, extra)[0]
+
+
+def load_lidars(sweep: Sweep, extra: Sequence[str] = ()) -> tuple[Float32, list[int]]:
+    """`load_sweep`, and the number of points of each LiDAR, in the order of the points."""
     wanted = (*BASE, *extra)
     clouds = [
         _own(sweep, wanted),
@@ -91,7 +96,7 @@ def load_sweep(sweep: Sweep, extra: Sequence[str] = ()) -> Float32:
     for at, name in enumerate(extra, start=len(BASE)):
         if np.isnan(points[:, at]).all():
             fail(f"the points have no column {name!r}", f"{sweep.path} (sweep {sweep.token})", _there(sweep))
-    return points
+    return points, [len(cloud) for cloud in clouds]
 
 
 def available(sweep: Sweep) -> tuple[str, ...]:
