@@ -2,7 +2,7 @@
 
     python spawned_reader.py INDEX
 
-Prints whether spconv was there: in this process after the imports of a training, in a spawned worker that read
+Prints whether spconv was there: in this process after a training's imports, in a spawned worker that read
 a frame, and in this process once a sparse network was built.
 """
 

@@ -1,4 +1,4 @@
-"""spconv is imported where a sparse network is built, and nowhere else: on a CUDA machine that takes seconds."""
+"""spconv is imported where a sparse network is built, and nowhere else: with CUDA that takes seconds."""
 
 from __future__ import annotations
 

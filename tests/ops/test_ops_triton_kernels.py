@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("triton", reason="Triton is not here: make test-triton")
 if os.environ.get("TRITON_INTERPRET") != "1":
-    pytest.skip("the kernels run on a CPU with TRITON_INTERPRET=1 only: make test-triton", allow_module_level=True)
+    pytest.skip(
+        "the kernels run on a CPU with TRITON_INTERPRET=1 only: make test-triton", allow_module_level=True
+    )
 
 from pc3d.ops.bev_pool import _backward_torch, _forward_torch
 from pc3d.ops.segment import segment_counts, segment_mean

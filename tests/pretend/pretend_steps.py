@@ -1,9 +1,9 @@
 """Trains configs as if on a GPU and writes what happened as JSON: a process of its own, see `pretend_cuda`.
 
-    python pretend_steps.py OUT.json INDEX REGIONS pretrain/sim_joint finetune/sim_detection ...
+    python pretend_steps.py OUT.json INDEX REGIONS pretrain/sim_joint ...
 
-A name may end in `:bfloat16`, the precision; `:mutated`, with targets that are never moved to the GPU; `:run`,
-a whole run with its hooks, its checkpoints and its log; or `:evaluate`, what is done with a checkpoint.
+A name may end in `:bfloat16`, the precision; `:mutated`, with targets that are never moved to the GPU;
+`:run`, a whole run with its hooks, its checkpoints and its log; or `:evaluate`, what is done with a checkpoint.
 """
 
 # ruff: noqa: E402
@@ -136,7 +136,7 @@ def steps(name: str, index: str, regions: str) -> dict[str, Any]:
 
 
 def evaluation(name: str, index: str, regions: str) -> dict[str, Any]:
-    """A checkpoint of one step on the CPU, evaluated on the pretended GPU; with a segmenter, pseudo-labels, too."""
+    """A checkpoint of one step, evaluated on the pretended GPU; with a segmenter pseudo-labels, too."""
     config = narrow(name.partition(":")[0], index, regions)
     config.pop("init", None)
     config.schedule.iterations = 1

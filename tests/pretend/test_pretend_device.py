@@ -1,7 +1,8 @@
 """Training steps as if on a GPU: no mix of devices, and few waits of the host (see `pretend_cuda.py`).
 
-What is counted: in the second step, with a batch of two sweeps of the tiny drive and small networks of the config's
-kinds, every read of a number by the host, every operation whose size the host must know, every blocking copy.
+What is counted: in the second step, with a batch of two sweeps of the tiny drive and small networks of the
+config's kinds, every read of a number by the host, every operation whose size the host must know, and every
+blocking copy.
 """
 
 from __future__ import annotations

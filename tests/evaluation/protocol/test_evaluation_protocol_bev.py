@@ -246,7 +246,11 @@ def test_camera_map_is_read_where_its_cells_are(index: SweepIndex, data: BevData
     frame = batch.now
     with torch.no_grad():
         bev = camera.eval()(
-            image.eval()(frame.pictures()), frame.intrinsics, frame.cam_SE3_lidar, frame.camera_mask, (64, 128)
+            image.eval()(frame.pictures()),
+            frame.intrinsics,
+            frame.cam_SE3_lidar,
+            frame.camera_mask,
+            (64, 128),
         )
     col, row = (np.floor(data.xy[1][:, k] + 24).astype(int) for k in (0, 1))
     np.testing.assert_allclose(found[400:], bev[0].numpy()[:, row, col].T, rtol=1e-4, atol=1e-5)
