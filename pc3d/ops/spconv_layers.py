@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from typing import TypeAlias
 
 import spconv.core
 import torch
@@ -22,7 +23,7 @@ with warnings.catch_warnings():
     import spconv.pytorch as spconv
     from spconv.core import ConvAlgo
 
-SparseTensor = spconv.SparseConvTensor
+SparseTensor: TypeAlias = spconv.SparseConvTensor
 
 
 class _DeviceAlgorithm:
