@@ -2,8 +2,8 @@
 
     python pretend_steps.py OUT.json INDEX REGIONS pretrain/sim_joint ...
 
-A name may end in `:bfloat16`, the precision; `:mutated`, with targets that are never moved to the GPU; `:run`,
-a whole run with its hooks, checkpoints and log; or `:evaluate`, what is done with a checkpoint.
+A name may end in `:bfloat16`, the precision; `:mutated`, with targets that are never moved to the GPU;
+`:run`, a whole run with its hooks, checkpoints and log; or `:evaluate`, what is done with a checkpoint.
 """
 
 # ruff: noqa: E402
