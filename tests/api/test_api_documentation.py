@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -32,9 +33,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebooks(path: Path, here: Path, tiny_nuscenes: Path) -> None:
+def test_notebooks(path: Path, here: Path, tiny_nuscenes: Path, tiny_index: Path, tiny_regions: Path) -> None:
     (here / "data").mkdir()
     (here / "data/sim").symlink_to(tiny_nuscenes)
+    for run in ("runs/features", "runs/own"):  # of drives that were indexed and cut before
+        shutil.copytree(tiny_index, here / run / "index")
+        shutil.copytree(tiny_regions, here / run / "regions")
     cells = json.loads(path.read_text())["cells"]
     names: dict[str, Any] = {}
     for number, cell in enumerate(cells):
