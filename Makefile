@@ -47,7 +47,7 @@ test-triton: install .venv/triton/installed
 	TRITON_INTERPRET=1 PYTHONPATH=.venv/triton $(BIN)/python -m pytest tests/ops/test_ops_triton_kernels.py $(ARGS)
 
 .venv/triton/installed:
-	$(BIN)/python -m pip install --quiet --no-deps --target .venv/triton triton==3.9.0
+	$(BIN)/python -m pip install --quiet --no-deps --target .venv/triton triton==3.7.1
 	touch $@
 
 # The tests with the real samples at DATA; without the folder they are skipped with a reason.

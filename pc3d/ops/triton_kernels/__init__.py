@@ -1,6 +1,6 @@
 """Kernels in Triton, each equal to a torch path; off unless `runtime.triton` asks for them.
 
-Triton comes with torch's CUDA builds. `available` is asked before anything of it is imported.
+Triton 3.7.1 comes with torch's CUDA build. `available` is asked before anything of it is imported.
 """
 
 from __future__ import annotations
