@@ -17,7 +17,7 @@ from pc3d.engine.settings.options import OptionsAction
 if TYPE_CHECKING:
     from pc3d.engine.config_facts import ConfigFacts
 
-HELP = "list the configs that ship with pc3d, show one, or count what its step costs"
+HELP = "list the shipped configs, show one, or count what its step costs"
 EXAMPLES = """\
   pc3d configs                         all
   pc3d configs list sim_               those whose name has this in it

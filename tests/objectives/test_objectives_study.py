@@ -27,6 +27,7 @@ NOT_TRIED = {
     "RAD": "trains the cameras' map, which no probe of points reads",
     "ProposalContrast": "a baseline with a config of its own, no part of a contrast",
     "PPKT": "a baseline with a config of its own, no part of a contrast",
+    "MaskedOccupancy": "predicts occupancy: no contrast",
     "Seal": "a baseline with a config of its own, no part of a contrast",
 }
 """Registered names that are in no shipped study, and why."""
