@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pc3d.contrast.policy import Part
-from pc3d.contrast.queue import FeatureQueue, spherical_kmeans
+from pc3d.contrast.queue import FeatureQueue, means, spherical_kmeans
 from pc3d.contrast.sinkhorn import sinkhorn
 
 
@@ -90,13 +90,6 @@ class ClusteredMemory(Part):
             self.made.fill_(True)
         self.queue.label("label", label)
         self.prototypes.copy_(means(rows, label, self.prototypes))
-
-
-def means(rows: Tensor, label: Tensor, before: Tensor) -> Tensor:
-    """(K, D) unit means of (M, D) rows by label; that of a label without rows is the one before."""
-    sums = torch.zeros_like(before).index_add_(0, label, rows)
-    has = torch.bincount(label, minlength=len(before)) > 0
-    return torch.where(has[:, None], torch.nn.functional.normalize(sums, dim=1), before)
 
 
 def neighbours(key: Tensor, rows: Tensor, label: Tensor, prototypes: Tensor, count: int) -> Tensor:

@@ -105,7 +105,12 @@ def spherical_kmeans(rows: Tensor, count: int, rounds: int = 10) -> Tensor:
     centroids = rows[even_places(len(rows), count, rows.device)]
     for _ in range(rounds):
         nearest = (rows @ centroids.T).argmax(dim=1)
-        sums = torch.zeros_like(centroids).index_add_(0, nearest, rows)
-        has = torch.bincount(nearest, minlength=count) > 0
-        centroids[has] = nn.functional.normalize(sums[has], dim=1)
+        centroids = means(rows, nearest, centroids)
     return centroids
+
+
+def means(rows: Tensor, label: Tensor, before: Tensor) -> Tensor:
+    """(K, D) unit means of (M, D) rows by label; that of a label without rows is the one before."""
+    sums = torch.zeros_like(before).index_add_(0, label, rows)
+    has = torch.bincount(label, minlength=len(before)) > 0
+    return torch.where(has[:, None], nn.functional.normalize(sums, dim=1), before)

@@ -12,16 +12,12 @@ from torch import Tensor
 
 from pc3d.data.batch import named_tensors
 from pc3d.data.errors import fail
-from pc3d.engine.finetuner import build_finetuner
+from pc3d.engine.kinds import BUILD
 from pc3d.engine.optimization import prepare
 from pc3d.engine.precision import forward_precision
-from pc3d.engine.pretrainer import build_pretrainer
 from pc3d.engine.runs.failure import Failure, read_failure
 from pc3d.engine.runs.state import set_random_state
-from pc3d.engine.training import TrainableModel
 from pc3d.models.weights import load_tensors
-
-_BUILD = {"pretrain": build_pretrainer, "finetune": build_finetuner}
 
 
 @dataclass(frozen=True)
@@ -63,12 +59,12 @@ def replay(folder: Path) -> Replay:
         DataError: no step is kept there, or it is broken.
     """
     failure = read_failure(folder)
-    if failure.kind not in _BUILD:
+    if failure.kind not in BUILD:
         fail(f"a step of {failure.kind!r} cannot be run again", folder, "use the pc3d that wrote it")
     settings = {key: value for key, value in failure.config.items() if key != "init"}
     runtime = settings.get("runtime", {})
     precision = runtime.get("precision", "float32")
-    model: TrainableModel = _BUILD[failure.kind](Config(settings))
+    model = BUILD[failure.kind](Config(settings))
     prepare(model, {**runtime, "sync_batch_norm": False, "sparse_precision": "float32"})
     load_tensors(model, failure.model, folder)
     model.to("cuda" if torch.cuda.is_available() else "cpu").train()

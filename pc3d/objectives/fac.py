@@ -7,14 +7,13 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from pc3d.contrast.build import build_contrast, contrast_needs
 from pc3d.contrast.by_region import contrast_feature, contrast_geometric
-from pc3d.contrast.comparison import Facts
 from pc3d.contrast.contrast import Contrasts
 from pc3d.contrast.nce import zero_with_graph
-from pc3d.contrast.point_region import RegionRows, region_rows
+from pc3d.contrast.point_region import region_rows
 from pc3d.data.batch import FrameBatch, Needs
 from pc3d.data.frame_types import NOT_LOOKED_AT
 from pc3d.models.build import require_weight
@@ -95,17 +94,15 @@ class FAC(Objective):
             d_b, f_b = self._features(keys[encodings.here(in_b[chosen])])
         segments = segments_of(frame, self.segments, "FAC")[chosen]
 
-        facts = compared(
-            self.contrasts.of("geo"),
-            lambda: region_facts(encodings, *map(encodings.here, (chosen, segments))),
-        )
+        by_segment, by_likeness = self.contrasts.of("geo"), self.contrasts.of("fea")
+        facts = compared(by_segment, lambda: region_facts(encodings, chosen, segments))
         geo, fea = [], []
         for of in spans(frame.row_batch[chosen], len(encodings.batch)):
-            facts_of = {key: value[of] for key, value in facts.items()}
-            known = region_rows(segments[of], d_a.device)
-            rest = (encodings.here(segments[of]), facts_of, encodings.generator, known)
-            geo.append(self._geo(d_a[of], d_b[of], *rest))
-            fea.append(self._fea(f_a[of], f_b[of], *rest))
+            ids, known = encodings.here(segments[of]), region_rows(segments[of], d_a.device)
+            rest = ({key: value[of] for key, value in facts.items()}, encodings.generator, known)
+            geo.append(contrast_geometric(by_segment, self.temperature, d_a[of], d_b[of], ids, *rest))
+            sides = (f_a[of], f_b[of], ids, self.matches)
+            fea.append(contrast_feature(by_likeness, self.temperature, *sides, *rest))
         l_geo, l_fea = torch.stack(geo).mean(), torch.stack(fea).mean()
         logged = {
             "geo": l_geo.detach(),
@@ -115,32 +112,6 @@ class FAC(Objective):
         }
         loss = self.weights[0] * l_geo + self.weights[1] * l_fea + zero_with_graph(f_a)
         return {"loss": loss, **logged, **self.contrasts.logged(), **encodings.collapse(f_a, f_b)}
-
-    def _geo(
-        self,
-        d_a: Tensor,
-        d_b: Tensor,
-        segments: Tensor,
-        facts: Facts,
-        generator: Generator,
-        known: RegionRows,
-    ) -> Tensor:
-        contrast = self.contrasts.of("geo")
-        return contrast_geometric(contrast, self.temperature, d_a, d_b, segments, facts, generator, known)
-
-    def _fea(
-        self,
-        f_a: Tensor,
-        f_b: Tensor,
-        segments: Tensor,
-        facts: Facts,
-        generator: Generator,
-        known: RegionRows,
-    ) -> Tensor:
-        contrast = self.contrasts.of("fea")
-        return contrast_feature(
-            contrast, self.temperature, f_a, f_b, segments, self.matches, facts, generator, known
-        )
 
     def _features(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised D and F = S * D."""

@@ -33,10 +33,13 @@ def point_facts(encodings: Encodings, index: Tensor) -> dict[str, Tensor]:
 
 
 def region_facts(encodings: Encodings, rows: Tensor, regions: Tensor) -> dict[str, Tensor]:
-    """Facts of points of the key frame in view "a", by their (P,) rows; `labels` are their regions."""
-    frame = encodings.batch.now
+    """Facts of points of the key frame in view "a", by their (P,) rows; `labels` are their regions.
+
+    Rows and regions are in the host's memory, the facts on the device of the batch.
+    """
+    frame = encodings.host.now
     index = frame.views["a"].index_of_row(frame.num_points)[rows]
-    return {**point_facts(encodings, index), "labels": regions}
+    return {**point_facts(encodings, encodings.here(index)), "labels": encodings.here(regions)}
 
 
 @full_precision

@@ -102,7 +102,7 @@ class PRC(Objective):
         # No region goes on in the sweep of another rank, so that its ids need not come along.
         extra = rows_of_other_ranks(g) if self.gather else None
         by_region, by_point = self.contrasts.of("plrc"), self.contrasts.of("rapc")
-        facts = compared(by_region, lambda: region_facts(encodings, *map(encodings.here, (rows, regions))))
+        facts = compared(by_region, lambda: region_facts(encodings, rows, regions))
         terms = []
         for of, ids in self._groups(regions, frame.row_batch[rows], len(encodings.batch)):
             known = {key: value[of] for key, value in facts.items()}

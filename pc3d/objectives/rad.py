@@ -98,9 +98,7 @@ class RAD(Objective):
         regions = segments_of(frame, self.segments, "RAD")[rows]
         students, teachers = self._features(encodings, encodings.here(xy[kept]), encodings.here(sample))
 
-        facts = compared(
-            self.contrast, lambda: region_facts(encodings, *map(encodings.here, (rows, regions)))
-        )
+        facts = compared(self.contrast, lambda: region_facts(encodings, rows, regions))
         terms = [
             contrast_region_distillation(
                 self.contrast,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_models import MINK
 
 import pc3d
 from pc3d.api.training import LIDARS, method_config
@@ -25,14 +26,6 @@ QUICK: dict[str, Any] = {
     "runtime.log_level": "WARNING",
     "schedule.iterations": 2,
 }
-NARROW: dict[str, Any] = {
-    "type": "MinkUNet",
-    "depth": 18,
-    "widths": [4, 4, 8, 8, 8, 8, 8, 8],
-    "stem": 4,
-    "voxel_size": [0.5, 0.5, 0.5],
-    "bev_channels": 8,
-}
 
 
 def test_from_drives_to_labels(
@@ -40,7 +33,7 @@ def test_from_drives_to_labels(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     backbone = pc3d.pretrain(
-        data=tiny_nuscenes, method="PRC", lidar=NARROW, out="runs/a", workers=1, settings=QUICK
+        data=tiny_nuscenes, method="PRC", lidar=MINK, out="runs/a", workers=1, settings=QUICK
     )
     assert backbone == Path("runs/a/backbone.safetensors")
     assert json.loads(Path("runs/a/run.json").read_text())
@@ -51,7 +44,7 @@ def test_from_drives_to_labels(
         "runs/b",
         index="runs/a/index",
         start=backbone,
-        settings={**QUICK, "lidar": {"_delete_": True, **NARROW}, "data.fraction": 100},
+        settings={**QUICK, "lidar": {"_delete_": True, **MINK}, "data.fraction": 100},
     )
     assert model == Path("runs/b/segmenter.safetensors")
     metrics = pc3d.evaluate(model, split="sim_val")
@@ -75,7 +68,7 @@ def test_from_drives_to_labels(
     (folder, _), _ = export_checkpoint(Path("runs/a"), "hub", Path("exports/a"))
     assert (folder / "backbone.safetensors").read_bytes() == backbone.read_bytes()
     config = json.loads((folder / "config.json").read_text())
-    assert config["lidar"]["widths"] == NARROW["widths"]
+    assert config["lidar"]["widths"] == MINK["widths"]
     card = (folder / "README.md").read_text()
     assert "- prc: " in card
     assert f"content {content_hash(backbone)}" in card

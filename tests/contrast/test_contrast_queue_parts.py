@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pc3d.contrast.align_uniform import align_uniform, spread
-from pc3d.contrast.clustered_memory import means, neighbours
+from pc3d.contrast.clustered_memory import neighbours
 from pc3d.contrast.comparison import Comparison, compare
 from pc3d.contrast.losses import DCL
 from pc3d.contrast.negatives.clusters import ClusterWeights, LearnedWeights
@@ -22,7 +22,7 @@ from pc3d.contrast.positives.memory import Memory
 from pc3d.contrast.positives.pseudo_label import PseudoLabel
 from pc3d.contrast.prototype_nce import concentration, prototype_nce
 from pc3d.contrast.prototypes import Clustering
-from pc3d.contrast.queue import FeatureQueue, spherical_kmeans
+from pc3d.contrast.queue import FeatureQueue, means, spherical_kmeans
 from pc3d.evaluation.protocol.transport import transported_prototypes
 
 SIX = {"abs": 6e-7, "rel": 0}

@@ -35,6 +35,23 @@ BEV: dict[str, Any] = {
 }
 """Narrow parts of the configs with a bird's-eye-view map of the cameras; use with `narrow=False`."""
 
+BACKBONES: dict[str, dict[str, Any]] = {
+    "dinov2": {
+        "model_type": "dinov2",
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    },
+    "resnet": {
+        "model_type": "resnet",
+        "embedding_size": 8,
+        "hidden_sizes": [8, 8, 16, 16],
+        "depths": [1, 1, 1, 1],
+    },
+    "swin": {"model_type": "swin", "embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]},
+}
+"""Small image backbones of the same kinds, by a part of the name that a config gives."""
+
 VARIANTS = {
     "sim_fac_objects": "sim_fac",
     "sim_prc_objects": "sim_prc",

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from engine_configs import CONFIGS
+from engine_configs import BACKBONES, CONFIGS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.optim import CosineAnnealingLR, LinearLR
@@ -56,13 +56,6 @@ def test_every_config_that_ships_is_read(path: Path) -> None:
     load_config(path, path.parent.name)
 
 
-SMALL_BACKBONES = {
-    "dinov2": {"model_type": "dinov2", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
-    "resnet": {"model_type": "resnet", "depths": [1, 1], "hidden_sizes": [8, 16], "embedding_size": 8},
-    "swin": {"model_type": "swin", "embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]},
-}
-
-
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("pretrain/nuscenes_*.py")), ids=lambda path: path.stem)
 def test_the_models_of_the_papers_settings_can_be_built(path: Path, tmp_path: Path) -> None:
     """With small image backbones of the same kind, as weights cannot be fetched here."""
@@ -70,7 +63,7 @@ def test_the_models_of_the_papers_settings_can_be_built(path: Path, tmp_path: Pa
     image = config.get("image")
     if image is not None:
         backbone = image.get("backbone", image)
-        backbone.model = next(small for kind, small in SMALL_BACKBONES.items() if kind in backbone.model)
+        backbone.model = next(small for kind, small in BACKBONES.items() if kind in backbone.model)
     stages = stage_configs(config, tmp_path).values() if config.get("stages") else [config]
     for stage in stages:
         stage.pop("init", None)  # the stage before it has not run
@@ -88,7 +81,7 @@ def test_the_models_of_the_downstream_settings_can_be_built(path: Path) -> None:
         assert build_finetuner(config).model.num_classes == 7
         return
     if config.get("image") is not None and path.stem.startswith("nuscenes"):
-        config.image.backbone.model = SMALL_BACKBONES["swin"]
+        config.image.backbone.model = BACKBONES["swin"]
     model = build_bev(config)
     sections = {name for name in ("lidar", "image", "camera") if config.get(name) is not None}
     assert set(model.parts) == sections

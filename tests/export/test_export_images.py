@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from foreign_cases import SWIN
 from reference_images import resnet_stages, swin_last_stage
 from small_exports import close, exported, randomise
 from torch import Tensor
@@ -23,14 +24,6 @@ RESNET = {
     "embedding_size": 8,
     "depths": [2, 1, 1, 1],
     "hidden_sizes": [16, 24, 32, 40],
-}
-SWIN = {
-    "model_type": "swin",
-    "embed_dim": 8,
-    "depths": [2, 2],
-    "num_heads": [1, 2],
-    "window_size": 2,
-    "image_size": 32,
 }
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from foreign_cases import UNET
 from published_states import UNetScheme, mmdet3d, slidr, spvnas, superflow, torchsparse_offsets, unet_forward
 from small_exports import close, exported, made, view_of
 from torch import Tensor
@@ -17,15 +18,6 @@ from pc3d.export import TARGETS
 from pc3d.export.unets import SLIDR as SLIDR_TARGET
 
 SIDE = 16
-UNET: dict[str, Any] = {
-    "type": "MinkUNet",
-    "depth": 18,
-    "widths": [4, 6, 8, 10, 10, 8, 6, 5],
-    "stem": 4,
-    "voxel_size": [0.5, 0.4, 0.25],
-    "point_range": [-4.0, 2.0, -1.0, 4.0, 8.4, 3.0],
-    "bev_channels": 4,
-}
 POINTCEPT = {**UNET, "stem_kernels": [5], "norm_eps": 1e-3, "widen": "down"}
 SLIDR = {**UNET, "stem_kernels": [3], "in_channels": 1, "columns": [3]}
 

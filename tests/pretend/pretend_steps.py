@@ -22,7 +22,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 import mmengine.runner.runner
 import pytest
 import torch
-from engine_configs import BEV, CONFIGS, NARROW
+from engine_configs import BACKBONES, BEV, CONFIGS, NARROW
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from pretend_cuda import PretendCuda
@@ -46,21 +46,6 @@ from pc3d.evaluation.temporal_voting import VotingConfig
 from pc3d.models.bev_models import BevModel
 from pc3d.models.heads.center_targets import GroupTargets
 
-BACKBONES = {
-    "dinov2": {
-        "model_type": "dinov2",
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-    },
-    "resnet": {
-        "model_type": "resnet",
-        "embedding_size": 8,
-        "hidden_sizes": [8, 8, 16, 16],
-        "depths": [1, 1, 1, 1],
-    },
-    "swin": {"model_type": "swin", "embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]},
-}
 SMALL: dict[str, Any] = {
     "data.points": {"max_points": 3000},
     "data.image_size": (64, 128),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,15 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from pc3d.data.batch import Batch
+from pc3d.data.batch import Batch, named_tensors
 from pc3d.data.collate import collate
 from pc3d.engine.config import plain
 from pc3d.engine.costs.counting import PartCount, counted
 from pc3d.engine.costs.parts import REST, parameters_of, part_labels
-from pc3d.engine.data import build_dataset
-from pc3d.engine.data_classes import follow_index
-from pc3d.engine.finetuner import build_finetuner, task_needs
+from pc3d.engine.kinds import BUILD, data_of
 from pc3d.engine.optimization import build_optimizer
-from pc3d.engine.pretrainer import build_pretrainer, objective_needs
 from pc3d.engine.stages import stage_configs
-from pc3d.engine.training import TrainableModel, seeded
+from pc3d.engine.training import seeded
 
 SHAPES: dict[str, dict[str, Any]] = {
     "facebook/dinov2-base": {"model_type": "dinov2", "image_size": 518},
@@ -120,10 +117,10 @@ def _step_cost(config: Config, kind: str) -> StepCost:
     config = _without_files(config)
     batch, frames, config = _batch(config, kind)
     with seeded(config.get("seed", 0)):
-        model: TrainableModel = build_pretrainer(config) if kind == "pretrain" else build_finetuner(config)
+        model = BUILD[kind](config)
     model.train()
     labels = part_labels(model)
-    tensors = list(batch_tensors(batch))
+    tensors = list({id(tensor): tensor for _, tensor in named_tensors(batch)}.values())
     known = (*model.parameters(), *model.buffers(), *tensors)
     with counted(labels, REST, iter(known)) as counts:
         model(batch)
@@ -144,24 +141,30 @@ def _without_files(config: Config) -> Config:
     settings = plain(config)
     settings.pop("init", None)
     settings.setdefault("runtime", {})["gradients_every"] = 0
-    image = settings.get("image") or {}
-    for network in (image, image.get("backbone") or {}):
+    for network in _image_networks(settings.get("image")):
         network.pop("weights", None)
-        if isinstance(network.get("model"), str):
-            network["model"] = SHAPES.get(network["model"], network["model"])
         if network.get("type") == "EfficientNetLite0":
             network["pretrained"] = False
+    use_shapes(settings.get("image"))
     return Config(settings)
+
+
+def _image_networks(image: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The sections that are image networks: `image` of a config, and the backbone in it."""
+    return [network for network in (image, (image or {}).get("backbone")) if network]
+
+
+def use_shapes(image: dict[str, Any] | None) -> None:
+    """Put networks of `SHAPES` by their shapes, with random weights, in place of their names, in place."""
+    for network in _image_networks(image):
+        if isinstance(network.get("model"), str):
+            network["model"] = SHAPES.get(network["model"], network["model"])
 
 
 def _batch(config: Config, kind: str) -> tuple[Batch, int, Config]:
     """Frames at equal steps through the data, as many as a batch has; and how many there are."""
-    data, seed, size = plain(config.data), config.get("seed", 0), config.data.batch_size
-    if kind == "pretrain":
-        dataset = build_dataset(data, objective_needs(plain(config.objectives)), seed)
-    else:
-        dataset = build_dataset(data, task_needs(config), seed)
-        config = follow_index(config, dataset)
+    size = config.data.batch_size
+    dataset, config = data_of(config, kind)
     if len(dataset) < size:
         raise ValueError(f"the data have {len(dataset)} frames, a batch {size}: set data.batch_size lower")
     places = [(2 * number + 1) * len(dataset) // (2 * size) for number in range(size)]
@@ -183,25 +186,3 @@ def _optimizer_states(config: Config) -> int:
     optimizer.step()
     state = optimizer.state[weight.weight]
     return sum(isinstance(value, Tensor) and value.shape == weight.weight.shape for value in state.values())
-
-
-def batch_tensors(batch: object) -> Iterator[Tensor]:
-    """The tensors of a batch, each once."""
-    seen: set[int] = set()
-
-    def walk(value: object) -> Iterator[Tensor]:
-        if id(value) in seen:
-            return
-        seen.add(id(value))
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, dict):
-            for one in value.values():
-                yield from walk(one)
-        elif isinstance(value, list | tuple):
-            for one in value:
-                yield from walk(one)
-        elif hasattr(value, "__dict__"):
-            yield from walk(dict(vars(value)))
-
-    return walk(batch)

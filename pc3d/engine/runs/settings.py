@@ -43,6 +43,15 @@ _REGISTRIES: dict[str, Mapping[str, Callable[..., Any]]] = {
 _OPTIMIZER = {"lr", "betas", "eps", "weight_decay", "amsgrad", "momentum", "dampening", "nesterov"}
 _PATHS = ("tokens", "scenes")
 
+_LATER_RUNTIME: dict[str, Any] = {
+    "sync_batch_norm": False,
+    "accumulate": 1,
+    "ema": 0.0,
+    "sparse_precision": "float32",
+    "teacher_precision": "float32",
+}
+"""Settings of `runtime` that a contract names only where they are not off, as before there were such."""
+
 
 def run_contract(config: Config, dataset: MixedDataset, iterations: int, ranks: int) -> Contract:
     """What a run is.
@@ -78,11 +87,7 @@ def run_contract(config: Config, dataset: MixedDataset, iterations: int, ranks: 
     runtime = config.get("runtime", {})
     settings["runtime"] = {
         "precision": runtime.get("precision", "float32"),
-        "sync_batch_norm": runtime.get("sync_batch_norm") or None,
-        "accumulate": None if (parts := runtime.get("accumulate", 1)) == 1 else parts,
-        "ema": runtime.get("ema") or None,
-        "sparse_precision": None if (kind := runtime.get("sparse_precision")) == "float32" else kind,
-        "teacher_precision": None if (kind := runtime.get("teacher_precision")) == "float32" else kind,
+        **{key: runtime[key] for key, off in _LATER_RUNTIME.items() if runtime.get(key, off) != off},
     }
     settings["seed"], settings["ranks"] = config.get("seed", 0), ranks
     return {key: value for key, value in flat(settings).items() if value not in (None, {})}

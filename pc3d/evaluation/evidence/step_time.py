@@ -15,17 +15,13 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from pc3d.data.batch import Needs
 from pc3d.data.collate import collate
 from pc3d.engine.allocator import keep_freed_memory
 from pc3d.engine.config import plain
-from pc3d.engine.data import build_dataset
-from pc3d.engine.data_classes import follow_index
-from pc3d.engine.finetuner import build_finetuner, task_needs
+from pc3d.engine.kinds import BUILD, data_of
 from pc3d.engine.optimization import build_optimizer, prepare
-from pc3d.engine.pretrainer import build_pretrainer, objective_needs
+from pc3d.engine.pretrainer import Pretrainer
 from pc3d.engine.teacher_maps import use_teacher_cache
-from pc3d.engine.training import TrainableModel
 from pc3d.evaluation.evidence import effective
 from pc3d.evaluation.evidence.description import Start, Study
 from pc3d.evaluation.evidence.effective import DETECTION, SEGMENTATION
@@ -112,18 +108,11 @@ class Step:
         keep_freed_memory()  # as training does
         config = self.config
         config.merge_from_dict({"runtime": {"gradients_every": 0}})
-        settings, seed = plain(config.data), config.get("seed", 0)
-        self.model: TrainableModel
-        if config.get("objectives"):
-            needs: Needs = objective_needs(plain(config.objectives))
-            self.dataset = build_dataset(settings, needs, seed)
-            pretrainer = self.model = build_pretrainer(config)
-            use_teacher_cache(
-                config, self.dataset, pretrainer.image
-            )  # made before the first step, as in training
-        else:
-            self.dataset = build_dataset(settings, task_needs(config), seed)
-            self.model = build_finetuner(follow_index(config, self.dataset))
+        kind = "pretrain" if config.get("objectives") else "finetune"
+        self.dataset, config = data_of(config, kind)
+        self.model = BUILD[kind](config)
+        if isinstance(self.model, Pretrainer):  # made before the first step, as in training
+            use_teacher_cache(config, self.dataset, self.model.image)
         precision = config.get("runtime", {}).get("precision", "float32")
         prepare(self.model, {"precision": precision})
         self.optimizer = build_optimizer(self.model, plain(config.optimizer), {"precision": precision})

@@ -5,43 +5,21 @@ from __future__ import annotations
 import statistics
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from torch.utils.flop_counter import FlopCounterMode
 
 from pc3d.data.batch import Batch
 from pc3d.data.collate import collate
 from pc3d.engine.config import load_config, plain
-from pc3d.engine.data import build_dataset
-from pc3d.engine.data_classes import follow_index
-from pc3d.engine.finetuner import build_finetuner, task_needs
+from pc3d.engine.costs.step import use_shapes
+from pc3d.engine.kinds import BUILD, data_of
 from pc3d.engine.optimization import build_optimizer, prepare
 from pc3d.engine.precision import set_products
-from pc3d.engine.pretrainer import build_pretrainer, objective_needs
 from pc3d.engine.stages import stage_configs
-
-SMALL_TEACHERS = {
-    "dinov2-large": {
-        "model_type": "dinov2",
-        "hidden_size": 1024,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 16,
-    },
-    "dinov2": {
-        "model_type": "dinov2",
-        "hidden_size": 768,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-    },
-    "resnet-50": {"model_type": "resnet"},
-    "swin-tiny": {"model_type": "swin", "embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24]},
-}
-"""Image backbones by a part of their name, of the same shapes with random weights: nothing is downloaded."""
 
 
 class Steps:
@@ -66,21 +44,18 @@ class Steps:
             config = list(stage_configs(config, Path("nowhere")).values())[-1]
         for key in ("init", "expected_losses"):
             config.pop(key, None)
-        _without_downloads(config)
+        use_shapes(config.get("image"))  # nothing is downloaded
         runtime = {**plain(config.get("runtime") or {}), "precision": precision}
         config.runtime = {**runtime, "gradients_every": 0, "log_every": 50}
         set_products(runtime)
         torch.manual_seed(config.get("seed", 0))
-        needs = objective_needs(plain(config.objectives)) if kind == "pretrain" else task_needs(config)
-        data = build_dataset(plain(config.data), needs, config.get("seed", 0))
-        if kind != "pretrain":
-            config = follow_index(config, data)
+        data, config = data_of(config, kind)
         self.size, self.device = int(config.data.batch_size), device
         keys = [[(0, (n * self.size + k) % len(data)) for k in range(self.size)] for n in range(batches)]
         self.batches: list[Batch] = [collate([data[key] for key in of_batch]) for of_batch in keys]
         if device.type == "cuda" and torch.cuda.is_available():
             self.batches = [batch.pin_memory() for batch in self.batches]
-        model: Any = build_pretrainer(config) if kind == "pretrain" else build_finetuner(config)
+        model = BUILD[kind](config)
         prepare(model, runtime)
         self.model = model.to(device).train()
         self.wrapper = build_optimizer(self.model, plain(config.optimizer), runtime)
@@ -91,16 +66,6 @@ class Steps:
         batch = self.batches[self.done % len(self.batches)]
         self.done += 1
         return self.model.train_step(batch, self.wrapper)
-
-
-def _without_downloads(config: Config) -> None:
-    image = config.get("image")
-    if image is None:
-        return
-    backbone = image.get("backbone", image)
-    name = backbone.get("model")
-    if isinstance(name, str):
-        backbone.model = next((small for part, small in SMALL_TEACHERS.items() if part in name), name)
 
 
 def measure(steps: Steps, repeats: int = 10) -> dict[str, Any]:
@@ -163,15 +128,6 @@ def slowest(steps: Steps, cuda: bool, count: int = 8) -> list[dict[str, Any]]:
     return [{"name": row.key, "share": getattr(row, name) / total} for row in rows[:count]]
 
 
-@contextmanager
-def _freed() -> Iterator[None]:
-    try:
-        yield
-    finally:
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-
 def half_losses(
     path: Path, settings: Mapping[str, Any], device: torch.device, steps: int = 50
 ) -> dict[str, Any]:
@@ -183,14 +139,13 @@ def half_losses(
     """
     found: dict[str, Any] = {}
     for precision in ("float32", "bfloat16", "float16"):
-        with _freed():
-            run = Steps(path, settings, device, batches=4, precision=precision)
-            losses, skipped = [], 0
-            for _ in range(steps):
-                losses.append(run.step()["loss"].detach().float())
-                skipped += run.wrapper.skipped
-            found[precision] = {"losses": torch.stack(losses).tolist(), "skipped": skipped}
-            del run
+        run = Steps(path, settings, device, batches=4, precision=precision)
+        losses, skipped = [], 0
+        for _ in range(steps):
+            losses.append(run.step()["loss"].detach().float())
+            skipped += run.wrapper.skipped
+        found[precision] = {"losses": torch.stack(losses).tolist(), "skipped": skipped}
+        del run  # before the next one is made
     late = slice(steps // 2, None)
     base = found["float32"]["losses"][late]
     for precision in ("bfloat16", "float16"):

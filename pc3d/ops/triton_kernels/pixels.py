@@ -38,11 +38,14 @@ def _corners(pixel, height, width, rows, cols):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _sample(maps, a, b, d, e, wa, wb, wd, we, channels, c, inside):  # type: ignore[no-untyped-def]
+def _sample(maps, pixel, height, width, rows, cols, channels, c, inside):  # type: ignore[no-untyped-def]
+    """A pixel's sample, and its corners with their weights."""
+    a, b, d, e, wa, wb, wd, we = _corners(pixel, height, width, rows, cols)
     value = tl.load(maps + a * channels + c, mask=inside, other=0.0) * wa
     value += tl.load(maps + b * channels + c, mask=inside, other=0.0) * wb
     value += tl.load(maps + d * channels + c, mask=inside, other=0.0) * wd
-    return value + tl.load(maps + e * channels + c, mask=inside, other=0.0) * we
+    value += tl.load(maps + e * channels + c, mask=inside, other=0.0) * we
+    return value, a, b, d, e, wa, wb, wd, we
 
 
 @triton.jit
@@ -52,8 +55,7 @@ def _forward(maps, group, out, height, width, rows, cols, channels, C: tl.conste
     if g >= 0:
         c = tl.arange(0, C)
         inside = c < channels
-        a, b, d, e, wa, wb, wd, we = _corners(pixel, height, width, rows, cols)
-        value = _sample(maps, a, b, d, e, wa, wb, wd, we, channels, c, inside)
+        value, _, _, _, _, _, _, _, _ = _sample(maps, pixel, height, width, rows, cols, channels, c, inside)
         length = tl.maximum(tl.sqrt(tl.sum(value * value, axis=0)), 1e-12)
         tl.atomic_add(out + g * channels + c, value / length, mask=inside)
 
@@ -65,8 +67,9 @@ def _backward(maps, group, grad, grad_maps, height, width, rows, cols, channels,
     if g >= 0:
         c = tl.arange(0, C)
         inside = c < channels
-        a, b, d, e, wa, wb, wd, we = _corners(pixel, height, width, rows, cols)
-        value = _sample(maps, a, b, d, e, wa, wb, wd, we, channels, c, inside)
+        value, a, b, d, e, wa, wb, wd, we = _sample(
+            maps, pixel, height, width, rows, cols, channels, c, inside
+        )
         length = tl.sqrt(tl.sum(value * value, axis=0))
         own = tl.load(grad + g * channels + c, mask=inside, other=0.0)
         # Below the smallest length the sample is divided by a constant.
